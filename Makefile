@@ -1,0 +1,50 @@
+# Every target works from a fresh clone: the first one that needs it makes the environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(VENV)/uv/bin/uv
+
+.PHONY: demo test check fmt bench lock clean unit e2e
+
+demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself
+	@$(BIN)/tallystick demo $(ARGS)
+
+test: $(VENV)/.done  ## All tests
+	$(BIN)/pytest $(ARGS)
+
+unit: $(VENV)/.done  ## The tests that start no process
+	$(BIN)/pytest tests/unit $(ARGS)
+
+e2e: $(VENV)/.done  ## The tests with real processes and real clients
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+check: $(VENV)/.done  ## Format, lint, types, import layers; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/.done  ## Format, and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.done  ## Measure the claims of benchmarks/README.md; takes about ten minutes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(UV)  ## Take the newest versions that fit
+	$(UV) pip compile --universal --generate-hashes --no-header --upgrade --quiet \
+		--group dev --all-extras pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-data
+
+# uv, from a venv of its own: pip alone is needed, and nothing outside this folder is touched.
+$(UV):
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+
+$(VENV)/.done: requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@

@@ -1,0 +1,171 @@
+"""Start of the control process: ``python -m tallystick.control SETTINGS.json``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from tallystick.auth import new_token
+from tallystick.backends.client import SupervisorClient
+from tallystick.control.api import create_app
+from tallystick.control.api_rules import principal_by_token
+from tallystick.control.link_server import GatewayLinks
+from tallystick.control.logs import BuildLogs, FileLogs
+from tallystick.control.reconciler import Reconciler
+from tallystick.control.service import Service, build_service
+from tallystick.control.sql_store import open_store
+from tallystick.control.worker_launch import WorkerLauncher
+from tallystick.errors import TallystickError
+from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.settings import Settings, read_settings
+
+#: The server's own token, for the CLI on this machine.
+ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105  a file's name
+EXIT_CANNOT_START = 3
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class _Wakeup:
+    """Passes `on_change` on to the reconciler, which is made after the service that calls it."""
+
+    def __init__(self) -> None:
+        self.reconciler: Reconciler | None = None
+
+    def __call__(self) -> None:
+        if self.reconciler is not None:
+            self.reconciler.wake()
+
+
+def _look(wakeup: _Wakeup) -> None:
+    if wakeup.reconciler is not None:
+        wakeup.reconciler.look()
+
+
+async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline: Lifeline, greeting: str) -> None:
+    """Serve the API and reconcile until SIGTERM."""
+    supervisor = SupervisorClient(settings.run_dir / "supervisor.sock", lambda: _look(wakeup))
+    links = GatewayLinks(settings.data_dir, settings.gateways, lambda: _look(wakeup))
+    build_logs = BuildLogs(settings.data_dir)
+    launcher = WorkerLauncher(settings, os.environ, service.resolve_environment)
+    reconciler = Reconciler(settings, service, supervisor, links, launcher, build_logs, _now_ms)
+    wakeup.reconciler = reconciler
+
+    async def status() -> dict[str, Any]:
+        views = supervisor.processes or {}
+        return {
+            "route_table_version": links.table.version,
+            "is_applied": links.is_applied,
+            "workers": [
+                {
+                    "id": view.id,
+                    "phase": view.phase,
+                    "state": view.report.state if view.report else "",
+                    "pid": view.pid,
+                    "restarts": view.restarts,
+                    "last_exit": view.last_exit,
+                }
+                for view in views.values()
+            ],
+        }
+
+    app = create_app(service, FileLogs(settings.data_dir, build_logs), principal_by_token(service), status)
+    path = settings.run_dir / "control.sock"
+    path.unlink(missing_ok=True)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            uds=str(path),
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+        )
+    )
+    # Held until the end: a server that nothing refers to is closed.
+    link_server = await links.listen(settings.run_dir / "link.sock")
+    tasks = [
+        asyncio.create_task(supervisor.run()),
+        asyncio.create_task(reconciler.run()),
+        asyncio.create_task(_watch_lifeline(lifeline)),
+        asyncio.create_task(_report_ready(server, path, lifeline, greeting)),
+    ]
+    await server.serve()
+    link_server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _watch_lifeline(lifeline: Lifeline) -> None:
+    if lifeline.socket is None:
+        return
+    lifeline.socket.setblocking(False)
+    await asyncio.get_running_loop().sock_recv(lifeline.socket, 1)
+    os._exit(1)
+
+
+async def _report_ready(server: uvicorn.Server, path: Path, lifeline: Lifeline, greeting: str) -> None:
+    while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+        await asyncio.sleep(0.005)
+    path.chmod(0o600)
+    lifeline.report("ready", greeting)
+
+
+def ensure_admin_token(service: Service, data_dir: Path) -> bool:
+    """Make the server's own admin token where there is none that works. Returns whether it is new."""
+    path = data_dir / ADMIN_TOKEN_FILE
+    tokens = service.tokens()
+    if path.exists() and path.read_text().strip()[4:16] in tokens:
+        return False
+    text, token = new_token("admin", is_admin=True, now_ms=_now_ms(), comment="made at first start")
+    service.store.add_token(token)
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+    temporary.replace(path)
+    return True
+
+
+def main(arguments: list[str]) -> None:
+    """Run control."""
+    die_with_parent()
+    lifeline = Lifeline()
+    settings = read_settings(arguments[0])
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    wakeup = _Wakeup()
+    try:
+        store = open_store(settings.database_url, settings.data_dir)
+        service = build_service(
+            store, settings.data_dir, now_ms=_now_ms, new_id=lambda: uuid.uuid4().hex, on_change=wakeup
+        )
+        is_new = ensure_admin_token(service, settings.data_dir)
+    except (TallystickError, OSError) as error:
+        message = error.message if isinstance(error, TallystickError) else str(error)
+        lifeline.report("failed", message)
+        sys.exit(EXIT_CANNOT_START)
+    run = serve(settings, service, wakeup, lifeline, "new" if is_new else "")
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(run)
+    else:
+        uvloop.run(run)
+    store.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,126 @@
+"""Shapes of request bodies, as JSON Schema: for readers of the API's description. Bodies are parsed elsewhere.
+
+What a schema says is the usual spelling; `control.fields` tells what passes beyond it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallystick.control.config_request import WORKLOAD_TYPES
+from tallystick.entities import WORKLOAD_SIZES
+
+Schema = dict[str, Any]
+
+
+def _object(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties}
+    return schema | ({"required": list(required)} if required else {})
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _text(description: str = "", **more: Any) -> Schema:
+    return {"type": "string", **more} | ({"description": description} if description else {})
+
+
+def _integer(description: str = "") -> Schema:
+    return {"type": "integer"} | ({"description": description} if description else {})
+
+
+_FLAG: Schema = {"type": "boolean"}
+
+SERVED_ENTITY = _object(
+    ("entity_name",),
+    name=_text("Default: last part of entity_name, dash, entity_version"),
+    entity_name=_text("Registry name, models:/ or runs:/ URI, or absolute path (admins)"),
+    entity_version=_text("Version number; with a registry name only"),
+    workload_size=_text(enum=list(WORKLOAD_SIZES)),
+    min_provisioned_concurrency=_integer("Instead of workload_size"),
+    max_provisioned_concurrency=_integer("Instead of workload_size"),
+    workload_type=_text(enum=list(WORKLOAD_TYPES)),
+    scale_to_zero_enabled=_FLAG,
+    environment_vars={
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "Values, '{{secrets/<scope>/<key>}}', and TALLYSTICK_<OPTION>",
+    },
+)
+ROUTE = _object(
+    ("served_entity_name", "traffic_percentage"),
+    served_entity_name=_text(),
+    traffic_percentage={"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.01},
+)
+CONFIG = _object(
+    ("served_entities",),
+    served_entities=_list(SERVED_ENTITY),
+    traffic_config=_object(("routes",), routes=_list(ROUTE)),
+    auto_capture_config=_object(catalog_name=_text(), schema_name=_text(), table_name_prefix=_text(), enabled=_FLAG),
+)
+_TAGS = _list(_object(("key",), key=_text(), value=_text()))
+_RATE_LIMITS = _list(
+    _object(
+        ("calls",),
+        calls=_integer("Calls a minute"),
+        key=_text(enum=["endpoint", "user"]),
+        renewal_period=_text(enum=["minute"]),
+    )
+)
+RATE_LIMITS = _object(rate_limits=_RATE_LIMITS)
+AI_GATEWAY = _object(
+    rate_limits=_list(
+        _object(
+            ("calls",),
+            calls=_integer("Calls a minute"),
+            key=_text(enum=["endpoint", "user", "user_group", "service_principal"]),
+            principal=_text("Whose limit it is"),
+            renewal_period=_text(enum=["minute"]),
+        )
+    ),
+    inference_table_config=_object(catalog_name=_text(), schema_name=_text(), table_name_prefix=_text(), enabled=_FLAG),
+    usage_tracking_config=_object(enabled=_FLAG),
+)
+NOTIFICATIONS = _object(email_notifications=_object(on_update_success=_list(_text()), on_update_failure=_list(_text())))
+TELEMETRY = _object(
+    telemetry_config=_object(
+        table_names=_object(logs_table=_text(), metrics_table=_text(), traces_table=_text()),
+        inference_table_config=_object(name=_text(), sampling_fraction={"type": "number"}),
+    )
+)
+CREATE_ENDPOINT = _object(
+    ("name",),
+    name=_text("1 to 63 letters, digits, '-' and '_'; cannot be changed"),
+    config=CONFIG,
+    description=_text(),
+    tags=_TAGS,
+    rate_limits=_RATE_LIMITS,
+    ai_gateway=AI_GATEWAY,
+    route_optimized=_FLAG,
+    email_notifications=NOTIFICATIONS["properties"]["email_notifications"],
+    telemetry_config=TELEMETRY["properties"]["telemetry_config"],
+)
+PATCH_TAGS = _object(add_tags=_TAGS, delete_tags=_list(_text()))
+ACCESS_CONTROL_LIST = _object(
+    access_control_list=_list(
+        _object(
+            ("permission_level",),
+            user_name=_text("One of user_name, group_name, service_principal_name"),
+            group_name=_text("'users' is everybody with a token"),
+            service_principal_name=_text(),
+            permission_level=_text(enum=["CAN_VIEW", "CAN_QUERY", "CAN_MANAGE"]),
+        )
+    )
+)
+CREATE_TOKEN = _object(
+    comment=_text(),
+    lifetime_seconds=_integer("Left out: never expires"),
+    principal=_text("Whose token; default the caller; others by admins only"),
+    is_admin=_FLAG,
+)
+REVOKE_TOKEN = _object(("token_id",), token_id=_text())
+SCOPE = _object(("scope",), scope=_text())
+SECRET_KEY = _object(("scope", "key"), scope=_text(), key=_text())
+PUT_SECRET = _object(("scope", "key"), scope=_text(), key=_text(), string_value=_text(), bytes_value=_text("Base64"))
+NOTHING = _object()

@@ -1,0 +1,1 @@
+"""One module a revision; the number in its name is the revision."""

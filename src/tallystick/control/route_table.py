@@ -1,0 +1,74 @@
+"""The route table that the gateways should have, from the endpoints. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tallystick.auth import StoredToken
+from tallystick.control.plan import replica_id
+from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ServedEntity
+from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RateLimit, Replica, RouteTable
+
+
+def desired_routes(
+    endpoints: Iterable[Endpoint],
+    tokens: Mapping[str, StoredToken],
+    promoted: Mapping[EndpointId, int],
+    *,
+    place: Callable[[str], Replica],
+    timeout_s: float,
+    queue_per_concurrency: int,
+) -> RouteTable:
+    """Return the table, with version 0: who publishes it gives it one.
+
+    `place` says where the worker of a replica id listens.
+    """
+
+    def entity_route(entity: ServedEntity, config: EndpointConfig) -> EntityRoute:
+        share = next((r.share_slots for r in config.routes if r.served_entity_name == entity.name), 0)
+        return EntityRoute(
+            id=entity.id,
+            name=entity.name,
+            model_name=entity.entity_name,
+            model_version=entity.entity_version or "",
+            share_slots=share,
+            replicas=tuple(place(replica_id(entity, number)) for number in range(entity.workers)),
+            concurrency=entity.max_concurrency,
+            queue_limit=entity.max_concurrency * queue_per_concurrency,
+            timeout_s=entity.options.request_timeout_s or timeout_s,
+            enforcement=entity.options.enforcement,
+            scale_to_zero=entity.scale_to_zero_enabled,
+        )
+
+    routes = {}
+    for endpoint in endpoints:
+        config = routed_config(endpoint, promoted)
+        state = EndpointState.SERVING if config else EndpointState.NOT_DEPLOYED
+        routes[endpoint.name] = EndpointRoute(
+            id=endpoint.id,
+            name=endpoint.name,
+            creator=endpoint.creator,
+            state=EndpointState.STOPPED if endpoint.is_stopped else state,
+            config_version=config.version if config else 0,
+            entities=tuple(entity_route(entity, config) for entity in config.served_entities)
+            if config is not None and not endpoint.is_stopped
+            else (),
+            grants=endpoint.grants,
+            rate_limits=tuple(_rate_limits(endpoint.extras)),
+        )
+    return RouteTable(0, routes, dict(tokens))
+
+
+def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> EndpointConfig | None:
+    """Return the config that invocations should be answered by."""
+    if endpoint.pending is not None and promoted.get(endpoint.id) == endpoint.pending.version:
+        return endpoint.pending
+    return endpoint.active
+
+
+def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:
+    gateway = extras.get("ai_gateway") or {}
+    for limit in [*(extras.get("rate_limits") or []), *(gateway.get("rate_limits") or [])]:
+        if limit.get("calls") is not None:
+            yield RateLimit(int(limit["calls"]), limit.get("key") or "endpoint", limit.get("principal") or "")

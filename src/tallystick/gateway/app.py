@@ -1,0 +1,135 @@
+"""What the public port answers: invocations and probes itself, everything else by way of control."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+from urllib.parse import unquote
+
+from tallystick.errors import BadRequest, PermissionDenied, TallystickError
+from tallystick.gateway.invoke import Invoker, Receive, Scope, Send, log_failure, send_error
+from tallystick.gateway.limits import is_known_host, refuse_cross_site
+from tallystick.gateway.proxy import ControlProxy
+
+_PREFIX = "/serving-endpoints/"
+_SUFFIX = "/invocations"
+
+
+class App:
+    """The ASGI application of one gateway process."""
+
+    def __init__(self, invoker: Invoker, proxy: ControlProxy, allowed_hosts: frozenset[str]) -> None:
+        self._invoker = invoker
+        self._proxy = proxy
+        self._allowed_hosts = allowed_hosts
+        #: Host headers that were found good, by the address they were sent to.
+        self._good_hosts: set[tuple[bytes, str]] = set()
+        self._probes = {
+            "/ping": (b"\n", b"application/json"),
+            "/health": (b"\n", b"application/json"),
+            "/version": (_mlflow_version().encode(), b"text/plain; charset=utf-8"),
+            "/.well-known/databricks-config": (b"{}", b"application/json"),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        try:
+            self._check_sender(scope)
+            target = parse_invocation_path(scope["raw_path"])
+            if target is not None:
+                if scope["method"] != "POST":
+                    await _send_405(send)
+                    return
+                await self._invoker.invoke(*target, scope, receive, send)
+            elif path in self._probes and scope["method"] in ("GET", "HEAD"):
+                await self._send_probe(path, scope["method"], send)
+            elif path == _SUFFIX and scope["method"] == "POST":
+                await self._invoker.invoke(self._only_endpoint(), None, scope, receive, send)
+            else:
+                await self._proxy.forward(scope, receive, send, self._invoker.new_request_id())
+        except TallystickError as error:
+            await send_error(send, error, self._invoker.new_request_id())
+        except Exception as error:
+            request_id = self._invoker.new_request_id()
+            log_failure(error, request_id)
+            raise
+
+    def _check_sender(self, scope: Scope) -> None:
+        """Refuse requests meant for other hosts, and those that a browser sends for another site."""
+        host = b""
+        origin = fetch_site = None
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value.decode("latin-1")
+            elif name == b"sec-fetch-site":
+                fetch_site = value.decode("latin-1")
+        local = (scope.get("server") or ("",))[0]
+        if (host, local) not in self._good_hosts:
+            text = host.decode("latin-1")
+            if not is_known_host(text, self._allowed_hosts, local):
+                raise PermissionDenied(
+                    f"This server does not go by the name '{text[:100]}'. If it should, start it with "
+                    "--allowed-host NAME."
+                )
+            if len(self._good_hosts) < 1000:
+                self._good_hosts.add((host, local))
+        if origin is not None or fetch_site is not None:
+            refuse_cross_site(host.decode("latin-1"), origin, fetch_site)
+
+    def _only_endpoint(self) -> str:
+        """Return the endpoint that MLflow's plain `/invocations` stands for."""
+        names = list(self._invoker.routes.endpoints)
+        if len(names) != 1:
+            raise BadRequest(
+                "/invocations works while the server has one endpoint. "
+                "Use /serving-endpoints/<endpoint>/invocations instead."
+            )
+        return names[0]
+
+    async def _send_probe(self, path: str, method: str, send: Send) -> None:
+        body, content_type = self._probes[path]
+        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body if method == "GET" else b""})
+
+
+def parse_invocation_path(raw_path: bytes) -> tuple[str, str | None] | None:
+    """Return (endpoint, served entity or None) of an invocation's path; None for any other path.
+
+    >>> parse_invocation_path(b"/serving-endpoints/churn/served-models/churn-3/invocations")
+    ('churn', 'churn-3')
+    """
+    # Cut before it is unquoted: %2F in a name is part of the name.
+    path = raw_path.decode("latin-1")
+    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)):
+        return None
+    parts = path[len(_PREFIX) : -len(_SUFFIX)].split("/")
+    if len(parts) == 1 and parts[0]:
+        return unquote(parts[0]), None
+    if len(parts) == 3 and parts[1] == "served-models" and parts[0] and parts[2]:
+        return unquote(parts[0]), unquote(parts[2])
+    return None
+
+
+async def _send_405(send: Send) -> None:
+    body = b'{"error_code":"BAD_REQUEST","message":"Invocations are sent with POST."}'
+    headers: list[tuple[bytes, Any]] = [
+        (b"content-type", b"application/json"),
+        (b"allow", b"POST"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 405, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _mlflow_version() -> str:
+    # What MLflow's own server answers here; its text is read without importing it.
+    try:
+        return metadata.version("mlflow-skinny")
+    except metadata.PackageNotFoundError:
+        return "unknown"

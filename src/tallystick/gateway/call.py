@@ -1,0 +1,85 @@
+"""One invocation on its way through the gateway, from the queue to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tallystick.errors import TallystickError
+from tallystick.protocol.frame import Answer, Invoke
+
+if TYPE_CHECKING:
+    from tallystick.gateway.replica import ReplicaLink
+
+
+class Call:
+    """An invocation that waits, or is with a worker.
+
+    Ends exactly once: with an answer, an error, or because its caller left. An answer that comes after that is
+    dropped, so a worker may be given up at any moment.
+    """
+
+    __slots__ = (
+        "alone",
+        "answer",
+        "attempts",
+        "body",
+        "deadline",
+        "is_over",
+        "link",
+        "meta",
+        "number",
+        "on_chunk",
+        "on_over",
+        "sent_at",
+        "was_moved",
+    )
+
+    def __init__(self, number: int, meta: Invoke, body: bytes, deadline: float) -> None:
+        self.number = number
+        self.meta = meta
+        self.body = body
+        #: Loop time.
+        self.deadline = deadline
+        self.answer: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
+        self.link: ReplicaLink | None = None
+        self.sent_at = 0.0
+        #: Workers that died, or were killed, while they ran it.
+        self.attempts = 0
+        #: To be run in a call of the model of its own.
+        self.alone = False
+        #: Was taken from a silent worker once.
+        self.was_moved = False
+        self.is_over = False
+        #: Set by a caller who takes a streamed answer.
+        self.on_chunk: Callable[[bytes], None] | None = None
+        self.on_over: Callable[[Call], None] | None = None
+
+    def finish(self, answer: Answer, body: bytes) -> None:
+        """Give the caller the answer."""
+        if self._end() and not self.answer.done():
+            self.answer.set_result((answer, body))
+
+    def fail(self, error: TallystickError) -> None:
+        """Give the caller an error."""
+        if self._end() and not self.answer.done():
+            self.answer.set_exception(error)
+
+    def abandon(self) -> None:
+        """The caller has left."""
+        if self._end():
+            self.answer.cancel()
+
+    def _end(self) -> bool:
+        if self.is_over:
+            return False
+        self.is_over = True
+        if self.on_over is not None:
+            self.on_over(self)
+        return True
+
+    def fingerprint(self, entity_id: str) -> bytes:
+        """What two invocations have in common that would harm the same model in the same way."""
+        return hashlib.blake2b(self.body, digest_size=16, key=entity_id.encode()[:64]).digest()

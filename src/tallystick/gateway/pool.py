@@ -1,0 +1,289 @@
+"""The workers of one served entity, and the invocations that wait for them.
+
+Calls wait here and not with a worker: a worker gets as many as it can run or join, so that one that hangs holds
+few. What it holds and does not run goes elsewhere as soon as it is silent for too long; what it runs past a
+deadline is cut, the worker killed, and its neighbours in the batch run again, each alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from tallystick.errors import (
+    DeadlineExceeded,
+    InvalidParameter,
+    TemporarilyUnavailable,
+    TooManyRequests,
+)
+from tallystick.gateway.call import Call
+from tallystick.gateway.replica import ReplicaLink
+from tallystick.protocol.routes import EntityRoute
+
+#: A worker that answers nothing for this long, or this many times its slowest call, is silent.
+SILENT_AFTER_S, SILENT_AFTER_CALLS = 1.0, 4.0
+#: A condemned worker may finish what else it runs for so long, if it is not silent.
+CONDEMNED_GRACE_S = 5.0
+#: A body that ended this many workers is refused for `BLAME_S`.
+DEATHS_TO_BLAME, BLAME_S = 2, 600.0
+#: Pause between two requests to wake the same workers.
+WAKE_AGAIN_S = 0.5
+_MAX_BLAMED = 10_000
+
+
+class EntityPool:
+    """Queue and workers of one served entity, in this gateway process."""
+
+    def __init__(
+        self,
+        route: EntityRoute,
+        *,
+        gateways: int,
+        wake_wait_s: float,
+        wake: Callable[[str], None],
+        kill: Callable[[str, int, str], None],
+        connect: Callable[..., ReplicaLink] = ReplicaLink,
+    ) -> None:
+        self.route = route
+        self._connect = connect
+        self._gateways = gateways
+        self._wake_wait_s = wake_wait_s
+        self._wake, self._kill = wake, kill
+        self._queue: deque[Call] = deque()
+        self._links: dict[str, ReplicaLink] = {}
+        self._open = 0
+        self._slowest_s = 0.0
+        self._woken_at = 0.0
+        #: Loop time since when no worker can be reached; 0 while one can.
+        self._away_since = 0.0
+        #: Fingerprint -> (workers that it ended, loop time of the last).
+        self._blamed: dict[bytes, tuple[int, float]] = {}
+        #: Calls since the last `take_activity`.
+        self._used = 0
+        self.update(route)
+
+    def update(self, route: EntityRoute) -> None:
+        """Take over a new route of the same entity: workers that are gone from it finish and are let go."""
+        self.route = route
+        wanted = {str(replica.id): replica for replica in route.replicas}
+        for replica_id in self._links.keys() - wanted.keys():
+            self._links.pop(replica_id).retire()
+        for replica_id in [each for each in wanted if each not in self._links]:
+            self._links[replica_id] = self._connect(
+                wanted[replica_id],
+                self._gateways,
+                on_room=self._pump,
+                on_lost=self._lost,
+                is_wanted=lambda: bool(self._queue),
+            )
+
+    def retire(self) -> None:
+        """The entity is no longer routed: answer what is in flight, then let the workers go."""
+        for link in self._links.values():
+            if not self._queue:
+                link.retire()
+        if self._queue:
+            # Accepted under the old table: answered by what was routed then.
+            asyncio.get_running_loop().call_later(0.05, self.retire)
+
+    def submit(self, call: Call) -> None:
+        """Take a call. Raises TooManyRequests when the queue is full, InvalidParameter when its body is blamed."""
+        limit = -(-(self.route.concurrency + self.route.queue_limit) // self._gateways)
+        if self._open >= limit:
+            raise TooManyRequests(
+                f"Too many concurrent requests for '{self.route.name}': {limit} are running or waiting. "
+                "Consider increasing its provisioned concurrency.",
+                retry_after_s=1,
+            )
+        if self._blamed:
+            self._refuse_blamed(call)
+        self._open += 1
+        self._used += 1
+        call.on_over = self._over
+        self._queue.append(call)
+        self._pump()
+
+    def take_activity(self) -> int:
+        """Return how many calls came since the last time, or are under way."""
+        used, self._used = self._used, 0
+        return max(used, self._open)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return self._open == 0
+
+    # -- dispatch --------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Hand waiting calls to the least busy workers with room."""
+        queue = self._queue
+        while queue:
+            if queue[0].is_over:
+                queue.popleft()
+                continue
+            link = self._least_busy()
+            if link is None:
+                self._wait_for_workers()
+                return
+            self._away_since = 0.0
+            link.send(queue.popleft(), asyncio.get_running_loop().time())
+
+    def _least_busy(self) -> ReplicaLink | None:
+        best: ReplicaLink | None = None
+        for link in self._links.values():
+            if link.room > 0 and (best is None or len(link.in_flight) < len(best.in_flight)):
+                best = link
+        return best
+
+    def _wait_for_workers(self) -> None:
+        """Nobody has room. If nobody is there at all, see that somebody comes."""
+        links = self._links.values()
+        if any(link.hello is not None and not link.condemned_at for link in links):
+            self._away_since = 0.0
+            return
+        now = asyncio.get_running_loop().time()
+        self._away_since = self._away_since or now
+        for link in links:
+            link.nudge()
+        if now - self._woken_at > WAKE_AGAIN_S:
+            self._woken_at = now
+            for link in links:
+                self._wake(str(link.replica.id))
+
+    def _over(self, call: Call) -> None:
+        self._open -= 1
+        if call.link is not None:
+            call.link.forget(call)
+
+    # -- clocks: called some twenty times a second -----------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Cut what is past its deadline, move what waits behind a silent worker, tell those who wait in vain."""
+        if self._open:
+            for link in list(self._links.values()):
+                if link.in_flight:
+                    self._check_link(link, now)
+            self._check_queue(now)
+        if self._blamed:
+            self._blamed = {k: v for k, v in self._blamed.items() if now - v[1] < BLAME_S}
+
+    def _check_queue(self, now: float) -> None:
+        if not self._queue:
+            return
+        # Callers that left are only skipped at the head; here they go from the middle too.
+        self._queue = deque(call for call in self._queue if not call.is_over)
+        self._pump()
+        for call in list(self._queue):
+            if call.deadline <= now:
+                call.fail(_late(self.route))
+            elif self._away_since and now - self._away_since > self._wake_wait_s:
+                call.fail(
+                    TemporarilyUnavailable(
+                        f"'{self.route.name}' is starting and has no worker yet. Send the request again.",
+                        retry_after_s=5,
+                    )
+                )
+
+    def _check_link(self, link: ReplicaLink, now: float) -> None:
+        late = [call for call in link.in_flight.values() if call.deadline <= now]
+        silent_after_s = max(SILENT_AFTER_S, SILENT_AFTER_CALLS * self._slowest_s)
+        is_silent = now - link.heard_at > silent_after_s
+        if not late and not is_silent and not link.condemned_at:
+            return
+        link.is_silent = is_silent
+        running = link.running()
+        guilty = [call for call in late if call.number in running]
+        if guilty and not link.condemned_at:
+            link.condemned_at = now
+            for call in guilty:
+                self._blame(call, now)
+        for call in late:
+            call.fail(_late(self.route))
+        if is_silent or link.condemned_at:
+            self._move(link, running)
+        if link.condemned_at:
+            is_worth_waiting = bool(link.in_flight) and not is_silent and now - link.condemned_at < CONDEMNED_GRACE_S
+            if not is_worth_waiting and link.hello is not None:
+                self._kill(str(link.replica.id), link.hello.pid, "it ran an invocation past its deadline")
+
+    def _move(self, link: ReplicaLink, running: frozenset[int]) -> None:
+        """Take from a silent or condemned worker what others can do.
+
+        What it does not run was never started. What it runs in company may be held up by a neighbour, so it goes
+        elsewhere once, to be run alone; a call that runs alone is its own reason and stays.
+        """
+        others = [other for other in self._links.values() if other is not link and other.room > 0]
+        if not others and not link.condemned_at:
+            return
+        moved = []
+        for call in list(link.in_flight.values()):
+            is_running = call.number in running
+            if is_running and (len(running) == 1 or call.was_moved):
+                continue
+            link.forget(call)
+            call.alone = call.alone or is_running
+            call.was_moved = call.was_moved or is_running
+            moved.append(call)
+        self._queue.extendleft(reversed(moved))
+        self._pump()
+
+    # -- deaths ----------------------------------------------------------------------------------------------
+
+    def _lost(self, link: ReplicaLink, calls: list[Call], ran: frozenset[int]) -> None:
+        """A worker is gone. What it ran is tried once more, alone; what it only held is tried like new."""
+        now = asyncio.get_running_loop().time()
+        was_condemned, link.condemned_at = bool(link.condemned_at), 0.0
+        again = []
+        for call in calls:
+            if call.is_over:
+                continue
+            if call.number in ran and not was_condemned:
+                call.attempts += 1
+                call.alone = True
+                if call.attempts >= DEATHS_TO_BLAME:
+                    self._blame(call, now, deaths=call.attempts)
+                    call.fail(_ends_workers(self.route))
+                    continue
+            elif call.number in ran:
+                call.alone = True
+            again.append(call)
+        self._queue.extendleft(reversed(again))
+        self._pump()
+
+    def _blame(self, call: Call, now: float, deaths: int = 1) -> None:
+        key = call.fingerprint(self.route.id)
+        before = self._blamed.get(key, (0, 0.0))[0]
+        if len(self._blamed) < _MAX_BLAMED or key in self._blamed:
+            self._blamed[key] = (before + deaths, now)
+
+    def _refuse_blamed(self, call: Call) -> None:
+        deaths, _ = self._blamed.get(call.fingerprint(self.route.id), (0, 0.0))
+        if deaths >= DEATHS_TO_BLAME:
+            raise _ends_workers(self.route)
+
+    def note_duration(self, seconds: float) -> None:
+        """Remember how long calls of this model take, so that a slow one is not taken for a silent one."""
+        # Half-life of some hundred calls: one slow start is forgotten.
+        self._slowest_s = max(seconds, self._slowest_s * 0.995)
+
+
+def _late(route: EntityRoute) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"'{route.name}' did not answer within {route.timeout_s:g} s. Send fewer rows, or raise the limit "
+        "(environment variable TALLYSTICK_REQUEST_TIMEOUT_S of the served entity)."
+    )
+
+
+def _ends_workers(route: EntityRoute) -> InvalidParameter:
+    return InvalidParameter(
+        f"This input ended the process of '{route.name}' {DEATHS_TO_BLAME} times and is refused for a while. "
+        "The model's log says how the process ended."
+    )
+
+
+def tick_all(pools: Iterable[EntityPool], now: float) -> None:
+    """Run the clocks of all pools."""
+    for pool in list(pools):
+        pool.tick(now)

@@ -1,0 +1,50 @@
+"""A process's line to its supervisor: says how it stands, and ends the process when the supervisor is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from tallystick.protocol.supervise import LIFELINE_FD, Report
+
+_PR_SET_PDEATHSIG = 1
+_NOTHING = msgspec.Raw(b"null")
+
+
+class Lifeline:
+    """One end of the socket pair that the supervisor made.
+
+    A process started by hand has none; then reports are dropped.
+    """
+
+    def __init__(self) -> None:
+        number = os.environ.pop(LIFELINE_FD, "")
+        self.socket = socket.socket(fileno=int(number)) if number else None
+        if self.socket is not None:
+            # Children of a model must not hold the line open.
+            self.socket.set_inheritable(False)
+
+    def report(self, state: str, message: str = "", detail: msgspec.Raw = _NOTHING) -> None:
+        """Tell the supervisor how this process stands."""
+        if self.socket is None:
+            return
+        try:
+            self.socket.sendall(msgspec.json.encode(Report(state, message, detail)) + b"\n")
+        except OSError:
+            # The supervisor is gone; the reading side will see the end of file and stop this process.
+            return
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies (Linux). A model that hangs cannot prevent it."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call
+        os._exit(1)

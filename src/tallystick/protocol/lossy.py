@@ -1,0 +1,73 @@
+"""What MLflow would make of values that do not fit: pandas and NumPy themselves are asked.
+
+Reached only by a request with such values, in the mode that lets them pass. pandas is imported on first use, not
+before: models that get exact values, and models without frames, never wait for it here.
+"""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tallystick.protocol.scalars import NUMPY_DTYPES, Array, Values, object_array
+from tallystick.protocol.signature import ScalarType
+
+
+def cast(values: Sequence[Any], kind: ScalarType, by_frame: bool) -> Values:
+    """Return the column as MLflow's server would hand it to the model. Raises whatever pandas or NumPy raise."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return _by_frame(values, kind) if by_frame else _by_array(values, kind)
+
+
+def cast_frame_dtype(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    """Return single values as a frame's column that was cast to `dtype` (tensor signatures)."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        column = _column(values)
+        if dtype.kind in "SU":
+            return np.array(list(column), dtype=dtype)
+        return np.array(column.astype(dtype), dtype=dtype)
+
+
+def _column(values: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    # As a frame of one column: that is how the type of a column of JSON values is guessed for both frame formats.
+    return pd.DataFrame([[value] for value in values])[0]
+
+
+def _by_frame(values: Sequence[Any], kind: ScalarType) -> Values:
+    import pandas as pd
+
+    column = _column(values)
+    match kind:
+        case ScalarType.STRING:
+            if isinstance(column.dtype, pd.StringDtype):
+                return [None if value != value else value for value in column]
+            return object_array(list(column.astype(object)))
+        case ScalarType.BINARY:
+            return object_array([base64.decodebytes(bytes(value, "utf8")) for value in column])
+        case ScalarType.DATETIME:
+            dates = pd.to_datetime(column)
+            if dates.dtype.kind != "M" or getattr(dates.dtype, "tz", None) is not None:
+                raise ValueError("the dates have offsets")
+            return np.asarray(dates.dt.as_unit("ns").to_numpy())
+    return np.asarray(column.astype(NUMPY_DTYPES[kind]).to_numpy())
+
+
+def _by_array(values: Sequence[Any], kind: ScalarType) -> Values:
+    array = np.array(list(values), dtype=NUMPY_DTYPES[kind])
+    match kind:
+        case ScalarType.STRING:
+            # Lists of text stand in a column of text as they are.
+            return list(array.tolist()) if array.ndim == 1 else object_array(array.tolist())
+        case ScalarType.BINARY if array.ndim == 1:
+            return object_array(array.tolist())
+    if array.ndim != 1:
+        raise ValueError("lists where single values are expected")
+    return array

@@ -1,0 +1,62 @@
+"""What a worker is told when it starts, and what it tells on its lifeline. Values only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tallystick.entities import ResolvedModel, WorkerOptions
+
+#: The model could not be resolved, loaded or checked; `Report.message` says why. Not started again by itself.
+EXIT_FAILED = 3
+#: The model needs other packages than the worker's interpreter has; `NeedsEnvironment` says which.
+EXIT_NEEDS_ENVIRONMENT = 4
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """One worker process, as a file that it reads at start."""
+
+    replica_id: str
+    socket: str
+    board: str
+    #: What was asked for; see `ServedEntity.model_uri`.
+    model_uri: str
+    model_version: str
+    #: Folder that models are copied to.
+    cache_dir: str
+    options: WorkerOptions
+    #: Requests that the worker answers at a time when they cannot be joined.
+    threads: int
+    #: Set when an earlier replica brought the model up: the local copy is used, no registry is asked.
+    resolved: ResolvedModel | None = None
+    #: Names of environment variables whose values must not reach a caller.
+    secret_variables: tuple[str, ...] = ()
+    tracking_uri: str = ""
+    registry_uri: str = ""
+    #: The interpreter was built for this model; its packages are not checked again.
+    is_own_environment: bool = False
+
+
+class NeedsEnvironment(msgspec.Struct, frozen=True):
+    """Detail of a `needs_environment` report."""
+
+    resolved: ResolvedModel
+    requirements: tuple[str, ...]
+    #: As the model was logged with: "3.11.7"; empty when it does not say.
+    python: str
+    #: Why the running environment will not do, one line a package.
+    reasons: tuple[str, ...]
+
+
+class ReadyDetail(msgspec.Struct, frozen=True):
+    """Detail of a `ready` report."""
+
+    resolved: ResolvedModel
+    load_s: float
+    window: int
+
+
+def to_raw(detail: Any) -> msgspec.Raw:
+    """Return a detail as a report carries it."""
+    return msgspec.Raw(msgspec.json.encode(detail))

@@ -1,0 +1,1 @@
+"""One model, one process; it knows no endpoints, databases or other workers."""

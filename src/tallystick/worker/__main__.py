@@ -1,0 +1,124 @@
+"""Start of a worker: resolve the model, load it, check whether it may be batched, serve.
+
+Run as ``python -m tallystick.worker SPEC.json``. Says on its lifeline how far it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from tallystick.entities import Batching, EnvironmentChoice
+from tallystick.errors import TallystickError
+from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.protocol.board import PER_LINE, Board
+from tallystick.protocol.enforce import Mode, compile_decoder
+from tallystick.protocol.frame import Hello
+from tallystick.protocol.signature import parse_signature
+from tallystick.protocol.worker_spec import (
+    EXIT_FAILED,
+    EXIT_NEEDS_ENVIRONMENT,
+    ReadyDetail,
+    WorkerSpec,
+    to_raw,
+)
+from tallystick.worker.answer import Answerer
+from tallystick.worker.batch import BatchRule
+from tallystick.worker.check import rows_are_independent
+from tallystick.worker.frame import assemble
+from tallystick.worker.model import LoadedModel, load
+from tallystick.worker.resolve import resolve, unmet_requirements
+from tallystick.worker.scrub import public_text
+from tallystick.worker.serve import Server
+
+
+def main(arguments: list[str]) -> None:
+    """Run one worker until it is told to stop."""
+    die_with_parent()
+    # A core file of a crashed model would hold its callers' data.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    lifeline = Lifeline()
+    spec = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=WorkerSpec)
+    secrets = tuple(os.environ.get(name, "") for name in spec.secret_variables)
+    started = time.monotonic()
+    try:
+        server, detail = _bring_up(spec, lifeline, secrets, started)
+    except TallystickError as error:
+        _give_up(lifeline, error.message)
+    except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
+        traceback.print_exception(error)
+        _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
+    lifeline.report("ready", detail.resolved.batching_reason, to_raw(detail))
+    server.run()
+
+
+def _give_up(lifeline: Lifeline, reason: str) -> NoReturn:
+    print(reason, file=sys.stderr, flush=True)
+    lifeline.report("failed", reason)
+    # Not sys.exit: a model's threads or exit handlers could keep the process from ending.
+    os._exit(EXIT_FAILED)
+
+
+def _bring_up(
+    spec: WorkerSpec, lifeline: Lifeline, secrets: tuple[str, ...], started: float
+) -> tuple[Server, ReadyDetail]:
+    resolved = spec.resolved
+    if resolved is None or not Path(resolved.local_path).exists():
+        lifeline.report("resolving", f"Fetching {spec.model_uri}")
+        resolved = resolve(spec)
+    if not spec.is_own_environment and spec.options.environment is not EnvironmentChoice.RUNNING:
+        needs = unmet_requirements(resolved)
+        if needs is not None:
+            lifeline.report("needs_environment", "; ".join(needs.reasons), to_raw(needs))
+            os._exit(EXIT_NEEDS_ENVIRONMENT)
+    lifeline.report("loading", f"Loading {spec.model_uri}")
+    model = load(resolved)
+    decoder = compile_decoder(parse_signature(model.signature), type_hints=model.has_type_hints)
+    lifeline.report("checking", "Comparing rows alone and together")
+    can_batch, reason = _may_batch(spec, model, decoder)
+    resolved = dataclasses.replace(
+        resolved,
+        signature=model.signature,
+        can_batch=can_batch,
+        can_stream=model.predict_stream is not None,
+        batching_reason=reason,
+    )
+    threads = 1 if can_batch else spec.threads
+    window = PER_LINE if can_batch else threads
+    server = Server(
+        Answerer(model, decoder, Board(spec.board), secrets),
+        Hello(os.getpid(), window, can_batch, spec.model_version),
+        spec.socket,
+        rule=BatchRule(can_batch, spec.options.max_batch_rows),
+        threads=threads,
+        batch_wait_s=spec.options.batch_wait_ms / 1000 if can_batch else 0.0,
+        lifeline=lifeline,
+    )
+    return server, ReadyDetail(resolved, time.monotonic() - started, window)
+
+
+def _may_batch(spec: WorkerSpec, model: LoadedModel, decoder: Any) -> tuple[bool, str]:
+    choice = spec.options.batching
+    if choice is not Batching.AUTO:
+        return choice is Batching.ON, f"batching is set to {choice.value}"
+    if model.predict_stream is not None:
+        return False, "the model streams"
+    if model.example_body is None:
+        return False, "the model has no input example to compare rows alone and together"
+    try:
+        decoded = decoder.decode(model.example_body, "application/json", Mode.FLAG)
+        return rows_are_independent(lambda data: model.predict(data, decoded.params), assemble([decoded]))
+    except BaseException as error:  # noqa: BLE001  the model's code; in doubt, off
+        return False, f"the input example could not be predicted: {public_text(error)}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

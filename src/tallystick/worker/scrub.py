@@ -1,0 +1,38 @@
+"""What of a model's exception a caller may read. Pure.
+
+The exception's own words are what the caller needs most often ("could not convert string to float: 'abc'"), and
+nobody knows what they hold. So they are bounded, made printable, and rid of paths and of known secrets. The
+whole, with its traceback, is in the model's log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+#: Longer texts embed data (MLflow's own enforcement prints the whole frame).
+MAX_CHARACTERS = 300
+
+_PATH = re.compile(r"(?:[A-Za-z]:)?(?:/[\w.@+~-]+){2,}/?")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff\U00010000-\U0010ffff]+")
+
+
+def public_text(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Return the type and the bounded, scrubbed words of an exception.
+
+    >>> public_text(FileNotFoundError("no /srv/models/a/vocab.txt, key s3cr3t"), ["s3cr3t"])
+    'FileNotFoundError: no <path>, key <secret>'
+    """
+    try:
+        words = str(error)
+    except Exception as failure:  # noqa: BLE001  the model's own __str__ may do anything
+        words = f"(its text could not be made: {type(failure).__name__})"
+    # Cut first: the patterns below need not run over megabytes. A secret at the cut is covered by the slack.
+    words = words[: MAX_CHARACTERS * 4]
+    for secret in secrets:
+        if secret:
+            words = words.replace(secret, "<secret>")
+    words = _UNPRINTABLE.sub(" ", _PATH.sub("<path>", words)).strip()
+    if len(words) > MAX_CHARACTERS:
+        words = words[:MAX_CHARACTERS].rstrip() + " …"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -1,0 +1,245 @@
+"""The plan, driven against a small model of the machine: what is planned is carried out, and the clock steps."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.control import lifecycle
+from tallystick.control.plan import (
+    Activate,
+    Build,
+    BuildEnvironment,
+    Fail,
+    ParkReplica,
+    Promote,
+    SaveResolved,
+    SetStatus,
+    Start,
+    StopReplica,
+    World,
+    plan,
+    replica_id,
+)
+from tallystick.entities import (
+    ConfigUpdate,
+    Deployment,
+    Endpoint,
+    EndpointConfig,
+    EndpointId,
+    ResolvedModel,
+    Route,
+    ServedEntityId,
+    entity,
+)
+from tallystick.protocol.supervise import Phase, ProcessView, Report
+
+NOW = 1_000_000
+MODEL = ResolvedModel("/m", "d", "models:/m/1")
+
+
+def served(name, **fields):
+    return entity("m", name, id=ServedEntityId(f"e{name}"), name=f"m-{name}", **fields)
+
+
+def config(version, *entities):
+    share = 10_000 // len(entities)
+    return EndpointConfig(version, entities, tuple(Route(e.name, share) for e in entities), NOW)
+
+
+def endpoint(active=None, pending=None, update=None, **fields):
+    default = ConfigUpdate.IN_PROGRESS if pending else ConfigUpdate.NOT_UPDATING
+    state = {"active": active, "pending": pending, "config_update": update or default}
+    return Endpoint(EndpointId("E"), "churn", "ann", 0, 0, **state, **fields)
+
+
+def view(id, state="ready", phase=Phase.RUNNING, message="", **fields):
+    return ProcessView(id, phase, 7, Report(state, message) if state else None, **fields)
+
+
+def world(*endpoints, processes=(), resolved=(), **fields):
+    values = {
+        "endpoints": endpoints,
+        "resolved": dict.fromkeys(resolved, MODEL),
+        "processes": {each.id: each for each in processes},
+        "builds": {},
+        "promoted": {},
+        "is_applied": True,
+        "idle_s": {},
+        "scale_to_zero_after_s": 1800.0,
+        "now_ms": NOW,
+    }
+    return World(**(values | fields))
+
+
+def of(kind, actions):
+    return [action for action in actions if isinstance(action, kind)]
+
+
+A, B = served("1"), served("2")
+
+
+def test_a_new_endpoint_starts_one_worker_of_each_entity_to_resolve_the_model():
+    big = served("3", max_concurrency=12)
+    actions = plan(world(endpoint(pending=config(1, A, big))))
+    assert [(a.entity.name, a.number) for a in of(Start, actions)] == [("m-1", 0), ("m-3", 0)]
+
+
+def test_the_other_workers_start_when_the_model_is_known():
+    big = served("3", max_concurrency=12)
+    actions = plan(world(endpoint(pending=config(1, big)), processes=[view("e3-0")], resolved=["e3"]))
+    assert [a.number for a in of(Start, actions)] == [1, 2]
+    assert not of(Promote, actions)
+
+
+def test_a_ready_worker_of_an_unknown_model_is_asked_what_it_found():
+    actions = plan(world(endpoint(pending=config(1, A)), processes=[view("e1-0")]))
+    assert of(SaveResolved, actions)
+    assert not of(Promote, actions)
+
+
+def test_a_config_is_promoted_when_all_are_ready_and_active_when_all_gateways_route_by_it():
+    pending = endpoint(active=config(1, A), pending=config(2, A, B))
+    ready = {"processes": [view("e1-0"), view("e2-0")], "resolved": ["e1", "e2"]}
+    assert of(Promote, plan(world(pending, **ready)))
+    promoted = {"promoted": {"E": 2}}
+    assert not of(Activate, plan(world(pending, **ready, **promoted, is_applied=False)))
+    assert of(Activate, plan(world(pending, **ready, **promoted)))
+
+
+def test_a_worker_is_stopped_only_when_no_gateway_may_still_use_it():
+    processes = [view("e1-0"), view("e2-0")]
+    only_a = endpoint(active=config(1, A))
+    assert not of(StopReplica, plan(world(only_a, processes=processes, resolved=["e1"], is_applied=False)))
+    stops = of(StopReplica, plan(world(only_a, processes=processes, resolved=["e1"])))
+    assert [stop.replica_id for stop in stops] == ["e2-0"]
+
+
+def test_a_worker_that_fails_to_load_fails_the_change_with_its_reason_and_nothing_else():
+    updating = endpoint(active=config(1, A), pending=config(2, A, B))
+    failing = view("e2-0", "failed", Phase.BACKOFF, "Loading the model raised ValueError: no")
+    actions = plan(world(updating, processes=[view("e1-0"), failing], resolved=["e1"]))
+    (fail,) = of(Fail, actions)
+    assert fail.statuses["e2"].state is Deployment.FAILED
+    assert "ValueError: no" in fail.statuses["e2"].message
+    assert "e1" not in fail.statuses
+
+
+def test_a_worker_that_dies_while_loading_fails_the_change():
+    dead = view("e1-0", "loading", Phase.BACKOFF, last_exit="killed by SIGSEGV")
+    (fail,) = of(Fail, plan(world(endpoint(pending=config(1, A)), processes=[dead])))
+    assert "killed by SIGSEGV" in fail.statuses["e1"].message
+
+
+def test_a_model_that_never_loads_fails_the_change_at_its_limit():
+    loading = [view("e1-0", "loading")]
+    pending = endpoint(pending=config(1, A))
+    assert not of(Fail, plan(world(pending, processes=loading, now_ms=NOW + 599_000)))
+    assert of(Fail, plan(world(pending, processes=loading, now_ms=NOW + 601_000)))
+
+
+def test_a_worker_of_the_active_config_that_dies_does_not_fail_the_change():
+    updating = endpoint(active=config(1, A), pending=config(2, A, B))
+    dead = view("e1-0", "loading", Phase.BACKOFF, last_exit="killed by SIGKILL")
+    assert not of(Fail, plan(world(updating, processes=[dead, view("e2-0")], resolved=["e1", "e2"])))
+
+
+def test_an_active_worker_that_dies_is_recovering():
+    dead = view("e1-0", "ready", Phase.BACKOFF, last_exit="killed by SIGKILL")
+    (status,) = of(SetStatus, plan(world(endpoint(active=config(1, A)), processes=[dead], resolved=["e1"])))
+    assert status.statuses["e1"].state is Deployment.RECOVERING
+    assert "SIGKILL" in status.statuses["e1"].message
+
+
+def test_a_missing_environment_is_built_once_and_then_used():
+    pending = endpoint(pending=config(1, A))
+    needs = [view("e1-0", "needs_environment", Phase.ENDED)]
+    assert of(BuildEnvironment, plan(world(pending, processes=needs)))
+    assert not of(BuildEnvironment, plan(world(pending, processes=needs, builds={"e1": Build()})))
+    built = plan(world(pending, processes=needs, builds={"e1": Build(python="/env/bin/python")}))
+    assert of(StopReplica, built)
+    assert of(Start, plan(world(pending, builds={"e1": Build(python="/env/bin/python")})))
+    (fail,) = of(Fail, plan(world(pending, processes=needs, builds={"e1": Build(error="no such package")})))
+    assert fail.statuses["e1"].message == "no such package"
+
+
+def test_idle_workers_are_parked_only_where_it_was_asked_for():
+    sleepy, awake = served("1", scale_to_zero_enabled=True), B
+    both = endpoint(active=config(1, sleepy, awake))
+    state = {"processes": [view("e1-0"), view("e2-0")], "resolved": ["e1", "e2"]}
+    parks = of(ParkReplica, plan(world(both, **state, idle_s={"e1": 1801, "e2": 9999})))
+    assert [park.replica_id for park in parks] == ["e1-0"]
+    assert not of(ParkReplica, plan(world(both, **state, idle_s={"e1": 1799, "e2": 9999})))
+
+
+def test_a_parked_entity_is_ready_and_not_started_again():
+    sleepy = served("1", scale_to_zero_enabled=True)
+    parked = [view("e1-0", "ready", Phase.PARKED)]
+    actions = plan(world(endpoint(active=config(1, sleepy)), processes=parked, resolved=["e1"]))
+    (status,) = of(SetStatus, actions)
+    assert status.statuses["e1"].state is Deployment.READY
+    assert not of(Start, actions)
+
+
+def test_a_stopped_endpoint_has_no_workers():
+    stopped = endpoint(active=config(1, A), is_stopped=True)
+    actions = plan(world(stopped, processes=[view("e1-0")], resolved=["e1"]))
+    assert [stop.replica_id for stop in of(StopReplica, actions)] == ["e1-0"]
+    assert not of(Start, actions)
+
+
+def test_nothing_is_done_when_all_is_as_wanted():
+    active = endpoint(active=config(1, A))
+    settled = replace(active, entity_status={"e1": lifecycle.READY})
+    assert plan(world(settled, processes=[view("e1-0")], resolved=["e1"])) == []
+
+
+FATES = st.sampled_from(["ready", "failed", "dies", "needs_environment", "slow"])
+
+
+@given(st.lists(FATES, min_size=1, max_size=3), st.booleans())
+def test_every_change_ends_and_what_serves_is_never_stopped_before_that(fates, has_active):
+    """Carry out plans until nothing changes: the change has ended, and with its right outcome."""
+    entities = [served(str(number + 10), max_concurrency=4 + 4 * (number % 2)) for number in range(len(fates))]
+    fate = {e.id: fate for e, fate in zip(entities, fates, strict=True)}
+    now = endpoint(active=config(1, A) if has_active else None, pending=config(2, *entities))
+    processes = {"e1-0": view("e1-0")} if has_active else {}
+    resolved, builds, promoted, clock = ({ServedEntityId("e1"): MODEL} if has_active else {}), {}, {}, NOW
+    for _ in range(40):
+        actions = plan(World((now,), resolved, dict(processes), builds, promoted, True, {}, 1800.0, clock))
+        for action in actions:
+            match action:
+                case Start(each, number, known):
+                    outcome = fate.get(each.id, "ready")
+                    if outcome == "needs_environment" and each.id in builds:
+                        outcome = "ready"
+                    name = replica_id(each, number)
+                    assert known is not None or number == 0
+                    processes[name] = {
+                        "ready": view(name),
+                        "failed": view(name, "failed", Phase.BACKOFF, "bad"),
+                        "dies": view(name, "", Phase.BACKOFF, last_exit="killed"),
+                        "needs_environment": view(name, "needs_environment", Phase.ENDED),
+                        "slow": view(name, "loading"),
+                    }[outcome]
+                case StopReplica(name):
+                    assert not (has_active and name == "e1-0" and now.active.version == 1)
+                    processes.pop(name, None)
+                case SaveResolved(each, _):
+                    resolved[each.id] = MODEL
+                case BuildEnvironment(each, _):
+                    builds[each.id] = Build(python="/env/python")
+                case Promote(_, version):
+                    promoted = {"E": version}
+                case Activate(_, version):
+                    now = lifecycle.activated(now, version, clock)
+                case Fail(_, version, statuses):
+                    now = lifecycle.failed(now, version, statuses)
+                case SetStatus(_, statuses):
+                    now = lifecycle.with_statuses(now, statuses)
+        clock += 30_000
+    works = all(each in ("ready", "needs_environment") for each in fates)
+    assert now.config_update is (ConfigUpdate.NOT_UPDATING if works else ConfigUpdate.UPDATE_FAILED)
+    serving = {name.rpartition("-")[0] for name in processes}
+    expected = {e.id for e in entities} if works else ({"e1"} if has_active else set())
+    assert serving == expected
