@@ -13,7 +13,6 @@ import msgspec
 from tallystick.protocol.supervise import LIFELINE_FD, Report
 
 _PR_SET_PDEATHSIG = 1
-_NOTHING = msgspec.Raw(b"null")
 
 
 class Lifeline:
@@ -29,7 +28,7 @@ class Lifeline:
             # Children of a model must not hold the line open.
             self.socket.set_inheritable(False)
 
-    def report(self, state: str, message: str = "", detail: msgspec.Raw = _NOTHING) -> None:
+    def report(self, state: str, message: str = "", detail: str = "null") -> None:
         """Tell the supervisor how this process stands."""
         if self.socket is None:
             return

@@ -114,9 +114,7 @@ def parse_request(body: bytes) -> Request:
     )
 
 
-_KNOWN = frozenset(
-    (*INPUT_KEYS, "params", "client_request_id", "usage_context", "stream", "databricks_options")
-)
+_KNOWN = frozenset((*INPUT_KEYS, "params", "client_request_id", "usage_context", "stream", "databricks_options"))
 _JSON_DECODER = msgspec.json.Decoder()
 
 

@@ -123,7 +123,7 @@ class CellCheck:
         if kind is ScalarType.BOOLEAN:
             mixed = types == {type(None)} or not any(types <= plain for plain in _PLAIN)
             return [bool(item) for item in value] if mixed else None
-        if kind is ScalarType.STRING and (str in types or types == {type(None)} or bool in types and len(types) > 1):
+        if kind is ScalarType.STRING and (str in types or types == {type(None)} or (bool in types and len(types) > 1)):
             # Beside text alone, pandas makes NaN of null, and NumPy 'nan' of that.
             null = "nan" if types == {str, type(None)} else "None"
             return [null if item is None else str(item) for item in value]
@@ -141,8 +141,9 @@ class CellCheck:
             return value
         if kind is ScalarType.DATETIME:
             return self._refuse(path, f"got {describe(value)}; dates are read in columns only, not inside of cells")
-        fault = None if value is not None else (None, f"got null, expected a value ({kind})")
-        fault = fault or _item_fault(value, kind)
+        if value is None:
+            return self._refuse(path, f"got null, expected a value ({kind})")
+        fault = _item_fault(value, kind)
         if fault is not None:
             coercion, problem = fault
             if coercion is not Coercion.PRECISION_LOST or self.mode is Mode.STRICT:
@@ -176,9 +177,7 @@ class CellCheck:
             return value
         if type(value) is not dict:
             return self._refuse(path, f"got {describe(value)}, expected an object")
-        return {
-            name: self._value(item, kind.values, required, f"{path}.{name[:60]}") for name, item in value.items()
-        }
+        return {name: self._value(item, kind.values, required, f"{path}.{name[:60]}") for name, item in value.items()}
 
     def _refuse(self, path: str, problem: str) -> None:
         # A path is as long as the schema is deep; a map's keys are the caller's, so it is cut.

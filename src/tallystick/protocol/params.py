@@ -57,9 +57,7 @@ class ParamReader:
         ignored = [name for name in given if name not in known]
         notes = (f"ignored params: {note_names(ignored)}",) if ignored else ()
         report = Report()
-        out = {
-            name: _checked(known[name], value, report) for name, value in given.items() if name in known
-        }
+        out = {name: _checked(known[name], value, report) for name, value in given.items() if name in known}
         if report.violations:
             raise InvalidInput("The params do not fit the model's signature", report.violations)
         for name, value in self._copy_of_defaults().items():

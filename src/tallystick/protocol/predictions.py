@@ -239,6 +239,7 @@ def import_pyarrow() -> Any:
         import pyarrow.ipc
     except ImportError as error:
         raise BadRequest(
-            "Arrow streams need pyarrow in the model's environment (pip install 'tallystick[arrow]'); send JSON instead."
+            "Arrow streams need pyarrow in the model's environment (pip install 'tallystick[arrow]'); "
+            "send JSON instead."
         ) from error
     return pyarrow

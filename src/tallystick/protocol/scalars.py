@@ -372,7 +372,5 @@ def fitting(values: Sequence[Any], kind: ScalarType) -> Values:
         case ScalarType.INTEGER | ScalarType.LONG:
             return np.array([int(value) for value in values], dtype=NUMPY_DTYPES[kind])
         case ScalarType.DATETIME:
-            return np.array(
-                [None if value != value else value for value in values], dtype=NUMPY_DTYPES[kind]
-            )
+            return np.array([None if value != value else value for value in values], dtype=NUMPY_DTYPES[kind])
     return np.array(values, dtype=NUMPY_DTYPES[kind])

@@ -37,8 +37,8 @@ class Report(msgspec.Struct, frozen=True):
     #: starting | resolving | loading | checking | ready | failed | needs_environment
     state: str
     message: str = ""
-    #: What else the process has to tell; read by whoever started it, not by the supervisor.
-    detail: msgspec.Raw = msgspec.Raw(b"null")
+    #: What else the process has to tell, as JSON; read by whoever started it, not by the supervisor.
+    detail: str = "null"
 
 
 class ProcessSpec(msgspec.Struct, frozen=True):

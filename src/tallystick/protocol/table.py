@@ -79,11 +79,17 @@ class TableReader:
                 return self._rows(value, key, by_frame=True)
         return self._columnar(key, value)
 
+    def from_columns(
+        self, names: list[Any], columns: list[Sequence[Any]], rows: int, path: Callable[[int, str | int], str]
+    ) -> Table:
+        """Return the table of columns that came as columns (CSV, Arrow). Raises InvalidInput for missing ones."""
+        present = self._present(names)
+        where = {name: n for n, name in enumerate(names)}
+        return Table(present, rows, path, columns=[columns[where[name]] for name in present], notes=self._extra(names))
+
     def _split(self, value: Any) -> Table:
         if type(value) is not dict:
-            raise BadRequest(
-                f"dataframe_split must be an object with 'columns' and 'data', got {describe(value)}."
-            )
+            raise BadRequest(f"dataframe_split must be an object with 'columns' and 'data', got {describe(value)}.")
         data, columns, index = value.get("data", []), value.get("columns"), value.get("index")
         unknown = [key for key in value if key not in ("data", "columns", "index")]
         if unknown:
@@ -98,9 +104,7 @@ class TableReader:
         if names is None:
             names = list(range(width if data else 0))
         elif data and width != len(names):
-            raise BadRequest(
-                f"{where}[0] has {width} values, but dataframe_split.columns has {len(names)} names."
-            )
+            raise BadRequest(f"{where}[0] has {width} values, but dataframe_split.columns has {len(names)} names.")
         if index is not None:
             _check_index(index, len(data))
         positions = {name: n for n, name in enumerate(names)}
@@ -210,7 +214,12 @@ class TableReader:
         notes = self._extra(list(value))
         if self._one_row_inputs:
             return Table(
-                names, 1, lambda r, c: f"{key}.{c}", matrix=[[value[name] for name in names]], by_frame=False, notes=notes
+                names,
+                1,
+                lambda r, c: f"{key}.{c}",
+                matrix=[[value[name] for name in names]],
+                by_frame=False,
+                notes=notes,
             )
         lengths = {name: len(cell) for name, cell in value.items() if type(cell) is list}
         counted = {lengths[name] for name in names if name in lengths} or set(lengths.values()) or {1}

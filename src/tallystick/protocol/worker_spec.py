@@ -57,6 +57,6 @@ class ReadyDetail(msgspec.Struct, frozen=True):
     window: int
 
 
-def to_raw(detail: Any) -> msgspec.Raw:
+def render_detail(detail: Any) -> str:
     """Return a detail as a report carries it."""
-    return msgspec.Raw(msgspec.json.encode(detail))
+    return msgspec.json.encode(detail).decode()

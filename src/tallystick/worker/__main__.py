@@ -28,7 +28,7 @@ from tallystick.protocol.worker_spec import (
     EXIT_NEEDS_ENVIRONMENT,
     ReadyDetail,
     WorkerSpec,
-    to_raw,
+    render_detail,
 )
 from tallystick.worker.answer import Answerer
 from tallystick.worker.batch import BatchRule
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
         _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
-    lifeline.report("ready", detail.resolved.batching_reason, to_raw(detail))
+    lifeline.report("ready", detail.resolved.batching_reason, render_detail(detail))
     server.run()
 
 
@@ -77,7 +77,7 @@ def _bring_up(
     if not spec.is_own_environment and spec.options.environment is not EnvironmentChoice.RUNNING:
         needs = unmet_requirements(resolved)
         if needs is not None:
-            lifeline.report("needs_environment", "; ".join(needs.reasons), to_raw(needs))
+            lifeline.report("needs_environment", "; ".join(needs.reasons), render_detail(needs))
             os._exit(EXIT_NEEDS_ENVIRONMENT)
     lifeline.report("loading", f"Loading {spec.model_uri}")
     model = load(resolved)

@@ -23,14 +23,15 @@ from tallystick.errors import (
     TallystickError,
 )
 from tallystick.protocol.board import Board
-from tallystick.protocol.codec import (
+from tallystick.protocol.decoded import Decoded
+from tallystick.protocol.enforce import Decoder, Mode
+from tallystick.protocol.frame import Answer, Invoke
+from tallystick.protocol.predictions import (
     ARROW_STREAM,
     encode_predictions,
     encode_predictions_arrow,
     split_predictions,
 )
-from tallystick.protocol.enforce import Decoded, Decoder, Mode
-from tallystick.protocol.frame import Answer, Invoke
 from tallystick.worker.frame import assemble
 from tallystick.worker.model import LoadedModel
 from tallystick.worker.scrub import public_text

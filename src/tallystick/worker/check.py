@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.protocol.codec import split_predictions
+from tallystick.protocol.predictions import split_predictions
 
 #: Rows of the example that are tried. Each is one call of the model while it loads.
 MAX_ROWS = 6

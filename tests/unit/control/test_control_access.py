@@ -194,7 +194,7 @@ def test_lost_key_is_told_and_not_made_anew_for_reading(secrets: SecretService, 
     secrets.create_scope(ROOT, {"scope": "prod"})
     secrets.put(ROOT, {"scope": "prod", "key": "k", "string_value": "v"})
     (tmp_path / KEY_FILE).unlink()
-    with pytest.raises(DeploymentFailed, match="key file .* is missing"):
+    with pytest.raises(DeploymentFailed, match=r"key file .* is missing"):
         secrets.resolve({"A": "{{secrets/prod/k}}"})
     assert not (tmp_path / KEY_FILE).exists()
     secrets.put(ROOT, {"scope": "prod", "key": "other", "string_value": "v"})

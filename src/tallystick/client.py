@@ -1,0 +1,383 @@
+"""A small client of the server, for the command line and the MLflow plugin. It blocks.
+
+It speaks the Databricks serving API plus what databricks-sdk has no words for (stop, start, tokens for others,
+status). What the server refuses is raised as the error of `errors.py` that it stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+
+from tallystick import errors
+from tallystick.discovery import Server, ServerUnreachable, is_loopback
+from tallystick.errors import DeploymentFailed, TallystickError
+
+Json = dict[str, Any]
+
+#: Longer than the server's own limit of an invocation, so that its answer tells which limit was met.
+_QUERY_TIMEOUT_S = 130.0
+_TIMEOUT_S = 30.0
+#: The first looks are close together: a change of weights alone takes well under a second.
+_POLLS_S = (0.05, 0.1, 0.1, 0.2, 0.2)
+_POLL_S = 0.5
+_ENDPOINTS = "/api/2.0/serving-endpoints"
+
+_BY_CODE: Mapping[str, type[TallystickError]] = {
+    kind.error_code: kind
+    for kind in (
+        errors.BadRequest,
+        errors.InvalidParameter,
+        errors.Unauthenticated,
+        errors.PermissionDenied,
+        errors.NotFound,
+        errors.EndpointNotFound,
+        errors.AlreadyExists,
+        errors.Conflict,
+        errors.TooManyRequests,
+        errors.InternalError,
+        errors.NotImplementedHere,
+        errors.TemporarilyUnavailable,
+        errors.DeadlineExceeded,
+    )
+}
+
+
+class ApiError(TallystickError):
+    """The server's answer is no answer of ours: a proxy's page, another program at that address."""
+
+
+class WaitTimedOut(TallystickError):
+    """What was waited for did not come in time; the server goes on with it."""
+
+    error_code, status = "DEADLINE_EXCEEDED", 504
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an invocation."""
+
+    body: bytes
+    content_type: str
+    served_by: str
+    request_id: str
+    #: Values that were changed to fit the signature: column -> kind -> how many.
+    coercions: dict[str, dict[str, int]]
+    #: Names that the request had and the model was not given.
+    ignored: tuple[str, ...]
+    duration_ms: float
+
+
+class Client:
+    """One server, with one token. Close it, or use it in a `with` statement."""
+
+    def __init__(self, server: Server, *, transport: httpx.BaseTransport | None = None) -> None:
+        self.server = server
+        host = urlsplit(server.url).hostname or ""
+        if transport is None and is_loopback(host):
+            # A proxy of the environment does not reach this machine's own addresses.
+            transport = httpx.HTTPTransport(verify=server.url.startswith("https"))
+        self._http = httpx.Client(
+            base_url=server.url,
+            headers={"authorization": f"Bearer {server.token}", "user-agent": "tallystick-cli"},
+            timeout=httpx.Timeout(_TIMEOUT_S, connect=5.0),
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _value: BaseException | None, _t: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # Endpoints
+
+    def list_endpoints(self) -> list[Json]:
+        """Return a summary of each endpoint that the token may see."""
+        return list(self.call("GET", _ENDPOINTS).get("endpoints", []))
+
+    def get_endpoint(self, name: str) -> Json:
+        """Return an endpoint whole. Raises NotFound."""
+        return self.call("GET", _path(name))
+
+    def find_endpoint(self, name: str) -> Json | None:
+        """Return an endpoint whole, or None."""
+        try:
+            return self.get_endpoint(name)
+        except errors.NotFound:
+            return None
+
+    def create_endpoint(self, body: Json) -> Json:
+        """Create an endpoint; it begins to deploy."""
+        return self.call("POST", _ENDPOINTS, body)
+
+    def update_config(self, name: str, config: Json) -> Json:
+        """Replace an endpoint's whole config; it begins to deploy."""
+        return self.call("PUT", _path(name) + "/config", config)
+
+    def delete_endpoint(self, name: str) -> None:
+        """Delete an endpoint. Raises NotFound."""
+        self.call("DELETE", _path(name))
+
+    def stop_endpoint(self, name: str) -> Json:
+        """Stop an endpoint; its config is kept."""
+        return self.call("POST", _path(name) + "/config:stop")
+
+    def start_endpoint(self, name: str) -> Json:
+        """Start a stopped endpoint; it deploys again."""
+        return self.call("POST", _path(name) + "/config:start")
+
+    def build_logs(self, name: str, entity: str) -> str:
+        """Return how a served entity was brought up."""
+        return str(self.call("GET", f"{_path(name)}/served-models/{quote(entity, safe='')}/build-logs")["logs"])
+
+    def logs(self, name: str, entity: str) -> str:
+        """Return what the workers of a served entity printed last."""
+        return str(self.call("GET", f"{_path(name)}/served-models/{quote(entity, safe='')}/logs")["logs"])
+
+    def wait(
+        self,
+        name: str,
+        version: int,
+        *,
+        timeout_s: float,
+        on_look: Callable[[Json], None] = lambda _endpoint: None,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Json:
+        """Return the endpoint once config `version` serves.
+
+        Raises DeploymentFailed with each served entity's reason, and WaitTimedOut.
+        """
+        deadline, polls = now() + timeout_s, iter(_POLLS_S)
+        while True:
+            endpoint = self.get_endpoint(name)
+            on_look(endpoint)
+            if endpoint.get("config", {}).get("config_version", 0) >= version:
+                return endpoint
+            if endpoint["state"]["config_update"] in ("UPDATE_FAILED", "UPDATE_CANCELED"):
+                raise DeploymentFailed(failure_of(endpoint))
+            if now() >= deadline:
+                raise WaitTimedOut(
+                    f"Config version {version} of '{name}' is not up after {timeout_s:g} s. The server goes on with "
+                    f"it: 'tallystick endpoints get {name}' shows how it stands."
+                )
+            sleep(next(polls, _POLL_S))
+
+    # Invocations
+
+    def query(
+        self, name: str, body: bytes, *, content_type: str = "application/json", entity: str | None = None
+    ) -> Answer:
+        """Invoke an endpoint, or one of its served entities past the traffic split."""
+        started = time.monotonic()
+        response = self._send("POST", _invocations(name, entity), body, content_type, _QUERY_TIMEOUT_S)
+        duration_ms = (time.monotonic() - started) * 1000
+        return Answer(
+            body=response.content,
+            content_type=response.headers.get("content-type", ""),
+            served_by=response.headers.get("served-model-name", ""),
+            request_id=response.headers.get("x-request-id", ""),
+            coercions=parse_coercions(response.headers.get("x-tallystick-coercions", "")),
+            ignored=tuple(
+                unquote(part) for part in response.headers.get("x-tallystick-ignored", "").split(",") if part
+            ),
+            duration_ms=duration_ms,
+        )
+
+    def query_stream(self, name: str, body: bytes, *, entity: str | None = None) -> Iterator[str]:
+        """Yield the events of a streamed answer as text, each as it comes; one event when nothing is streamed."""
+        request = self._request("POST", _invocations(name, entity), body, "application/json", _QUERY_TIMEOUT_S)
+        response = self._exchange(request, stream=True)
+        try:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                yield response.read().decode()
+                return
+            for line in response.iter_lines():
+                data = line.removeprefix("data:").strip()
+                if line.startswith("data:") and data != "[DONE]":
+                    yield data
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        finally:
+            response.close()
+
+    # Access
+
+    def grant(self, name: str, principal: str, level: str) -> None:
+        """Give a principal a level on an endpoint."""
+        line = {"user_name": principal, "permission_level": level}
+        path = f"/api/2.0/permissions/serving-endpoints/{quote(name, safe='')}"
+        self.call("PATCH", path, {"access_control_list": [line]})
+
+    def create_token(self, principal: str, *, is_admin: bool, lifetime_s: int | None, comment: str = "") -> Json:
+        """Make a token for a principal; the answer's `token_value` is told only here."""
+        body: Json = {"principal": principal, "is_admin": is_admin, "comment": comment}
+        if lifetime_s is not None:
+            body["lifetime_seconds"] = lifetime_s
+        return self.call("POST", "/api/2.0/token/create", body)
+
+    def list_tokens(self) -> list[Json]:
+        """Return what is known of the tokens that the caller may see."""
+        return list(self.call("GET", "/api/2.0/token/list").get("token_infos", []))
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke a token. Raises NotFound."""
+        self.call("POST", "/api/2.0/token/delete", {"token_id": token_id})
+
+    def put_secret(self, scope: str, key: str, value: str) -> None:
+        """Keep a secret; its scope is made when it is missing."""
+        try:
+            self.call("POST", "/api/2.0/secrets/scopes/create", {"scope": scope})
+        except errors.AlreadyExists:
+            pass
+        self.call("POST", "/api/2.0/secrets/put", {"scope": scope, "key": key, "string_value": value})
+
+    def list_scopes(self) -> list[str]:
+        """Return the names of the secret scopes."""
+        return [scope["name"] for scope in self.call("GET", "/api/2.0/secrets/scopes/list").get("scopes", [])]
+
+    def list_secrets(self, scope: str) -> list[Json]:
+        """Return the keys of a scope."""
+        return list(self.call("GET", f"/api/2.0/secrets/list?scope={quote(scope, safe='')}").get("secrets", []))
+
+    def delete_secret(self, scope: str, key: str) -> None:
+        """Forget a secret. Raises NotFound."""
+        self.call("POST", "/api/2.0/secrets/delete", {"scope": scope, "key": key})
+
+    def delete_scope(self, scope: str) -> None:
+        """Forget a scope and its secrets. Raises NotFound."""
+        self.call("POST", "/api/2.0/secrets/scopes/delete", {"scope": scope})
+
+    def status(self) -> Json:
+        """Return how the server and its workers stand. Admins only."""
+        return self.call("GET", "/api/2.0/tallystick/status")
+
+    # Transport
+
+    def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Return the JSON object that a control request is answered with."""
+        content = None if body is None else json.dumps(body).encode()
+        response = self._send(method, path, content, "application/json", _TIMEOUT_S)
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise self._foreign(response) from error
+        if not isinstance(answer, dict):
+            raise self._foreign(response)
+        return answer
+
+    def _send(
+        self, method: str, path: str, content: bytes | None, content_type: str, timeout_s: float
+    ) -> httpx.Response:
+        return self._exchange(self._request(method, path, content, content_type, timeout_s))
+
+    def _request(
+        self, method: str, path: str, content: bytes | None, content_type: str, timeout_s: float
+    ) -> httpx.Request:
+        headers = {"content-type": content_type} if content is not None else {}
+        timeout = httpx.Timeout(timeout_s, connect=5.0)
+        return self._http.build_request(method, path, content=content, headers=headers, timeout=timeout)
+
+    def _exchange(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        try:
+            response = self._http.send(request, stream=stream)
+            if response.status_code < 400 and not response.is_redirect:
+                return response
+            response.read()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        raise self._refusal(response)
+
+    def _unreachable(self, error: httpx.TransportError) -> TallystickError:
+        url = self.server.url
+        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+            return WaitTimedOut(f"{url} did not answer in time.")
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return ServerUnreachable(
+                f"The certificate of {url} is not one that this machine trusts: {error}. "
+                "Set SSL_CERT_FILE to the PEM file of its authority."
+            )
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServerUnreachable(
+                f"No server answers at {url} ({error}). Is it running? 'tallystick serve' starts one."
+            )
+        return ServerUnreachable(f"The connection to {url} broke: {error or type(error).__name__}.")
+
+    def _refusal(self, response: httpx.Response) -> TallystickError:
+        try:
+            body = response.json()
+            code, message = str(body["error_code"]), str(body["message"])
+        except (ValueError, KeyError, TypeError):
+            return self._foreign(response)
+        retry_after = response.headers.get("retry-after", "")
+        error = _BY_CODE.get(code, ApiError)(message, retry_after_s=int(retry_after) if retry_after.isdigit() else None)
+        request_id = response.headers.get("x-request-id")
+        if request_id and response.status_code >= 500:
+            error.add_note(f"request id {request_id}")
+        return error
+
+    def _foreign(self, response: httpx.Response) -> TallystickError:
+        return ApiError(
+            f"{self.server.url} answered {response.status_code} with something that is not Tallystick's. "
+            "Is the address right?"
+        )
+
+
+def version_of(endpoint: Json) -> int:
+    """Return the config version that an answer to a change began to roll out."""
+    config = endpoint.get("pending_config") or endpoint.get("config") or {}
+    return int(config.get("config_version", 0))
+
+
+def failure_of(endpoint: Json) -> str:
+    """Return why an endpoint's latest config did not come up, served entity by served entity."""
+    failed = failed_entities(endpoint)
+    if not failed:
+        return f"The latest config of '{endpoint['name']}' did not come up."
+    return "\n".join(f"{entity['name']}: {entity['state'].get('deployment_state_message', '')}" for entity in failed)
+
+
+def failed_entities(endpoint: Json) -> list[Json]:
+    """Return the served entities of the latest config that failed; those that were given up for them last."""
+    entities = (endpoint.get("pending_config") or {}).get("served_entities", [])
+    by_state = {
+        state: [entity for entity in entities if entity.get("state", {}).get("deployment") == state]
+        for state in ("DEPLOYMENT_FAILED", "DEPLOYMENT_ABORTED")
+    }
+    return by_state["DEPLOYMENT_FAILED"] or by_state["DEPLOYMENT_ABORTED"]
+
+
+def _path(name: str) -> str:
+    return f"{_ENDPOINTS}/{quote(name, safe='')}"
+
+
+def _invocations(name: str, entity: str | None) -> str:
+    middle = "" if entity is None else f"/served-models/{quote(entity, safe='')}"
+    return f"/serving-endpoints/{quote(name, safe='')}{middle}/invocations"
+
+
+def parse_coercions(header: str) -> dict[str, dict[str, int]]:
+    """Return what the header `x-tallystick-coercions` says; what was cut off is left out.
+
+    >>> parse_coercions("age;fraction_dropped=2, gr%C3%B6%C3%9Fe;number_from_text=1, ...")
+    {'age': {'fraction_dropped': 2}, 'größe': {'number_from_text': 1}}
+    """
+    found: dict[str, dict[str, int]] = {}
+    for part in header.split(", "):
+        column, *kinds = part.split(";")
+        counts = {kind: int(count) for kind, _, count in (each.partition("=") for each in kinds) if count.isdigit()}
+        if counts:
+            found[unquote(column)] = counts
+    return found

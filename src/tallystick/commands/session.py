@@ -1,0 +1,190 @@
+"""What every command that talks to the server shares: its options, its output, its errors and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tallystick import errors
+from tallystick.backends.supervisor import CannotStart
+from tallystick.commands.config_edit import BadUsage
+from tallystick.discovery import ServerUnreachable, find_server
+from tallystick.errors import TallystickError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tallystick.client import Client
+
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NOT_AUTHORISED, EXIT_NOT_FOUND, EXIT_TIMEOUT = range(1, 7)
+
+_PANEL = "Server and output"
+HostOption = Annotated[
+    str, typer.Option("--host", help="Address of the server. Default: the one that runs here.", rich_help_panel=_PANEL)
+]
+TokenOption = Annotated[
+    str, typer.Option("--token", help="Token. Others on this machine can read options; prefer TALLYSTICK_TOKEN.",
+                      rich_help_panel=_PANEL)
+]  # fmt: skip
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Data directory of the server that runs here.", rich_help_panel=_PANEL),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document, and nothing else.", rich_help_panel=_PANEL)
+]
+
+
+def exit_code(error: TallystickError) -> int:
+    """Return the exit code for an error, as docs/cli.md lists them."""
+    match error:
+        case BadUsage() | CannotStart():
+            return EXIT_USAGE
+        case ServerUnreachable():
+            return EXIT_UNREACHABLE
+        case errors.Unauthenticated() | errors.PermissionDenied():
+            return EXIT_NOT_AUTHORISED
+        case errors.NotFound():
+            return EXIT_NOT_FOUND
+        case _ if error.status == 504:
+            return EXIT_TIMEOUT
+    return EXIT_FAILED
+
+
+@dataclass
+class Session:
+    """One run of a command: the server that it talks to, and how it prints."""
+
+    environ: Mapping[str, str]
+    as_json: bool
+    host: str = ""
+    token: str = ""
+    data_dir: Path | None = None
+    _client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The server, found on first use."""
+        if self._client is None:
+            from tallystick.client import Client
+
+            server = find_server(self.environ, host=self.host, token=self.token, data_dir=self.data_dir)
+            self._client = Client(server)
+        return self._client
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+
+    def result(self, document: Any, *lines: str) -> None:
+        """Print the result: the document with --json, else the lines."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            for line in lines:
+                print(line)
+
+    def table(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+        """Print a result that is a list: the document with --json, else a table, or `empty` when it has no rows."""
+        if self.as_json:
+            self.result(document)
+        elif not rows:
+            print(empty)
+        else:
+            print_table(columns, rows)
+
+    def note(self, text: str) -> None:
+        """Tell the person something that is not the result."""
+        print(text, file=sys.stderr)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Callable[[str], None]]:
+        """Show how something goes on: one line that changes on a terminal, plain lines elsewhere. On stderr."""
+        if sys.stderr.isatty():
+            from rich.markup import escape
+
+            with _console(stderr=True).status("...") as status:
+                started = time.monotonic()
+                yield lambda text: status.update(f"{escape(text)} [dim]{time.monotonic() - started:.0f} s[/dim]")
+            return
+        said: list[str] = []
+
+        def say(text: str) -> None:
+            if said[-1:] != [text]:
+                said.append(text)
+                self.note(text)
+
+        yield say
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: drawn on a terminal, separated by tabs elsewhere so that scripts can cut it."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(" ".join(cell.split()) for cell in row))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def with_session(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options --host, --token, --data-dir and --json, and a Session as its first argument."""
+
+    @wraps(function)
+    def command(**values: Any) -> None:
+        session = Session(
+            environ=values.pop("context").obj,
+            host=values.pop("host"),
+            token=values.pop("token"),
+            data_dir=values.pop("data_dir"),
+            as_json=values.pop("as_json"),
+        )
+        try:
+            function(session, **values)
+        except TallystickError as error:
+            if session.as_json:
+                session.result(error.to_body())
+            raise
+        finally:
+            session.close()
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+        inspect.Parameter("host", keyword, annotation=HostOption, default=""),
+        inspect.Parameter("token", keyword, annotation=TokenOption, default=""),
+        inspect.Parameter("data_dir", keyword, annotation=DataDirOption, default=None),
+        inspect.Parameter("as_json", keyword, annotation=JsonOption, default=False),
+    ]
+    signature = inspect.signature(function, eval_str=True)
+    own = [parameter.replace(kind=keyword) for parameter in list(signature.parameters.values())[1:]]
+    parameters = [*own, *shared]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del command.__wrapped__  # type: ignore[attr-defined]  else its signature is the one that is read
+    return command
