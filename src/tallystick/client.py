@@ -6,6 +6,7 @@ status). What the server refuses is raised as the error of `errors.py` that it s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -94,7 +95,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _value: BaseException | None, _t: TracebackType | None) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, _value: BaseException | None, _t: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -238,10 +241,8 @@ class Client:
 
     def put_secret(self, scope: str, key: str, value: str) -> None:
         """Keep a secret; its scope is made when it is missing."""
-        try:
+        with contextlib.suppress(errors.AlreadyExists):
             self.call("POST", "/api/2.0/secrets/scopes/create", {"scope": scope})
-        except errors.AlreadyExists:
-            pass
         self.call("POST", "/api/2.0/secrets/put", {"scope": scope, "key": key, "string_value": value})
 
     def list_scopes(self) -> list[str]:

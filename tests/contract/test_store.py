@@ -520,6 +520,36 @@ def test_unusable_urls_are_refused(url: str, tmp_path: Path) -> None:
         open_store(url, tmp_path)
 
 
+@pytest.mark.parametrize("step", range(6))
+def test_first_start_that_dies_at_any_step_can_be_repeated(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps: schema, id, rename of the file, its folder, marker, rename of the marker."""
+    countdown = iter(range(step, -1, -1))
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def step_or_die(*arguments: object) -> object:
+            if next(countdown, 1) == 0:
+                raise SystemExit("killed")
+            return real(*arguments)
+
+        return step_or_die
+
+    with monkeypatch.context() as patched:
+        for name in ("_migrate", "_make_schema", "_sync_folder", "_write_marker"):
+            patched.setattr(database, name, dying(getattr(database, name)))
+        for name in ("rename", "replace"):
+            patched.setattr(Path, name, dying(getattr(Path, name)))
+        with pytest.raises(SystemExit):
+            open_store(f"sqlite:///{tmp_path / 'store.db'}", tmp_path)
+    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}", tmp_path)
+    opened.add_endpoint(an_endpoint())
+    opened.close()
+    again = open_store(f"sqlite:///{tmp_path / 'store.db'}", tmp_path)
+    assert again.endpoints() == (an_endpoint(),)
+    again.close()
+
+
 def test_start_that_died_while_making_the_file_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "store.db.new").write_bytes(b"half of it")
     opened = open_store(f"sqlite:///{tmp_path / 'store.db'}", tmp_path)

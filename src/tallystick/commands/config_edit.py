@@ -243,7 +243,8 @@ def _listed(config: Mapping[str, Any]) -> str:
 
 def _body(config: Mapping[str, Any], entities: list[Json], new: Mapping[str, Decimal]) -> Json:
     routes = [
-        {"served_entity_name": entity["name"], "traffic_percentage": _number(new[entity["name"]])} for entity in entities
+        {"served_entity_name": entity["name"], "traffic_percentage": _number(new[entity["name"]])}
+        for entity in entities
     ]
     body: Json = {"served_entities": entities, "traffic_config": {"routes": routes}}
     if "auto_capture_config" in config:

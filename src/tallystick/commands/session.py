@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallystick import errors
-from tallystick.backends.supervisor import CannotStart
 from tallystick.commands.config_edit import BadUsage
 from tallystick.discovery import ServerUnreachable, find_server
 from tallystick.errors import TallystickError
@@ -48,7 +47,7 @@ JsonOption = Annotated[
 def exit_code(error: TallystickError) -> int:
     """Return the exit code for an error, as docs/cli.md lists them."""
     match error:
-        case BadUsage() | CannotStart():
+        case BadUsage():
             return EXIT_USAGE
         case ServerUnreachable():
             return EXIT_UNREACHABLE
@@ -186,5 +185,5 @@ def with_session(function: Callable[..., None]) -> Callable[..., None]:
     parameters = [*own, *shared]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]  else its signature is the one that is read
+    del command.__wrapped__  # else its signature would be read
     return command

@@ -69,7 +69,7 @@ def parse_config(fields: Fields) -> RequestedConfig:
     Raises NotImplementedHere for kinds of entities that this server does not serve.
     """
     entities = _parse_entities(fields)
-    routes = _parse_routes(fields.inner("traffic_config"), fields.has("traffic_config"), entities)
+    routes = _parse_routes(fields.inner("traffic_config"), entities)
     return RequestedConfig(entities, routes, _parse_auto_capture(fields))
 
 
@@ -171,9 +171,10 @@ def _parse_variables(fields: Fields) -> dict[str, str]:
     return found
 
 
-def _parse_routes(fields: Fields, is_given: bool, entities: tuple[ServedEntity, ...]) -> tuple[Route, ...]:
+def _parse_routes(fields: Fields, entities: tuple[ServedEntity, ...]) -> tuple[Route, ...]:
     names = [entity.name for entity in entities]
-    if not is_given:
+    # databricks-sdk drops an empty list, so that `{}` says as little as nothing.
+    if not fields.has("routes"):
         if len(names) > 1:
             fields.problems.append(
                 f"{fields.where}: is missing; with several served entities it has to say who gets what"

@@ -55,6 +55,8 @@ def open_engine(url: str, data_dir: Path) -> sa.Engine:
             engine, found_id = _open_postgres(parsed, known_id, marker)
         else:
             raise UnusableDatabase(f"The database setting names '{backend}'; sqlite and postgresql are supported.")
+    except ImportError as error:
+        raise UnusableDatabase(f"The driver of this database is not installed ({error}).") from error
     except DBAPIError as error:
         shown = parsed.render_as_string(hide_password=True)
         raise UnusableDatabase(f"The config database {shown} cannot be used: {error.orig}") from error
@@ -157,7 +159,9 @@ def _make_sqlite_file(path: Path) -> None:
 
 def _open_postgres(url: URL, known_id: str, marker: Path) -> tuple[sa.Engine, str]:
     shown = f"The config database {url.render_as_string(hide_password=True)}"
-    engine = sa.create_engine(url.set(drivername="postgresql+pg8000"), pool_pre_ping=True)
+    # The plain URL stands for the driver that we bring; any other is the owner's choice.
+    named = url.set(drivername="postgresql+pg8000") if url.drivername == "postgresql" else url
+    engine = sa.create_engine(named, pool_pre_ping=True)
     with engine.begin() as connection:
         # Two control processes that start at a time make one schema.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": APPLICATION_ID})

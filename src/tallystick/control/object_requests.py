@@ -11,7 +11,6 @@ from tallystick.control.config_request import name_problem
 from tallystick.control.fields import Fields
 from tallystick.entities import NAME_PATTERN, Grant, Level
 from tallystick.errors import NotImplementedHere
-from tallystick.protocol.routes import RateLimit
 
 #: Calls a minute that a limit may name; beyond, the limit is a slip.
 _MAX_CALLS = 10**12
@@ -66,12 +65,6 @@ def parse_ai_gateway(fields: Fields, endpoint_name: str) -> dict[str, Any]:
     if fields.has("usage_tracking_config"):
         found["usage_tracking_config"] = {"enabled": bool(fields.inner("usage_tracking_config").flag("enabled"))}
     return found
-
-
-def limits_in_force(extras: dict[str, Any]) -> tuple[RateLimit, ...]:
-    """Return the limits that the gateways apply, from an endpoint's `extras`: older and AI gateway ones alike."""
-    stored = [*extras.get("rate_limits", ()), *extras.get("ai_gateway", {}).get("rate_limits", ())]
-    return tuple(RateLimit(limit["calls"], limit["key"], limit.get("principal", "")) for limit in stored)
 
 
 def parse_notifications(fields: Fields) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class SecretBox:
             return self._fernet().decrypt(sealed)
         except InvalidToken as error:
             raise InternalError(
-                f"It was sealed with another key than {self._file} has; put the secret again."
+                f"It was sealed with another key than the data directory's {KEY_FILE} has; put the secret again."
             ) from error
 
     def _fernet(self) -> Fernet:
@@ -43,7 +43,7 @@ class SecretBox:
             return Fernet(self._file.read_bytes().strip())
         except (OSError, ValueError) as error:
             raise InternalError(
-                f"The key file {self._file} is missing or damaged; restore it from a backup."
+                f"The key file {KEY_FILE} of the data directory is missing or damaged; restore it from a backup."
             ) from error
 
     def _make_key(self) -> None:

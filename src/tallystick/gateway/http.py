@@ -34,6 +34,40 @@ class HttpLimits:
     max_connections: int
 
 
+class JoinedWrites:
+    """A transport that sends what is written in one turn of the loop with one system call.
+
+    uvicorn writes headers and body of an answer one after the other; sent apart, they cost a tenth of the
+    throughput of a small answer.
+    """
+
+    __slots__ = ("_loop", "_pieces", "_transport")
+
+    def __init__(self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: Any = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send `data` at the end of this turn."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def close(self) -> None:
+        """Close when what was written is out."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces:
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. `limits` and `open_connections` are set once per process, by `guarded`."""
 
@@ -54,7 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, unless there are too many."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self.waiting_since = self.loop.time()
         self.open_connections.add(self)
         if len(self.open_connections) > self.limits.max_connections:

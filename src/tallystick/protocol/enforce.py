@@ -59,7 +59,7 @@ class Decoder:
     def __init__(self, signature: Signature, *, type_hints: bool = False) -> None:
         self.signature = signature
         self._params = ParamReader(signature.params)
-        self._no_params = self._params.read(None)[0] == {}
+        self._no_params = not signature.params
         self._read: Callable[[str, Any, Mode, Report], _Read]
         columns = signature.columns
         inputs = columns or signature.tensors
@@ -102,7 +102,7 @@ class Decoder:
             params: dict[str, Any] = {}
             notes = request.notes
         else:
-            params, param_notes = self._params.read(request.params)
+            params, param_notes = self._params.read(request.params, mode, report)
             notes = request.notes + param_notes
         data, rows, form = self._read(request.key, request.value, mode, report)
         if report.violations:
@@ -134,7 +134,7 @@ class Decoder:
         table = self._table.from_columns(source.names, source.columns, source.rows, source.path)
         data, rows, form = self._enforce(table, Mode.STRICT if source.is_strict else mode, report, source.ready)
         report.check()
-        return Decoded(data, rows, form, self._params.read(None)[0], report.ledger, tuple(report.notes))
+        return Decoded(data, rows, form, self._params.read(None, mode, report)[0], report.ledger, tuple(report.notes))
 
     def _read_columns(self, key: str, value: Any, mode: Mode, report: Report) -> _Read:
         table = self._table.read(key, value)
@@ -195,7 +195,8 @@ def _column(
     if isinstance(kind, ScalarType):
         out = scalars.exact(values, kind)
         if out is not None and (table.by_frame or _is_read_alike(kind, values)):
-            return out
+            # Without a value to guess from, pandas leaves a column of text untyped.
+            return np.array([], dtype=object) if isinstance(out, list) and not out and table.by_frame else out
         return _inexact(values, kind, name, table, mode, report)
     if isinstance(kind, AnyType):
         where = f"column {str(name)[:60]!r}"

@@ -34,6 +34,37 @@ def cast_frame_dtype(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
         return np.array(column.astype(dtype), dtype=dtype)
 
 
+def mixed_doubles(values: Sequence[Any]) -> list[Any] | None:
+    """Return the numbers that pandas makes of numbers, booleans and text side by side; None when it makes none.
+
+    MLflow takes every such array for one of decimals, which are converted by `to_numeric`.
+    """
+    import pandas as pd
+
+    try:
+        numbers = pd.to_numeric(pd.Series(list(values), dtype=object), errors="raise")
+        return [float(number) for number in numbers]
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def mixed_text(values: Sequence[Any]) -> list[Any] | None:
+    """Return the text that NumPy makes of text, nulls and numbers side by side (a null may be cut: 'n')."""
+    import pandas as pd
+
+    try:
+        return list(pd.Series(list(values)).to_numpy(dtype=str).tolist())
+    except (ValueError, TypeError):
+        return None
+
+
+def stacked(rows: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    """Return lists in a frame's cells as one array: NumPy finds a common type first, then casts it."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return np.vstack(rows).astype(dtype)
+
+
 def _column(values: Sequence[Any]) -> Any:
     import pandas as pd
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.protocol import lossy
 from tallystick.protocol.codec import check_depth
 from tallystick.protocol.ledger import Coercion, Mode, Report, describe
 from tallystick.protocol.scalars import (
@@ -102,8 +103,8 @@ class CellCheck:
             if fault is None:
                 continue
             coercion, problem = fault
-            if coercion in _STRICT_HERE or converted is None:
-                coercion = None if coercion is not Coercion.PRECISION_LOST else coercion
+            if converted is None and coercion is not Coercion.PRECISION_LOST:
+                coercion = None
             if coercion is None or self.mode is Mode.STRICT:
                 self._refuse(f"{path}[{position}]", problem)
             else:
@@ -124,9 +125,9 @@ class CellCheck:
             mixed = types == {type(None)} or not any(types <= plain for plain in _PLAIN)
             return [bool(item) for item in value] if mixed else None
         if kind is ScalarType.STRING and (str in types or types == {type(None)} or (bool in types and len(types) > 1)):
-            # Beside text alone, pandas makes NaN of null, and NumPy 'nan' of that.
-            null = "nan" if types == {str, type(None)} else "None"
-            return [null if item is None else str(item) for item in value]
+            return lossy.mixed_text(value)
+        if kind is ScalarType.DOUBLE and len(types) > 1 and not any(types <= plain for plain in _PLAIN):
+            return lossy.mixed_doubles(value)
         if kind is ScalarType.BINARY and types == {str} and all(item.isascii() for item in value):
             return [item.encode("ascii") for item in value]
         return None
@@ -182,20 +183,6 @@ class CellCheck:
     def _refuse(self, path: str, problem: str) -> None:
         # A path is as long as the schema is deep; a map's keys are the caller's, so it is cut.
         self.report.violate(self.where() + path[-200:], problem)
-
-
-#: What is cast in plain columns but refused inside of cells.
-_STRICT_HERE = frozenset(
-    {
-        Coercion.NUMBER_FROM_TEXT,
-        Coercion.NUMBER_FROM_BOOLEAN,
-        Coercion.FRACTION_DROPPED,
-        Coercion.OVERFLOW,
-        Coercion.FLOAT_OVERFLOW,
-        Coercion.FLOAT_UNDERFLOW,
-        Coercion.EPOCH_UNIT,
-    }
-)
 
 
 def _item_fault(item: Any, kind: ScalarType) -> tuple[Coercion | None, str] | None:

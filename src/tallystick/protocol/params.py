@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import copy
 import datetime
+import warnings
 from typing import Any
 
 import numpy as np
 
 from tallystick.errors import DeploymentFailed, InvalidInput
 from tallystick.protocol.codec import check_depth, note_names
-from tallystick.protocol.ledger import Mode, Report, describe
+from tallystick.protocol.ledger import Coercion, Mode, Report, describe
 from tallystick.protocol.nested import CellCheck
+from tallystick.protocol.scalars import Context, Fault, judge
 from tallystick.protocol.signature import ObjectType, Param, ScalarType
 
+# Params are read by NumPy, never by pandas.
+_CONTEXT = Context(by_frame=False)
 _FLOATS = (ScalarType.FLOAT, ScalarType.DOUBLE)
 _NATURAL: dict[ScalarType, type] = {
     ScalarType.BOOLEAN: bool,
@@ -45,8 +49,8 @@ class ParamReader:
                     f"type: {report.violations[0].problem}."
                 )
 
-    def read(self, given: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return (params, notes). Raises InvalidInput with every param that does not fit."""
+    def read(self, given: Any, mode: Mode, report: Report) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return (params, notes). Raises InvalidInput with every param that does not fit; changes are counted."""
         if given is None or given == {}:
             return self._copy_of_defaults(), ()
         if type(given) is not dict:
@@ -56,8 +60,7 @@ class ParamReader:
         known = {param.name: param for param in self._params or ()}
         ignored = [name for name in given if name not in known]
         notes = (f"ignored params: {note_names(ignored)}",) if ignored else ()
-        report = Report()
-        out = {name: _checked(known[name], value, report) for name, value in given.items() if name in known}
+        out = {name: _checked(known[name], value, report, mode) for name, value in given.items() if name in known}
         if report.violations:
             raise InvalidInput("The params do not fit the model's signature", report.violations)
         for name, value in self._copy_of_defaults().items():
@@ -69,44 +72,58 @@ class ParamReader:
         return copy.deepcopy(self._defaults) if self._defaults else {}
 
 
-def _checked(param: Param, value: Any, report: Report) -> Any:
+def _checked(param: Param, value: Any, report: Report, mode: Mode = Mode.FLAG) -> Any:
     where = f"params.{param.name[:60]}"
     if param.shape is not None:
         if type(value) is not list or any(type(item) in (list, dict) for item in value):
             report.violate(where, f"got {describe(value)}, expected a list of single values")
             return None
         assert isinstance(param.type, ScalarType)
-        return [_single(item, param.type, f"{where}[{n}]", report) for n, item in enumerate(value)]
+        return [_single(item, param.type, f"{where}[{n}]", report, mode) for n, item in enumerate(value)]
     if isinstance(param.type, ObjectType):
         check_depth(value, where)
         # MLflow checks objects and hands them on unconverted.
         CellCheck(param.name, Mode.FLAG, report, lambda: where).cell(value, param.type, required=True)
         return value
-    return _single(value, param.type, where, report)
+    return _single(value, param.type, where, report, mode)
 
 
-def _single(value: Any, kind: ScalarType, where: str, report: Report) -> Any:
+def _single(value: Any, kind: ScalarType, where: str, report: Report, mode: Mode) -> Any:
     if value is None:
         return None
     if kind is ScalarType.DATETIME:
         date = _date(value)
+        fault = judge(kind)(value, _CONTEXT)
+        if date is not None and fault is not None and fault.kind is Coercion.TIMEZONE_DROPPED:
+            _change(fault, where, report, mode)
         if date is None:
             report.violate(where, f"got {describe(value)}, expected a date such as 2024-01-31T13:45:00 (datetime)")
         return date
     if type(value) is _NATURAL[kind]:
         return value
     if kind in _FLOATS and type(value) is int:
-        try:
+        fault = judge(kind)(value, _CONTEXT)
+        if fault is None or fault.kind is Coercion.PRECISION_LOST:
+            _change(fault, where, report, mode)
             return float(value)
-        except OverflowError:
-            pass
     report.violate(where, f"got {describe(value)}, expected {kind}")
     return None
 
 
+def _change(fault: Fault | None, where: str, report: Report, mode: Mode) -> None:
+    if fault is None:
+        return
+    if mode is Mode.STRICT or fault.kind is None:
+        report.violate(where, fault.problem)
+    else:
+        report.count(where, fault.kind)
+
+
 def _date(value: Any) -> datetime.date | datetime.datetime | None:
     try:
-        date = np.datetime64(value).item()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            date = np.datetime64(value).item()
     except (ValueError, TypeError, OverflowError):
         return None
     return date if isinstance(date, datetime.date) else None

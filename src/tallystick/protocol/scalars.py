@@ -128,7 +128,7 @@ def _exact_datetime(values: Sequence[Any], kinds: set[type]) -> Values | None:
     if not kinds <= _TEXT_TYPES:
         return None
     for value in values:
-        if value is not None and (_ISO.fullmatch(value) is None or not _FIRST_DAY <= value[:10] <= _LAST_DAY):
+        if value is not None and (_ISO.fullmatch(value) is None or not _is_in_range(value)):
             return None
     try:
         return np.array(values, dtype="datetime64[ns]")
@@ -285,13 +285,10 @@ def string_fault(value: Any, context: Context) -> Fault | None:
 def binary_fault(value: Any, context: Context) -> Fault | None:
     """Judge base64 text, with line ends as MIME has them (RFC 2045). NumPy takes the text's own bytes."""
     expected = "expected base64 text (binary)"
+    if not context.by_frame:
+        return _bytes_fault(value)
     if not isinstance(value, str):
         return Fault(None, f"got {describe(value)}, {expected}")
-    if not context.by_frame:
-        return Fault(
-            Coercion.BASE64_KEPT if value.isascii() else None,
-            "binary is decoded in dataframe_split and dataframe_records only; send it there",
-        )
     try:
         base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
     except binascii.Error as error:
@@ -303,6 +300,18 @@ def binary_fault(value: Any, context: Context) -> Fault | None:
     return None
 
 
+def _bytes_fault(value: Any) -> Fault:
+    problem = f"got {describe(value)}; binary is decoded in dataframe_split and dataframe_records only, send it there"
+    match value:
+        case str():
+            return Fault(Coercion.BASE64_KEPT if value.isascii() else None, problem)
+        case None:
+            return Fault(Coercion.NULL_TO_TEXT, problem)
+        case list() | dict():
+            return Fault(None, problem)
+    return Fault(Coercion.TEXT_FROM_VALUE, problem)
+
+
 def datetime_fault(value: Any, context: Context) -> Fault | None:
     """Judge a date or a date with time, ISO 8601 without offset; null is a missing date."""
     expected = "expected a date such as 2024-01-31T13:45:00, without offset (datetime)"
@@ -311,7 +320,7 @@ def datetime_fault(value: Any, context: Context) -> Fault | None:
         case None:
             return None
         case bool():
-            pass
+            kind = None if context.by_frame else Coercion.EPOCH_UNIT
         case float() if math.isnan(value):
             return None
         case int() | float():
@@ -319,7 +328,7 @@ def datetime_fault(value: Any, context: Context) -> Fault | None:
         case str() if _ISO.fullmatch(value):
             if not _is_date(value):
                 return Fault(None, f"got {describe(value)}, which is no date; {expected}")
-            if _FIRST_DAY <= value[:10] <= _LAST_DAY:
+            if _is_in_range(value):
                 return None
             kind = None if context.by_frame else Coercion.OVERFLOW
             return Fault(kind, f"got {describe(value)}, outside {_FIRST_DAY} to {_LAST_DAY}")
@@ -328,6 +337,11 @@ def datetime_fault(value: Any, context: Context) -> Fault | None:
         case str():
             kind = Coercion.AMBIGUOUS_DATE if _TWO_READINGS.match(value) else Coercion.DATE_GUESSED
     return Fault(kind, f"got {describe(value)}, {expected}")
+
+
+def _is_in_range(text: str) -> bool:
+    # The last day ends early; its midnight is still in.
+    return _FIRST_DAY <= text[:10] <= _LAST_DAY or text == "2262-04-11"
 
 
 def _is_date(text: str) -> bool:

@@ -101,8 +101,8 @@ def _csv_dtype(column: Column) -> Any:
 
 # What pandas reads as a missing value (`pandas.read_csv`, `na_values`); "" aside these can be meant as text.
 _NO_VALUE = frozenset(
-    ("", "NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "None", "<NA>", "#N/A", "#N/A N/A", "#NA")
-    + ("-1.#IND", "1.#IND", "-1.#QNAN", "1.#QNAN")
+    {"", "NA", "N/A", "n/a", "NULL", "null", "NaN", "nan", "-NaN", "-nan", "None", "<NA>", "#N/A", "#N/A N/A", "#NA"}
+    | {"-1.#IND", "1.#IND", "-1.#QNAN", "1.#QNAN"}
 )
 
 

@@ -113,7 +113,7 @@ class TensorReader:
             )
         if type(column[0]) is list:
             where = table.path(0, name)
-            flat = self._array(list(column), tensor, where, mode, report, check_shape=False)
+            flat = self._array(list(column), tensor, where, mode, report, in_frame=True)
             try:
                 return flat.reshape((len(column), *tensor.shape[1:]))
             except ValueError:
@@ -146,12 +146,12 @@ class TensorReader:
             return np.zeros(0)
 
     def _array(
-        self, value: Any, tensor: Tensor, where: str, mode: Mode, report: Report, *, check_shape: bool = True
+        self, value: Any, tensor: Tensor, where: str, mode: Mode, report: Report, *, in_frame: bool = False
     ) -> Array:
         if tensor.dtype == object:
             return self._objects(value, tensor, where, report)
         values, shape, kinds = _leaves(value, where)
-        if check_shape and not _fits(shape, tensor.shape):
+        if not in_frame and not _fits(shape, tensor.shape):
             raise InvalidInput(f"{where} has shape {shape}, the model takes {tensor.shape}")
         out = _exact(value, kinds, tensor.dtype)
         if out is not None:
@@ -164,6 +164,8 @@ class TensorReader:
         if not self._may_cast(values, tensor, context, at, mode, report, tensor.name or _UNNAMED):
             return np.zeros(0)
         try:
+            if in_frame:
+                return lossy.stacked(value, tensor.dtype)
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 return np.array(value, dtype=tensor.dtype)

@@ -20,7 +20,7 @@ from tallystick.entities import Batching, EnvironmentChoice
 from tallystick.errors import TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
-from tallystick.protocol.enforce import Mode, compile_decoder
+from tallystick.protocol.enforce import Decoder, Mode, compile_decoder
 from tallystick.protocol.frame import Hello
 from tallystick.protocol.signature import parse_signature
 from tallystick.protocol.worker_spec import (
@@ -30,6 +30,7 @@ from tallystick.protocol.worker_spec import (
     WorkerSpec,
     render_detail,
 )
+from tallystick.worker.accelerate import accelerated
 from tallystick.worker.answer import Answerer
 from tallystick.worker.batch import BatchRule
 from tallystick.worker.check import rows_are_independent
@@ -83,7 +84,13 @@ def _bring_up(
     model = load(resolved)
     decoder = compile_decoder(parse_signature(model.signature), type_hints=model.has_type_hints)
     lifeline.report("checking", "Comparing rows alone and together")
-    can_batch, reason = _may_batch(spec, model, decoder)
+    example, example_params = _example(model, decoder)
+    can_batch, reason = _may_batch(spec, model, example, example_params)
+    if model.estimator is not None and example is not None:
+        fast = accelerated(model.predict, model.estimator, model.method, example)
+        if fast is not None:
+            model = dataclasses.replace(model, predict=fast)
+            reason += "; arrays get the same answers as frames and are used"
     resolved = dataclasses.replace(
         resolved,
         signature=model.signature,
@@ -105,17 +112,28 @@ def _bring_up(
     return server, ReadyDetail(resolved, time.monotonic() - started, window)
 
 
-def _may_batch(spec: WorkerSpec, model: LoadedModel, decoder: Any) -> tuple[bool, str]:
+def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]:
+    """Return the model's input example as the model would get it from a caller; None when there is none."""
+    if model.example_body is None:
+        return None, {}
+    try:
+        decoded = decoder.decode(model.example_body, "application/json", Mode.FLAG)
+        return assemble([decoded]), decoded.params
+    except Exception:  # noqa: BLE001  an example that does not fit its own signature; what needs one does without
+        traceback.print_exc()
+        return None, {}
+
+
+def _may_batch(spec: WorkerSpec, model: LoadedModel, example: Any, params: dict[str, Any]) -> tuple[bool, str]:
     choice = spec.options.batching
     if choice is not Batching.AUTO:
         return choice is Batching.ON, f"batching is set to {choice.value}"
     if model.predict_stream is not None:
         return False, "the model streams"
-    if model.example_body is None:
+    if example is None:
         return False, "the model has no input example to compare rows alone and together"
     try:
-        decoded = decoder.decode(model.example_body, "application/json", Mode.FLAG)
-        return rows_are_independent(lambda data: model.predict(data, decoded.params), assemble([decoded]))
+        return rows_are_independent(lambda data: model.predict(data, params), example)
     except BaseException as error:  # noqa: BLE001  the model's code; in doubt, off
         return False, f"the input example could not be predicted: {public_text(error)}"
 

@@ -33,12 +33,12 @@ def rows_are_independent(predict: Callable[[Any], Any], data: Any) -> tuple[bool
     if together is None:
         return False, "the output has no row for each row of the input"
     again = split_predictions(predict(rows), [1] * len(rows))
-    if again is None or not all(map(_same, together, again)):
+    if again is None or not all(map(same_answer, together, again)):
         return False, "the same rows got different answers in two calls"
     # Backwards, so that a model that counts calls or remembers the last row is found out too.
     alone = [predict(single) for single in reversed(singles)][::-1]
     for number, (a, b) in enumerate(zip(together, alone, strict=True), 1):
-        if not _same(a, b):
+        if not same_answer(a, b):
             return False, f"row {number} of the input example got another answer in company than alone"
     return True, f"{len(rows)} rows of the input example got the same answers in company and alone"
 
@@ -77,7 +77,8 @@ def _nudged(frame: Any, factor: float) -> Any:
     return changed
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_answer(a: Any, b: Any) -> bool:
+    """Whether two outputs of a model are one answer: equal, or floats to their type's tolerance."""
     left, right = np.asarray(_plain(a)), np.asarray(_plain(b))
     if left.shape != right.shape:
         return False

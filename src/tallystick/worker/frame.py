@@ -26,7 +26,8 @@ except ImportError:
 #: The type that this pandas gives to a column of text: `str` from 3.0 on, object before.
 _TEXT: Any = pd.Series(["a"]).dtype
 # What `pd.array` ends in; its own checks take longer than the work.
-_MAKE_TEXT: Any = _TEXT.construct_array_type()._from_sequence if isinstance(_TEXT, pd.StringDtype) else None
+_TEXT_ARRAY: Any = pd.Series(["a"]).array
+_MAKE_TEXT: Any = _TEXT_ARRAY._from_sequence if isinstance(_TEXT, pd.StringDtype) else None
 
 
 def assemble(decoded: Sequence[Decoded]) -> Any:
@@ -66,12 +67,14 @@ def _joined(pieces: tuple[Any, ...]) -> Values:
 
 
 def _frame(data: Columns) -> pd.DataFrame:
+    if not data.names:
+        # All columns are optional and none came: MLflow keeps no rows of nothing either.
+        return pd.DataFrame({})
     names = _names(data.names)
     if data.block is not None:
         index = _index(data, len(data.block))
         return pd.DataFrame(data.block, columns=names, index=index, copy=False)
-    rows = _length(data.columns[0]) if data.columns else 0
-    return _build(names, _index(data, rows), [_values(column, rows) for column in data.columns])
+    return _build(names, _index(data, _length(data.columns[0])), [_values(column) for column in data.columns])
 
 
 def _length(column: Values | Inferred) -> int:
@@ -93,14 +96,14 @@ def _index(data: Columns, rows: int) -> Any:
     return pd.RangeIndex(rows) if data.index is None else pd.Index(data.index)
 
 
-def _values(column: Values | Inferred, rows: int) -> Any:
+def _values(column: Values | Inferred) -> Any:
     """Return an array, of pandas' own kind for text."""
     if isinstance(column, Inferred):
         series = pd.Series(column.values, dtype=None if column.values else object)
         return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
     if isinstance(column, np.ndarray):
         return column if column.dtype.kind != "M" else _dates(column)
-    if _MAKE_TEXT is None or rows == 0 or all(value is None for value in column):
+    if _MAKE_TEXT is None or (column and all(value is None for value in column)):
         return np.array(column, dtype=object)
     return _MAKE_TEXT(column, dtype=_TEXT)
 
@@ -132,7 +135,8 @@ def _build_from_blocks(names: Any, index: Any, columns: list[Any]) -> pd.DataFra
             else columns[positions[0]][None, :]
         )
         blocks.append((block, np.array(positions)))
-    return _from_blocks(blocks, index=index, columns=names)
+    frame: pd.DataFrame = _from_blocks(blocks, index=index, columns=names)
+    return frame
 
 
 _build: Callable[[Any, Any, list[Any]], pd.DataFrame] = _build_slowly if _from_blocks is None else _build_from_blocks

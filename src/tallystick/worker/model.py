@@ -34,8 +34,11 @@ class LoadedModel:
     signature: dict[str, Any] | None
     #: The signature was derived from type hints: such models take `inputs` as they come.
     has_type_hints: bool
+    #: What an accelerated call needs: the estimator, and the name of the method that `predict` calls on it.
+    estimator: Any = None
+    method: str = ""
     #: A request body like those that callers send, from the model's input example.
-    example_body: bytes | None
+    example_body: bytes | None = None
 
 
 def load(resolved: ResolvedModel) -> LoadedModel:
@@ -59,6 +62,8 @@ def _load_folder(path: Path) -> LoadedModel:
         predict_stream=_with_params(stream) if stream and _streams(model) else None,
         signature=signature,
         has_type_hints=bool(described.get("is_signature_from_type_hint")),
+        estimator=model.get_raw_model() if "sklearn" in described["flavors"] else None,
+        method=getattr(predict, "__name__", ""),
         example_body=example.encode() if example else None,
     )
 

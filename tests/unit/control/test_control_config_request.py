@@ -85,6 +85,12 @@ def test_numbers_come_as_strings_and_versions_as_numbers() -> None:
     assert found.routes == (Route("churn-1", 9000), Route("churn-2", 1000))
 
 
+def test_empty_traffic_config_is_not_given() -> None:
+    """databricks-sdk makes `{}` of a split without routes."""
+    assert parse(served_entities=[churn()], traffic_config={}) == parse(served_entities=[churn()])
+    assert "no route for 'churn-1'" in refusal(served_entities=[churn()], traffic_config={"routes": []})
+
+
 def test_null_is_not_given() -> None:
     entity = churn(
         name=None, workload_size=None, min_provisioned_concurrency=None, environment_vars=None, external_model=None

@@ -1,0 +1,111 @@
+"""`tallystick status`: the server, its endpoints and their worker processes at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tallystick.commands import config_edit
+from tallystick.commands.config_edit import Json
+from tallystick.commands.session import Session, print_table, with_session
+from tallystick.errors import PermissionDenied
+
+
+@with_session
+def status(session: Session) -> None:
+    """Show the server, its endpoints, who gets which traffic, and the workers behind."""
+    client = session.client
+    endpoints = [client.get_endpoint(each["name"]) for each in client.list_endpoints()]
+    try:
+        server = client.status()
+    except PermissionDenied:
+        # Processes are for admins to see; endpoints are for everybody who may see them.
+        server = {}
+    document = {"url": client.server.url, **server, "endpoints": endpoints}
+    if session.as_json:
+        session.result(document)
+        return
+    print(f"Server     {client.server.url}")
+    if server:
+        applied = "in force at every gateway" if server["is_applied"] else "not yet in force at every gateway"
+        print(f"Routes     version {server['route_table_version']}, {applied}")
+    if not endpoints:
+        print("Endpoints  none yet. Make one: tallystick deploy NAME models:/MODEL/VERSION")
+        return
+    workers: dict[str, list[Json]] = {}
+    for worker in server.get("workers", []):
+        workers.setdefault(worker["id"].rpartition("-")[0], []).append(worker)
+    print()
+    for endpoint in endpoints:
+        print(f"{endpoint['name']}: {condition(endpoint)}")
+    print()
+    rows = [row for endpoint in endpoints for row in entity_rows(endpoint, workers)]
+    print_table(("endpoint", "served entity", "model", "traffic", "state", "workers"), rows)
+
+
+def condition(endpoint: Json) -> str:
+    """Return how an endpoint stands, in words.
+
+    >>> condition({"state": {"ready": "READY", "config_update": "UPDATE_FAILED"}})
+    'ready; the last update failed'
+    """
+    state = endpoint["state"]
+    if state.get("suspend") == "STOPPED":
+        return "stopped"
+    ready = "ready" if state["ready"] == "READY" else "not ready"
+    match state["config_update"]:
+        case "IN_PROGRESS":
+            return f"{ready}; updating"
+        case "UPDATE_FAILED":
+            return f"{ready}; the last update failed"
+        case "UPDATE_CANCELED":
+            return f"{ready}; the last update was cancelled"
+    return ready
+
+
+def entity_rows(endpoint: Json, workers: Mapping[str, list[Json]]) -> list[tuple[str, ...]]:
+    """Return a table row for each served entity: those that serve, then those that are to."""
+    rows: list[tuple[str, ...]] = []
+    active = endpoint.get("config") or {}
+    pending = endpoint.get("pending_config") or {}
+    shares = {name: f"{config_edit.show(share)} %" for name, share in config_edit.shares(active).items()}
+    seen = set()
+    for config, is_active in ((active, True), (pending, False)):
+        for entity in config.get("served_entities", []):
+            if entity["id"] in seen:
+                continue
+            seen.add(entity["id"])
+            rows.append(
+                (
+                    endpoint["name"],
+                    entity["name"],
+                    model_of(entity),
+                    shares.get(entity["name"], "0 %") if is_active else "-",
+                    state_of(entity),
+                    ", ".join(worker_of(worker) for worker in workers.get(entity["id"], [])),
+                )
+            )
+    return rows
+
+
+def model_of(entity: Json) -> str:
+    """Return a served entity's model in short."""
+    version = entity.get("entity_version")
+    return f"{entity['entity_name']}/{version}" if version else str(entity["entity_name"])
+
+
+def state_of(entity: Json) -> str:
+    """Return how a served entity stands: the state without its prefix, and what it says."""
+    state = entity.get("state", {})
+    word = str(state.get("deployment", "")).removeprefix("DEPLOYMENT_").lower()
+    message = state.get("deployment_state_message", "")
+    return f"{word}: {message}" if message and word != "ready" else word
+
+
+def worker_of(worker: Json) -> str:
+    """Return a worker process in short: pid, what it does, how often it was started anew."""
+    parts = [f"pid {worker['pid']}" if worker["pid"] else str(worker["phase"])]
+    if worker["state"] not in ("", "ready"):
+        parts.append(worker["state"])
+    if worker["restarts"]:
+        parts.append(f"{worker['restarts']} restarts, last: {worker['last_exit']}")
+    return " ".join(parts)
