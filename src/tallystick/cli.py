@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from tallystick.commands import access, deploy, endpoints, query, serve, split, status
-from tallystick.commands.session import exit_code
+from tallystick.commands.session import EXIT_FAILED, exit_code
 from tallystick.errors import TallystickError
 
 app = typer.Typer(
@@ -76,3 +76,9 @@ def main() -> None:
         for note in getattr(error, "__notes__", ()):
             print(f"       {note}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except Exception as error:  # the boundary of the process
+        if os.environ.get("TALLYSTICK_DEBUG"):
+            raise
+        print(f"Error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("       This is a fault of ours. With TALLYSTICK_DEBUG=1 the same command shows where.", file=sys.stderr)
+        sys.exit(EXIT_FAILED)

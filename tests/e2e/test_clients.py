@@ -20,6 +20,7 @@ from databricks.sdk.service.serving import (
     ServingEndpointPermissionLevel,
     TrafficConfig,
 )
+from running import eventually
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +32,20 @@ def workspace(server):
 def sdk_endpoint(workspace):
     """Made and updated by databricks-sdk alone."""
     api = workspace.serving_endpoints
-    first = ServedEntityInput(entity_name="cancer", entity_version="1", workload_size="Small", scale_to_zero_enabled=False)
-    made = api.create_and_wait("by-sdk", config=EndpointCoreConfigInput(served_entities=[first]))
+    first = ServedEntityInput(
+        entity_name="cancer", entity_version="1", workload_size="Small", scale_to_zero_enabled=False
+    )
+    made = api.create_and_wait("by-sdk", config=EndpointCoreConfigInput(name="by-sdk", served_entities=[first]))
     assert made.state.ready.value == "READY"
     assert made.config.served_entities[0].state.deployment.value == "DEPLOYMENT_READY"
     second = ServedEntityInput(entity_name="cancer", entity_version="2", name="challenger", workload_size="Small")
-    routes = [Route(served_entity_name="cancer-1", traffic_percentage=70), Route(served_entity_name="challenger", traffic_percentage=30)]
-    updated = api.update_config_and_wait("by-sdk", served_entities=[first, second], traffic_config=TrafficConfig(routes=routes))
+    routes = [
+        Route(served_entity_name="cancer-1", traffic_percentage=70),
+        Route(served_entity_name="challenger", traffic_percentage=30),
+    ]
+    updated = api.update_config_and_wait(
+        "by-sdk", served_entities=[first, second], traffic_config=TrafficConfig(routes=routes)
+    )
     assert updated.config.config_version == 2
     return "by-sdk"
 
@@ -89,9 +97,9 @@ def test_the_sdk_sets_permissions_and_they_hold(workspace, sdk_endpoint, server)
     assert bob.get(sdk_endpoint).permission_level.value == "CAN_VIEW"
 
     def is_refused():
-        return server.invoke(sdk_endpoint, {"inputs": [1]}, headers={"Authorization": f"Bearer {made['token_value']}"}).status_code
-
-    from tests.e2e.conftest import eventually
+        return server.invoke(
+            sdk_endpoint, {"inputs": [1]}, headers={"Authorization": f"Bearer {made['token_value']}"}
+        ).status_code
 
     eventually(lambda: is_refused() == 403)
     allow(ServingEndpointPermissionLevel.CAN_QUERY)
@@ -108,12 +116,14 @@ def test_the_sdk_sets_permissions_and_they_hold(workspace, sdk_endpoint, server)
 
 def test_the_sdk_raises_its_own_exceptions(workspace, sdk_endpoint):
     api = workspace.serving_endpoints
-    one = EndpointCoreConfigInput(served_entities=[ServedEntityInput(entity_name="cancer", entity_version="1")])
+    one = EndpointCoreConfigInput(
+        name="", served_entities=[ServedEntityInput(entity_name="cancer", entity_version="1")]
+    )
     with pytest.raises(ResourceAlreadyExists):
         api.create(sdk_endpoint, config=one)
     with pytest.raises(NotFound):
         api.get("no-such")
-    with pytest.raises(InvalidParameterValue, match="mean_radius"):
+    with pytest.raises(InvalidParameterValue, match="mean_texture"):
         api.query(sdk_endpoint, dataframe_records=[{"mean_radius": "wide"}])
     with pytest.raises(BadRequest):
         api.query(sdk_endpoint)
@@ -121,7 +131,9 @@ def test_the_sdk_raises_its_own_exceptions(workspace, sdk_endpoint):
 
 def test_the_sdk_deletes(workspace):
     api = workspace.serving_endpoints
-    one = EndpointCoreConfigInput(served_entities=[ServedEntityInput(entity_name="cancer", entity_version="1")])
+    one = EndpointCoreConfigInput(
+        name="", served_entities=[ServedEntityInput(entity_name="cancer", entity_version="1")]
+    )
     api.create("short-lived", config=one)
     with pytest.raises(ResourceConflict):
         api.update_config("short-lived", served_entities=one.served_entities)
@@ -135,7 +147,9 @@ def test_mlflow_databricks_client_creates_queries_and_deletes(server, registry, 
     monkeypatch.setenv("DATABRICKS_HOST", server.url)
     monkeypatch.setenv("DATABRICKS_TOKEN", server.token)
     client = mlflow.deployments.get_deploy_client("databricks")
-    client.create_endpoint(config={"name": "by-mlflow", "config": {"served_entities": [{"entity_name": "cancer", "entity_version": "1"}]}})
+    client.create_endpoint(
+        config={"name": "by-mlflow", "config": {"served_entities": [{"entity_name": "cancer", "entity_version": "1"}]}}
+    )
     server.settled("by-mlflow")
     assert client.get_endpoint("by-mlflow").state.ready == "READY"
     assert "by-mlflow" in [each.name for each in client.list_endpoints()]
@@ -175,7 +189,9 @@ def test_mlflow_deployments_command_line(server, monkeypatch):
 def test_curl_style_calls(server, cancer, registry):
     frame = registry.frame.head(2)
     expected = registry.models[0].predict(frame).tolist()
-    csv = server.invoke(cancer, entity="cancer-1", content=frame.to_csv(index=False), headers={"Content-Type": "text/csv"})
+    csv = server.invoke(
+        cancer, entity="cancer-1", content=frame.to_csv(index=False), headers={"Content-Type": "text/csv"}
+    )
     assert csv.json() == {"predictions": expected}
     assert csv.headers["served-model-name"] == "cancer-1"
     assert csv.headers["x-request-id"]

@@ -3,11 +3,11 @@
 import json
 
 import mlflow
+import mlflow.deployments
 import numpy as np
 import pandas as pd
 import pytest
-
-from tests.e2e.conftest import MODELS
+from running import MODELS
 
 
 def test_a_python_file_is_an_endpoint(server):
@@ -21,7 +21,8 @@ def test_an_alias_a_run_and_a_folder_are_sources(server, registry, tmp_path):
 
     frame = registry.frame
     folder = tmp_path / "saved"
-    mlflow.sklearn.save_model(sklearn.tree.DecisionTreeClassifier().fit(frame, registry.y), str(folder))
+    tree = sklearn.tree.DecisionTreeClassifier().fit(frame, registry.y)
+    mlflow.sklearn.save_model(tree, str(folder), serialization_format="cloudpickle")
     run_id = registry.infos[0].run_id
     server.deploy(
         "sources",
@@ -31,8 +32,14 @@ def test_an_alias_a_run_and_a_folder_are_sources(server, registry, tmp_path):
         routes={"alias": 100, "run": 0, "folder": 0},
     )
     body = {"dataframe_split": frame.head(30).to_dict("split", index=False)}
-    assert server.invoke("sources", body, entity="alias").json()["predictions"] == registry.models[1].predict(frame.head(30)).tolist()
-    assert server.invoke("sources", body, entity="run").json()["predictions"] == registry.models[0].predict(frame.head(30)).tolist()
+    assert (
+        server.invoke("sources", body, entity="alias").json()["predictions"]
+        == registry.models[1].predict(frame.head(30)).tolist()
+    )
+    assert (
+        server.invoke("sources", body, entity="run").json()["predictions"]
+        == registry.models[0].predict(frame.head(30)).tolist()
+    )
     assert server.invoke("sources", body, entity="folder").json()["predictions"] == registry.y.head(30).tolist()
 
 
@@ -46,11 +53,16 @@ def test_boosted_trees_answer_as_offline(server, registry, tmp_path, flavor):
     frame = registry.frame
     model = Classifier(n_estimators=5).fit(frame, registry.y)
     folder = tmp_path / "saved"
-    getattr(mlflow, flavor).save_model(model, str(folder), signature=mlflow.models.infer_signature(frame), input_example=frame.head(3))
+    getattr(mlflow, flavor).save_model(
+        model, str(folder), signature=mlflow.models.infer_signature(frame), input_example=frame.head(3)
+    )
     found = server.deploy(flavor, {"entity_name": str(folder)})
     assert found["state"]["ready"] == "READY", found
     body = {"dataframe_records": frame.head(10).to_dict("records")}
-    assert server.invoke(flavor, body).json()["predictions"] == mlflow.pyfunc.load_model(str(folder)).predict(frame.head(10)).tolist()
+    assert (
+        server.invoke(flavor, body).json()["predictions"]
+        == mlflow.pyfunc.load_model(str(folder)).predict(frame.head(10)).tolist()
+    )
 
 
 def test_a_torch_model_answers_as_offline(server, tmp_path):
@@ -58,21 +70,27 @@ def test_a_torch_model_answers_as_offline(server, tmp_path):
     model = torch.nn.Linear(3, 1)
     x = np.ones((2, 3), dtype=np.float32)
     folder = tmp_path / "saved"
-    mlflow.pytorch.save_model(model, str(folder), signature=mlflow.models.infer_signature(x, model(torch.tensor(x)).detach().numpy()), pip_requirements=[])
+    mlflow.pytorch.save_model(
+        model,
+        str(folder),
+        signature=mlflow.models.infer_signature(x, model(torch.tensor(x)).detach().numpy()),
+        pip_requirements=[],
+    )
     server.deploy("torch", {"entity_name": str(folder)})
     got = server.invoke("torch", {"inputs": x.tolist()}).json()["predictions"]
     np.testing.assert_allclose(got, model(torch.tensor(x)).detach().numpy(), rtol=1e-6)
 
 
-class Scaled(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return (model_input["x"] * (params or {}).get("factor", 1.0)).to_numpy()
-
-
 def test_params_reach_a_custom_model(server, tmp_path):
     folder = tmp_path / "saved"
     signature = mlflow.models.infer_signature(pd.DataFrame({"x": [1.0]}), params={"factor": 2.0})
-    mlflow.pyfunc.save_model(str(folder), python_model=Scaled(), signature=signature, pip_requirements=[], input_example=pd.DataFrame({"x": [1.0, 2.0]}))
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(MODELS / "scaled.py"),
+        signature=signature,
+        pip_requirements=[],
+        input_example=pd.DataFrame({"x": [1.0, 2.0]}),
+    )
     server.deploy("params", {"entity_name": str(folder)})
     body = {"dataframe_records": [{"x": 3.0}]}
     assert server.invoke("params", body).json() == {"predictions": [6.0]}
@@ -82,14 +100,11 @@ def test_params_reach_a_custom_model(server, tmp_path):
     assert "factor" in refused.json()["message"]
 
 
-class Greeter(mlflow.pyfunc.PythonModel):
-    def predict(self, model_input: list[str]) -> list[str]:
-        return [f"hello {name}" for name in model_input]
-
-
 def test_a_model_with_type_hints(server, tmp_path):
     folder = tmp_path / "saved"
-    mlflow.pyfunc.save_model(str(folder), python_model=Greeter(), input_example=["ann"], pip_requirements=[])
+    mlflow.pyfunc.save_model(
+        str(folder), python_model=str(MODELS / "hints.py"), input_example=["ann"], pip_requirements=[]
+    )
     server.deploy("hints", {"entity_name": str(folder)})
     assert server.invoke("hints", {"inputs": ["ann", "bob"]}).json() == {"predictions": ["hello ann", "hello bob"]}
 
@@ -111,13 +126,19 @@ def test_mlflow_reads_the_stream(server, monkeypatch):
     monkeypatch.setenv("DATABRICKS_HOST", server.url)
     monkeypatch.setenv("DATABRICKS_TOKEN", server.token)
     client = mlflow.deployments.get_deploy_client("databricks")
-    assert [item["word"] for item in client.predict_stream(endpoint="stream-mlflow", inputs={"inputs": ["x"]})] == ["one", "two", "three"]
+    assert [item["word"] for item in client.predict_stream(endpoint="stream-mlflow", inputs={"inputs": ["x"]})] == [
+        "one",
+        "two",
+        "three",
+    ]
 
 
 def test_values_that_do_not_fit_are_flagged_or_refused(server, tmp_path, registry):
     folder = tmp_path / "saved"
     signature = mlflow.models.infer_signature(pd.DataFrame({"x": [1]}))
-    mlflow.pyfunc.save_model(str(folder), python_model=Counter(), signature=signature, pip_requirements=[])
+    mlflow.pyfunc.save_model(
+        str(folder), python_model=str(MODELS / "scaled.py"), signature=signature, pip_requirements=[]
+    )
     server.deploy(
         "modes",
         {"entity_name": str(folder), "name": "flag"},
@@ -132,11 +153,6 @@ def test_values_that_do_not_fit_are_flagged_or_refused(server, tmp_path, registr
     assert refused.status_code == 400
     assert "x" in refused.json()["message"]
     assert "[0]" in refused.json()["message"]
-
-
-class Counter(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return model_input["x"].to_numpy()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +220,11 @@ def test_secrets_reach_the_model_and_nobody_else(server):
 def test_a_models_own_environment_is_built_and_used(server, tmp_path):
     """Needs the package index. `six` is small, and not at this version in the running environment."""
     folder = tmp_path / "saved"
-    mlflow.pyfunc.save_model(str(folder), python_model=str(MODELS / "chaos.py"), pip_requirements=["six==1.16.0", f"mlflow-skinny=={mlflow.__version__}"])
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(MODELS / "chaos.py"),
+        pip_requirements=["six==1.16.0", f"mlflow-skinny=={mlflow.__version__}"],
+    )
     found = server.deploy("own-env", {"entity_name": str(folder)})
     assert found["state"]["ready"] == "READY", server.api("GET", "/own-env/served-models/saved/build-logs")["logs"]
     assert str(server.data_dir / "envs") in server.chaos("own-env", "interpreter").json()["predictions"][0]

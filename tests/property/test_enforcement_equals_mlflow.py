@@ -36,7 +36,7 @@ from tallystick.worker.frame import assemble
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 REFUSED = object()
 SETTINGS = settings(
-    max_examples=1500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 JSON = "application/json"
 

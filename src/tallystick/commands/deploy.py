@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -224,7 +223,7 @@ def _wait(session: Session, endpoint: Json, version: int, timeout_s: float) -> J
         return wait_shown(session, name, version, timeout_s)
     except DeploymentFailed:
         for entity in failed_entities(session.client.get_endpoint(name)):
-            _show_tail(session, name, entity["name"])
+            _show_tail(session, name, entity)
         raise
 
 
@@ -248,16 +247,18 @@ def wait_shown(session: Session, name: str, version: int, timeout_s: float) -> J
             raise
 
 
-def _show_tail(session: Session, name: str, entity: str) -> None:
-    for what, text in (
-        ("build log", session.client.build_logs(name, entity)),
-        ("log", session.client.logs(name, entity)),
-    ):
-        lines = text.rstrip().splitlines()[-_TAIL_LINES:]
+def _show_tail(session: Session, name: str, entity: Json) -> None:
+    """Show the end of both logs of a served entity that failed, without what its message says anyway."""
+    client, served = session.client, entity["name"]
+    message = entity["state"].get("deployment_state_message", "")
+    for what, text in (("build log", client.build_logs(name, served)), ("log", client.logs(name, served))):
+        lines = [
+            line
+            for line in text.splitlines()
+            if line.strip() and not line.startswith("[tallystick ") and not (message and message in line)
+        ]
         if lines:
-            session.note(f"--- end of the {what} of {entity} ---")
-            print("\n".join(lines), file=sys.stderr)
-    session.note("---")
+            session.note("\n".join([f"--- end of the {what} of {served} ---", *lines[-_TAIL_LINES:], "---"]))
 
 
 def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration_s: float) -> list[str]:

@@ -14,7 +14,7 @@ from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.deploy import wait_shown
 from tallystick.commands.durations import parse_duration
 from tallystick.commands.session import Session, print_table, with_session
-from tallystick.commands.status import condition, entity_rows, model_of
+from tallystick.commands.status import condition, entity_rows, messages, model_of
 from tallystick.errors import InvalidState
 
 _FOLLOW_S = 1.0
@@ -65,6 +65,8 @@ def get(session: Session, name: Name) -> None:
     if rows:
         print()
         print_table(("served entity", "model", "traffic", "state"), rows)
+    for line in messages(endpoint):
+        print(line)
 
 
 def _tag(tag: Json) -> str:

@@ -113,9 +113,17 @@ class Session:
         if sys.stderr.isatty():
             from rich.markup import escape
 
-            with _console(stderr=True).status("...") as status:
-                started = time.monotonic()
-                yield lambda text: status.update(f"{escape(text)} [dim]{time.monotonic() - started:.0f} s[/dim]")
+            status, started = _console(stderr=True).status(""), time.monotonic()
+
+            def show(text: str) -> None:
+                status.update(f"{escape(text)} [dim]{time.monotonic() - started:.0f} s[/dim]")
+                # Started by the first word, so that what is over at once shows nothing.
+                status.start()
+
+            try:
+                yield show
+            finally:
+                status.stop()
             return
         said: list[str] = []
 
@@ -127,9 +135,9 @@ class Session:
         yield say
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, separated by tabs elsewhere so that scripts can cut it."""
-    if not sys.stdout.isatty():
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, drawn: bool | None = None) -> None:
+    """Print a table: drawn on a terminal (or if `drawn`), separated by tabs elsewhere so that scripts can cut it."""
+    if not (sys.stdout.isatty() if drawn is None else drawn):
         for row in (columns, *rows):
             print("\t".join(" ".join(cell.split()) for cell in row))
         return
@@ -139,7 +147,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # Names are to be copied, so they stay in one piece; the last column has the prose.
+        table.add_column(column, overflow="fold", no_wrap=column != columns[-1])
     for row in rows:
         table.add_row(*map(Text, row))
     _console().print(table)

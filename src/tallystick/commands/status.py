@@ -40,6 +40,8 @@ def status(session: Session) -> None:
     print()
     rows = [row for endpoint in endpoints for row in entity_rows(endpoint, workers)]
     print_table(("endpoint", "served entity", "model", "traffic", "state", "workers"), rows)
+    for line in (line for endpoint in endpoints for line in messages(endpoint)):
+        print(line)
 
 
 def condition(endpoint: Json) -> str:
@@ -87,6 +89,17 @@ def entity_rows(endpoint: Json, workers: Mapping[str, list[Json]]) -> list[tuple
     return rows
 
 
+def messages(endpoint: Json) -> list[str]:
+    """Return what the served entities that are not ready say of themselves."""
+    configs = [endpoint.get("config") or {}, endpoint.get("pending_config") or {}]
+    entities = {entity["id"]: entity for config in configs for entity in config.get("served_entities", [])}
+    return [
+        f"{endpoint['name']}/{entity['name']} {state_of(entity)}: {message}"
+        for entity in entities.values()
+        if state_of(entity) != "ready" and (message := entity.get("state", {}).get("deployment_state_message"))
+    ]
+
+
 def model_of(entity: Json) -> str:
     """Return a served entity's model in short."""
     version = entity.get("entity_version")
@@ -94,11 +107,8 @@ def model_of(entity: Json) -> str:
 
 
 def state_of(entity: Json) -> str:
-    """Return how a served entity stands: the state without its prefix, and what it says."""
-    state = entity.get("state", {})
-    word = str(state.get("deployment", "")).removeprefix("DEPLOYMENT_").lower()
-    message = state.get("deployment_state_message", "")
-    return f"{word}: {message}" if message and word != "ready" else word
+    """Return how a served entity stands: its state without the prefix."""
+    return str(entity.get("state", {}).get("deployment", "")).removeprefix("DEPLOYMENT_").lower()
 
 
 def worker_of(worker: Json) -> str:

@@ -48,12 +48,12 @@ def mixed_doubles(values: Sequence[Any]) -> list[Any] | None:
         return None
 
 
-def mixed_text(values: Sequence[Any]) -> list[Any] | None:
-    """Return the text that NumPy makes of text, nulls and numbers side by side (a null may be cut: 'n')."""
+def mixed_text(values: Sequence[Any], dtype: np.dtype[Any]) -> list[Any] | None:
+    """Return the text (or bytes) that NumPy makes of text, nulls and numbers side by side (a null may be cut: 'n')."""
     import pandas as pd
 
     try:
-        return list(pd.Series(list(values)).to_numpy(dtype=str).tolist())
+        return list(pd.Series(list(values)).to_numpy(dtype=dtype).tolist())
     except (ValueError, TypeError):
         return None
 

@@ -124,12 +124,11 @@ class CellCheck:
         if kind is ScalarType.BOOLEAN:
             mixed = types == {type(None)} or not any(types <= plain for plain in _PLAIN)
             return [bool(item) for item in value] if mixed else None
-        if kind is ScalarType.STRING and (str in types or types == {type(None)} or (bool in types and len(types) > 1)):
-            return lossy.mixed_text(value)
         if kind is ScalarType.DOUBLE and len(types) > 1 and not any(types <= plain for plain in _PLAIN):
             return lossy.mixed_doubles(value)
-        if kind is ScalarType.BINARY and types == {str} and all(item.isascii() for item in value):
-            return [item.encode("ascii") for item in value]
+        is_text = str in types or types == {type(None)} or (bool in types and len(types) > 1)
+        if kind in (ScalarType.STRING, ScalarType.BINARY) and is_text:
+            return lossy.mixed_text(value, NUMPY_DTYPES[kind])
         return None
 
     def _scalar(self, value: Any, kind: ScalarType, required: bool, path: str) -> Any:

@@ -110,7 +110,7 @@ def _values(column: Values | Inferred) -> Any:
 
 def _dates(column: Array) -> Any:
     # A block of dates is pandas' own array, of two dimensions like the others.
-    dates: Any = pd.Series(column).array
+    dates: Any = pd.DatetimeIndex(column).array
     return dates.reshape((1, len(column)))
 
 
