@@ -73,9 +73,7 @@ def measure(columns: dict[str, str], form: str, rows: int) -> tuple[float, float
 def main() -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     print("microseconds a request; ours/row with the frame")
-    print(
-        f"{'columns':>9} {'rows':>5} {'form':>18} {'decode':>8} {'+frame':>8} {'MLflow':>9} {'ours/row':>9} {'faster':>7}"
-    )
+    print("  columns  rows               form   decode   +frame    MLflow  ours/row  faster")
     for title, columns in (("6 mixed", MIXED), ("30 double", DOUBLES)):
         for rows in (1, 10, 100, 1000):
             for form in ("dataframe_split", "dataframe_records"):

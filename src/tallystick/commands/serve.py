@@ -172,6 +172,8 @@ def run(settings: Settings) -> None:
         listener, _lock = prepare(settings)
     except CannotStart as error:
         raise BadUsage(error.message) from error
+    except OSError as error:
+        raise BadUsage(f"The data directory {settings.data_dir} cannot be used: {error.strerror}.") from error
     # A free port that was asked for as 0 is known now.
     settings = replace(settings, port=listener.getsockname()[1])
     url = address(settings)

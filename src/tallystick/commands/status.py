@@ -90,7 +90,9 @@ def entity_rows(endpoint: Json, workers: Mapping[str, list[Json]]) -> list[tuple
 
 
 def messages(endpoint: Json) -> list[str]:
-    """Return what the served entities that are not ready say of themselves."""
+    """Return what the served entities that are not ready say of themselves; nothing of an endpoint that is stopped."""
+    if endpoint["state"].get("suspend") == "STOPPED":
+        return []
     configs = [endpoint.get("config") or {}, endpoint.get("pending_config") or {}]
     entities = {entity["id"]: entity for config in configs for entity in config.get("served_entities", [])}
     return [

@@ -4,6 +4,10 @@ The only place where types are converted. What MLflow takes without loss becomes
 here; see `ledger` for what it changes silently, and `table`, `nested` and `tensors` for where this is friendlier. A
 table of doubles, the most common one, is checked and converted as one block.
 
+Stricter than MLflow, beside short rows: lists in a plain column (other than text) that comes by `inputs` or
+`instances`, which NumPy would turn into one truth value or NaN, are refused. The bodies of chat models (`messages`,
+`prompt`, `input` at the top) are not read.
+
 >>> from tallystick.protocol.signature import parse_signature
 >>> decoder = compile_decoder(parse_signature({"inputs": '[{"name": "x", "type": "long", "required": true}]'}))
 >>> decoded = decoder.decode(b'{"dataframe_records": [{"x": 1.9}]}', "application/json", Mode.FLAG)

@@ -187,6 +187,7 @@ class TableReader:
         # A dict keeps the order in which the names were first met.
         names = list(dict.fromkeys(chain.from_iterable(value)))
         columns = self._present(names)
+        _check_filled(len(columns) * len(value), sum(map(len, value)), key)
         cells = [[row.get(name, ABSENT) for row in value] for name in columns]
         return Table(columns, len(value), path, columns=cells, by_frame=by_frame, notes=self._extra(names))
 
@@ -227,6 +228,7 @@ class TableReader:
             shown = ", ".join(f"{str(n)[:60]!r} has {lengths[n]}" for n in names if n in lengths)
             raise BadRequest(f"The columns of {key} must have one length: {shown[:500]}.")
         rows = counted.pop()
+        _check_filled(rows * len(names), sum(lengths.values()), key)
         columns = [value[name] if type(value[name]) is list else [value[name]] * rows for name in names]
 
         def path(row: int, name: str | int) -> str:
@@ -267,6 +269,15 @@ def _check_rows(data: Sequence[Any], where: str) -> int:
         position = next(n for n, row in enumerate(data) if len(row) != width)
         raise BadRequest(f"{where}[{position}] has {len(data[position])} values, {where}[0] has {width}.")
     return width
+
+
+#: Cells that may be added where a row lacks a key, or one value stands for a column: a few bytes could else be many.
+_MAX_FILLED = 1_000_000
+
+
+def _check_filled(cells: int, given: int, where: str) -> None:
+    if cells - given > _MAX_FILLED:
+        raise BadRequest(f"{where} leaves out {cells - given} of {cells} values; send null for a missing value.")
 
 
 def _check_index(index: Any, rows: int) -> None:

@@ -207,6 +207,14 @@ def test_very_many_columns_are_refused_shortly() -> None:
     assert len(message) < 2000
 
 
+def test_few_bytes_do_not_become_many_values() -> None:
+    on = decoder(*((f"c{n}", "double") for n in range(30)))
+    full = {f"c{n}": 1.0 for n in range(30)}
+    for body in ({"dataframe_records": [full] + [{}] * 100_000}, {"inputs": {**full, "c0": [1.0] * 100_000}}):
+        with pytest.raises(BadRequest, match="leaves out"):
+            decode(on, body)
+
+
 def test_unnamed_columns_are_counted() -> None:
     on = decoder({"type": "long"}, {"type": "double"})
     decoded = decode(on, {"inputs": [[1, 2.5], [3, 4]]})
