@@ -13,6 +13,8 @@ import pytest
 from load import Load
 from running import MODELS, Server, eventually
 
+from tallystick.control.database import VERSION_TABLE
+
 CHAOS = {"entity_name": str(MODELS / "chaos.py"), "name": "chaos"}
 ECHO = {"dataframe_records": [{"op": "echo", "x": 1.0}]}
 BATCHED = {"TALLYSTICK_BATCHING": "on", "TALLYSTICK_REQUEST_TIMEOUT_S": "3"}
@@ -268,7 +270,7 @@ def test_a_store_that_is_not_ours_is_never_an_empty_start(tmp_path, registry, sp
         store.write_bytes(b"not a database at all" * 100)
     else:
         with sqlite3.connect(store) as connection:
-            connection.execute("update alembic_version set version_num = '9999'")
+            connection.execute(f"update {VERSION_TABLE} set version_num = '9999'")
     refused = serve("--port", "0", "--data-dir", str(server.data_dir))
     assert refused.returncode != 0
     assert "tallystick.db" in refused.stderr or "database" in refused.stderr
