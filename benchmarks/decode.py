@@ -19,8 +19,9 @@ from mlflow.models.signature import ModelSignature
 from mlflow.pyfunc import _validate_prediction_input
 from mlflow.pyfunc.scoring_server import _split_data_and_params, infer_and_parse_data
 
+from tallystick.entities import Enforcement
 from tallystick.protocol.codec import encode_predictions
-from tallystick.protocol.enforce import Mode, compile_decoder
+from tallystick.protocol.enforce import compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import assemble
 
@@ -65,7 +66,7 @@ def measure(columns: dict[str, str], form: str, rows: int) -> tuple[float, float
         return _validate_prediction_input(infer_and_parse_data(data, theirs.inputs), params, theirs.inputs, None)
 
     def decode() -> Any:
-        return decoder.decode(body, "application/json", Mode.FLAG)
+        return decoder.decode(body, "application/json", Enforcement.FLAG)
 
     return us(decode), us(lambda: assemble([decode()])), us(mlflow)
 

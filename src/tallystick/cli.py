@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from tallystick.commands import access, deploy, endpoints, query, serve, split, status
-from tallystick.commands.session import EXIT_FAILED, exit_code
+from tallystick.commands.session import EXIT_FAILED, exit_code, reflowed
 from tallystick.errors import TallystickError
 
 app = typer.Typer(
@@ -55,7 +55,7 @@ def _demo(
 
 
 _SERVER, _MODELS, _ACCESS = "Server", "Models", "Access"
-app.command("serve", rich_help_panel=_SERVER)(serve.serve)
+app.command("serve", rich_help_panel=_SERVER, help=reflowed(serve.serve.__doc__))(serve.serve)
 app.command("demo", rich_help_panel=_SERVER)(_demo)
 app.command("status", rich_help_panel=_SERVER)(status.status)
 app.command("deploy", rich_help_panel=_MODELS)(deploy.deploy)

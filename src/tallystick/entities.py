@@ -66,7 +66,9 @@ class Deployment(StrEnum):
 class Enforcement(StrEnum):
     """What happens to a value that does not fit the signature without loss."""
 
+    #: Do what MLflow does, and count it.
     FLAG = "flag"
+    #: Refuse the request, naming every such value.
     STRICT = "strict"
 
 

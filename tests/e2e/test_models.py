@@ -7,7 +7,7 @@ import mlflow.deployments
 import numpy as np
 import pandas as pd
 import pytest
-from running import MODELS
+from running import MODELS, eventually
 
 
 def test_a_python_file_is_an_endpoint(server):
@@ -148,7 +148,9 @@ def test_values_that_do_not_fit_are_flagged_or_refused(server, tmp_path, registr
     body = {"dataframe_records": [{"x": 1.9}, {"x": 2}]}
     flagged = server.invoke("modes", body)
     assert flagged.json() == {"predictions": [1, 2]}
-    assert flagged.headers["x-tallystick-coercions"].startswith("x;")
+    assert flagged.headers["x-tallystick-coercions"] == "x;fraction_dropped=1"
+    counted = lambda: server.http.get("/api/2.0/tallystick/status").json()["coercions"]  # noqa: E731
+    eventually(lambda: {"x": {"fraction_dropped": 1}} in counted().values())
     refused = server.invoke("modes", body, entity="strict")
     assert refused.status_code == 400
     assert "x" in refused.json()["message"]

@@ -28,8 +28,9 @@ from mlflow.pyfunc.scoring_server import (
 )
 from pandas.testing import assert_frame_equal
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InvalidInput
-from tallystick.protocol.enforce import Mode, compile_decoder
+from tallystick.protocol.enforce import compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import assemble
 
@@ -91,7 +92,7 @@ def by_mlflow(raw: dict[str, Any], body: bytes, *, csv: bool = False) -> Any:
         return REFUSED
 
 
-def by_us(raw: dict[str, Any], body: bytes, mode: Mode, content_type: str = JSON) -> Any:
+def by_us(raw: dict[str, Any], body: bytes, mode: Enforcement, content_type: str = JSON) -> Any:
     """Return (model input, decoded), or REFUSED."""
     try:
         decoded = compile_decoder(parse_signature(raw)).decode(body, content_type, mode)
@@ -155,7 +156,11 @@ def tables(draw: st.DrawFn, values: Any) -> tuple[dict[str, Any], bytes]:
 
 
 def check_exact(raw: dict[str, Any], body: bytes) -> None:
-    theirs, ours, strict = by_mlflow(raw, body), by_us(raw, body, Mode.FLAG), by_us(raw, body, Mode.STRICT)
+    theirs, ours, strict = (
+        by_mlflow(raw, body),
+        by_us(raw, body, Enforcement.FLAG),
+        by_us(raw, body, Enforcement.STRICT),
+    )
     if theirs is REFUSED:
         return
     assert ours is not REFUSED
@@ -166,7 +171,11 @@ def check_exact(raw: dict[str, Any], body: bytes) -> None:
 
 
 def check_odd(raw: dict[str, Any], body: bytes, *, friendlier: bool = False) -> None:
-    theirs, ours, strict = by_mlflow(raw, body), by_us(raw, body, Mode.FLAG), by_us(raw, body, Mode.STRICT)
+    theirs, ours, strict = (
+        by_mlflow(raw, body),
+        by_us(raw, body, Enforcement.FLAG),
+        by_us(raw, body, Enforcement.STRICT),
+    )
     if theirs is REFUSED:
         assert friendlier or ours is REFUSED or ours[1].ledger == {}
         return
@@ -370,7 +379,7 @@ def param_requests(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
 @given(param_requests())
 def test_params(case: tuple[dict[str, Any], bytes]) -> None:
     raw, body = case
-    theirs, ours = by_mlflow(raw, body), by_us(raw, body, Mode.FLAG)
+    theirs, ours = by_mlflow(raw, body), by_us(raw, body, Enforcement.FLAG)
     assert (theirs is REFUSED) == (ours is REFUSED)
     if theirs is not REFUSED:
         assert ours[1].params == (theirs[1] or {})
@@ -392,9 +401,9 @@ def test_csv(data: st.DataObject) -> None:
     rows = [[data.draw(cells.get(kind, number)) for kind in kinds] for _ in range(data.draw(st.integers(1, 3)))]
     header = ",".join(f"c{n}" for n in range(len(kinds)))
     body = "\n".join([header, *(",".join(row) for row in rows)]).encode() + b"\n"
-    theirs, ours = by_mlflow(raw, body, csv=True), by_us(raw, body, Mode.FLAG, "text/csv")
+    theirs, ours = by_mlflow(raw, body, csv=True), by_us(raw, body, Enforcement.FLAG, "text/csv")
     if theirs is REFUSED:
-        assert ours is REFUSED or by_us(raw, body, Mode.STRICT, "text/csv") is not REFUSED or ours[1].ledger
+        assert ours is REFUSED or by_us(raw, body, Enforcement.STRICT, "text/csv") is not REFUSED or ours[1].ledger
         return
     assert ours is not REFUSED
     assert_same(ours[0], theirs[0])
@@ -407,7 +416,7 @@ def test_no_signature(form: str, data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.lists(cell, min_size=2, max_size=2), min_size=1, max_size=3))
     body = body_of(form, ["a", "b"], rows) if form != "array" else json.dumps({"inputs": rows}).encode()
     parsed, _ = _split_data_and_params(body)
-    ours = by_us({}, body, Mode.FLAG)
+    ours = by_us({}, body, Enforcement.FLAG)
     assert ours is not REFUSED
     assert_same(ours[0], infer_and_parse_data(parsed, None))
 
@@ -438,7 +447,7 @@ SOME_SIGNATURES: list[dict[str, Any]] = [
         lambda pair: json.dumps({pair[0]: pair[1]}).encode()
     ),
     st.sampled_from([JSON, "text/csv", "application/vnd.apache.arrow.stream"]),
-    st.sampled_from(list(Mode)),
+    st.sampled_from(list(Enforcement)),
 )
-def test_nothing_but_our_errors_escapes(raw: dict[str, Any], body: bytes, content_type: str, mode: Mode) -> None:
+def test_nothing_but_our_errors_escapes(raw: dict[str, Any], body: bytes, content_type: str, mode: Enforcement) -> None:
     by_us(raw, body, mode, content_type)

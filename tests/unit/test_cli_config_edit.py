@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_auto_capture_is_kept() -> None:
 def test_scaled_shares_sum_to_100_in_steps_of_a_hundredth(weights: list[int], slots: int) -> None:
     total = sum(weights)
     cuts = [sum(weights[:index]) * 10_000 // total for index in range(len(weights) + 1)]
-    shares = {f"m_{index}": (high - low) / 100 for index, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False))}
+    shares = {f"m_{index}": (high - low) / 100 for index, (low, high) in enumerate(pairwise(cuts))}
     body = with_model(config(**shares), NEW, share=Decimal(slots) / 100)
     exact = [Decimal(str(share)) for share in routes(body).values()]
     assert sum(exact) == 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -67,7 +66,7 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     fake, real = FakeServer(), client.Client
 
     def connect(found: Server) -> client.Client:
@@ -78,7 +77,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     for name in ("TALLYSTICK_HOST", "DATABRICKS_HOST", "DATABRICKS_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_t")
-    yield fake
+    return fake
 
 
 def test_mlflow_finds_the_plugin_by_its_target(server: FakeServer) -> None:

@@ -24,7 +24,7 @@ _LEVELS = ("CAN_VIEW", "CAN_QUERY", "CAN_MANAGE")
 @with_session
 def create_token(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Whose token: a person or program.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose token: a person or program.", show_default=False)],
     can_query: Annotated[
         list[str] | None, typer.Option(metavar="ENDPOINT", help="May call this endpoint. Repeatable.")
     ] = None,
@@ -94,7 +94,7 @@ def list_tokens(session: Session) -> None:
 @with_session
 def revoke_token(
     session: Session,
-    token_id: Annotated[str, typer.Argument(help="Id, as 'token list' shows it.", show_default=False)],
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Id, as 'token list' shows it.", show_default=False)],
 ) -> None:
     """Revoke a token; it is refused from then on."""
     if token_id.startswith("tsk_"):
@@ -132,7 +132,8 @@ def put_secret(
 @secret_app.command("list")
 @with_session
 def list_secrets(
-    session: Session, scope: Annotated[str, typer.Argument(help="Only of this scope.", show_default=False)] = ""
+    session: Session,
+    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Only of this scope.", show_default=False)] = "",
 ) -> None:
     """List the names of the secrets; values are never shown."""
     client = session.client

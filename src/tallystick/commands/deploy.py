@@ -28,10 +28,13 @@ _TAIL_LINES = 15
 @with_session
 def deploy(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Endpoint: the name that clients call.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="ENDPOINT", help="Endpoint: the name that clients call.", show_default=False)
+    ],
     model: Annotated[
         str,
         typer.Argument(
+            metavar="MODEL",
             help="models:/churn/3, churn/3, models:/churn@champion, runs:/<run id>/model, a folder or a .py file.",
             show_default=False,
         ),
@@ -278,7 +281,7 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
         lines += [
             "",
             f"{served} gets no traffic yet. Ask it alone, then give it some:",
-            f"  tallystick query {name} --entity {served} @rows.json",
+            f"  tallystick query {name} --entity {_short(config, served)} @rows.json",
             f"  tallystick split {name} {_short(config, old)}={keep} {_short(config, served)}={given}{rest}",
         ]
     elif before is None:

@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Name = Annotated[str, typer.Argument(help="Endpoint.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.", show_default=False)]
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tallystick.commands.config_edit import BadUsage
+from tallystick.commands.config_edit import BadUsage, find_entity
 from tallystick.commands.session import Session, print_table, with_session
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SHOWN = 20
 @with_session
 def query(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Endpoint.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.", show_default=False)],
     body: Annotated[
         str,
         typer.Argument(
@@ -38,7 +38,8 @@ def query(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="CSV file with a header.")] = None,
     entity: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Ask this served entity, whatever the traffic split.")
+        str | None,
+        typer.Option(metavar="NAME", help="Ask this served entity (its name or version), whatever the traffic split."),
     ] = None,
 ) -> None:
     """Ask an endpoint, and show the predictions, who gave them, and what had to be changed for them.
@@ -47,6 +48,9 @@ def query(
     rows, or a list of lists. With --json the server's answer is printed as it came.
     """
     content, content_type = read_request(body, records, csv)
+    if entity is not None and entity.removeprefix("v").isdecimal():
+        # A version, as in `split`; names need no look.
+        entity = find_entity(session.client.get_endpoint(name).get("config", {}), entity)
     if content_type == _JSON and _wants_stream(content):
         for event in session.client.query_stream(name, content, entity=entity):
             print(event, flush=True)

@@ -160,6 +160,15 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
+def reflowed(docstring: str | None) -> str:
+    """Return a docstring with one line a paragraph, as help is wrapped where it is shown.
+
+    >>> reflowed("One.\\n\\n    Two\\n    lines.")
+    'One.\\n\\nTwo lines.'
+    """
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(docstring or "").split("\n\n"))
+
+
 def with_session(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options --host, --token, --data-dir and --json, and a Session as its first argument."""
 
@@ -194,5 +203,6 @@ def with_session(function: Callable[..., None]) -> Callable[..., None]:
     parameters = [*own, *shared]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__ = reflowed(function.__doc__)
     del command.__wrapped__  # else its signature would be read
     return command

@@ -17,7 +17,7 @@ from tallystick.errors import InvalidState
 @with_session
 def split(
     session: Session,
-    name: Annotated[str, typer.Argument(help="Endpoint.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.", show_default=False)],
     shares: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=PERCENT...", help="Who gets how much.", show_default=False)
     ] = None,

@@ -66,6 +66,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         return {
             "route_table_version": links.table.version,
             "is_applied": links.is_applied,
+            "coercions": links.coercions,
             "workers": [
                 {
                     "id": view.id,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import msgspec
 
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
 from tallystick.protocol.routes import Activity, Applied, Publish, RouteTable, ToControl, table_path
+
+#: Coercions are counted for this many columns of a served entity.
+_MAX_COUNTED_COLUMNS = 1000
 
 
 class GatewayLinks:
@@ -26,6 +30,8 @@ class GatewayLinks:
         self._applied: dict[int, int] = {}
         #: Monotonic seconds of the last invocation, by served entity id.
         self.used_at: dict[str, float] = {}
+        #: Served entity -> column -> kind -> values changed to fit the signature, since control started.
+        self.coercions: dict[str, dict[str, Counter[str]]] = {}
         self.table = RouteTable()
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -57,6 +63,13 @@ class GatewayLinks:
             version >= self.table.version for version in self._applied.values()
         )
 
+    def _count(self, coercions: dict[str, dict[str, dict[str, int]]]) -> None:
+        for entity_id, columns in coercions.items():
+            known = self.coercions.setdefault(entity_id, {})
+            for column, kinds in columns.items():
+                if column in known or len(known) < _MAX_COUNTED_COLUMNS:
+                    known.setdefault(column, Counter()).update(kinds)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         messages: MessageReader[ToControl] = MessageReader(ToControl)
         index: int | None = None
@@ -73,6 +86,7 @@ class GatewayLinks:
                     elif isinstance(message, Activity):
                         now = time.monotonic()
                         self.used_at.update(dict.fromkeys(message.entities, now))
+                        self._count(message.coercions)
         except (ConnectionError, BrokenMessage):
             pass  # its supervisor starts it again, and it will tell what it routes by
         finally:

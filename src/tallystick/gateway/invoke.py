@@ -132,7 +132,7 @@ class Invoker:
                 await self._answer_maybe_streamed(call, entity, request_id, send)
                 return
             answer, answer_body = await call.answer
-            pool.note_duration(answer.model_ms / 1000)
+            pool.note_answer(answer)
             await _send(send, answer.status, _answer_headers(answer, entity, request_id), answer_body)
         except TallystickError as error:
             await send_error(send, error, request_id, entity.name if entity is not None else None)

@@ -116,5 +116,7 @@ class ControlLink(_Line):
             used = {
                 entity_id: count for entity_id, pool in self._invoker.pools.items() if (count := pool.take_activity())
             }
-            if used:
-                self.send(Activity(self._index, used))
+            pools = self._invoker.pools.items()
+            coercions = {entity_id: counts for entity_id, pool in pools if (counts := pool.take_coercions())}
+            if used or coercions:
+                self.send(Activity(self._index, used, coercions))

@@ -19,6 +19,7 @@ from tallystick.errors import (
 )
 from tallystick.gateway.call import Call
 from tallystick.gateway.replica import ReplicaLink
+from tallystick.protocol.frame import Answer
 from tallystick.protocol.routes import EntityRoute
 
 #: A worker that answers nothing for this long, or this many times its slowest call, is silent.
@@ -30,6 +31,8 @@ DEATHS_TO_BLAME, BLAME_S = 2, 600.0
 #: Pause between two requests to wake the same workers.
 WAKE_AGAIN_S = 0.5
 _MAX_BLAMED = 10_000
+#: Coercions are counted for this many columns between two reports.
+_MAX_COUNTED_COLUMNS = 1000
 
 
 class EntityPool:
@@ -59,6 +62,7 @@ class EntityPool:
         self._away_since = 0.0
         #: Fingerprint -> (workers that it ended, loop time of the last).
         self._blamed: dict[bytes, tuple[int, float]] = {}
+        self._coercions: dict[str, dict[str, int]] = {}
         #: Calls since the last `take_activity`.
         self._used = 0
         self.update(route)
@@ -263,10 +267,23 @@ class EntityPool:
         if deaths >= DEATHS_TO_BLAME:
             raise _ends_workers(self.route)
 
-    def note_duration(self, seconds: float) -> None:
-        """Remember how long calls of this model take, so that a slow one is not taken for a silent one."""
+    def note_answer(self, answer: Answer) -> None:
+        """Remember how long calls take, so that a slow one is not taken for a silent one; count the coercions."""
         # Half-life of some hundred calls: one slow start is forgotten.
-        self._slowest_s = max(seconds, self._slowest_s * 0.995)
+        self._slowest_s = max(answer.model_ms / 1000, self._slowest_s * 0.995)
+        for column, kinds in answer.coercions.items():
+            counts = self._coercions.get(column)
+            if counts is None:
+                if len(self._coercions) >= _MAX_COUNTED_COLUMNS:
+                    continue
+                counts = self._coercions[column] = {}
+            for kind, count in kinds.items():
+                counts[kind] = counts.get(kind, 0) + count
+
+    def take_coercions(self) -> dict[str, dict[str, int]]:
+        """Return column -> kind -> values changed since the last time."""
+        counts, self._coercions = self._coercions, {}
+        return counts
 
 
 def _late(route: EntityRoute) -> DeadlineExceeded:

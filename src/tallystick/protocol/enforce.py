@@ -10,7 +10,7 @@ Stricter than MLflow, beside short rows: lists in a plain column (other than tex
 
 >>> from tallystick.protocol.signature import parse_signature
 >>> decoder = compile_decoder(parse_signature({"inputs": '[{"name": "x", "type": "long", "required": true}]'}))
->>> decoded = decoder.decode(b'{"dataframe_records": [{"x": 1.9}]}', "application/json", Mode.FLAG)
+>>> decoded = decoder.decode(b'{"dataframe_records": [{"x": 1.9}]}', "application/json", Enforcement.FLAG)
 >>> decoded.data.columns[0].tolist(), decoded.ledger
 ([1], {'x': {'fraction_dropped': 1}})
 """
@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest
 from tallystick.protocol import lossy, scalars
 from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON, Request, check_depth, parse_content_type, parse_request
 from tallystick.protocol.decoded import Alone, Columns, Data, Decoded, Inferred
-from tallystick.protocol.ledger import Coercion, Mode, Report, further_rows
+from tallystick.protocol.ledger import Coercion, Report, further_rows
 from tallystick.protocol.nested import CellCheck
 from tallystick.protocol.params import ParamReader
 from tallystick.protocol.scalars import Array, Values
@@ -43,7 +44,7 @@ from tallystick.protocol.table import Table, TableReader
 from tallystick.protocol.tensors import TensorReader
 from tallystick.protocol.unsigned import array_form, read_type_hints, read_unsigned
 
-__all__ = ["Decoded", "Decoder", "Mode", "compile_decoder"]
+__all__ = ["Decoded", "Decoder", "compile_decoder"]
 
 # Read of a whole request: (data, rows, form).
 _Read = tuple[Data, int, Hashable]
@@ -64,7 +65,7 @@ class Decoder:
         self.signature = signature
         self._params = ParamReader(signature.params)
         self._no_params = not signature.params
-        self._read: Callable[[str, Any, Mode, Report], _Read]
+        self._read: Callable[[str, Any, Enforcement, Report], _Read]
         columns = signature.columns
         inputs = columns or signature.tensors
         self._table = TableReader(
@@ -86,7 +87,7 @@ class Decoder:
             self._read = read_unsigned
         self._has_type_hints = type_hints
 
-    def decode(self, body: bytes, content_type: str, mode: Mode) -> Decoded:
+    def decode(self, body: bytes, content_type: str, mode: Enforcement) -> Decoded:
         """Return the input and params that a request holds.
 
         Raises BadRequest when the request is malformed, and InvalidInput, with every violation, when it does not fit
@@ -100,7 +101,7 @@ class Decoder:
         except (MemoryError, RecursionError):
             raise BadRequest("The request is too large or too deeply nested to be decoded.") from None
 
-    def _decode_json(self, request: Request, mode: Mode) -> Decoded:
+    def _decode_json(self, request: Request, mode: Enforcement) -> Decoded:
         report = Report()
         if request.params is None and self._no_params:
             params: dict[str, Any] = {}
@@ -125,7 +126,7 @@ class Decoder:
             request.stream,
         )
 
-    def _decode_table(self, body: bytes, media: str, mode: Mode) -> Decoded:
+    def _decode_table(self, body: bytes, media: str, mode: Enforcement) -> Decoded:
         """Decode CSV or an Arrow stream, which hold a table and nothing else."""
         from tallystick.protocol import tabular
 
@@ -136,11 +137,11 @@ class Decoder:
         report = Report()
         source = read(body, self.signature.columns, mode, report)
         table = self._table.from_columns(source.names, source.columns, source.rows, source.path)
-        data, rows, form = self._enforce(table, Mode.STRICT if source.is_strict else mode, report, source.ready)
+        data, rows, form = self._enforce(table, Enforcement.STRICT if source.is_strict else mode, report, source.ready)
         report.check()
         return Decoded(data, rows, form, self._params.read(None, mode, report)[0], report.ledger, tuple(report.notes))
 
-    def _read_columns(self, key: str, value: Any, mode: Mode, report: Report) -> _Read:
+    def _read_columns(self, key: str, value: Any, mode: Enforcement, report: Report) -> _Read:
         table = self._table.read(key, value)
         if self._is_doubles and table.matrix:
             block = scalars.exact_doubles(table.matrix, table.value_types())
@@ -150,7 +151,7 @@ class Decoder:
                 return Columns(table.names, block=block, index=table.index), table.rows, form
         return self._enforce(table, mode, report, {})
 
-    def _enforce(self, table: Table, mode: Mode, report: Report, ready: dict[Any, Values]) -> _Read:
+    def _enforce(self, table: Table, mode: Enforcement, report: Report, ready: dict[Any, Values]) -> _Read:
         """Convert column by column. `ready` has the columns that are converted already."""
         report.notes.extend(table.notes)
         columns: list[Values | Inferred] = []
@@ -169,7 +170,7 @@ class Decoder:
             return [self._columns[str(name)] for name in table.names]
         return self.signature.columns
 
-    def _read_tensors(self, key: str, value: Any, mode: Mode, report: Report) -> _Read:
+    def _read_tensors(self, key: str, value: Any, mode: Enforcement, report: Report) -> _Read:
         if key.startswith("dataframe_"):
             table = self._table.read(key, value)
             report.notes.extend(table.notes)
@@ -193,7 +194,7 @@ def _flavour(column: Values | Inferred) -> str:
 
 
 def _column(
-    values: Sequence[Any], spec: Column, name: str | int, table: Table, mode: Mode, report: Report
+    values: Sequence[Any], spec: Column, name: str | int, table: Table, mode: Enforcement, report: Report
 ) -> Values | Inferred:
     kind = spec.type
     if isinstance(kind, ScalarType):
@@ -221,7 +222,7 @@ def _is_read_alike(kind: ScalarType, values: Sequence[Any]) -> bool:
 
 
 def _inexact(
-    values: Sequence[Any], kind: ScalarType, name: str | int, table: Table, mode: Mode, report: Report
+    values: Sequence[Any], kind: ScalarType, name: str | int, table: Table, mode: Enforcement, report: Report
 ) -> Values:
     """Convert a column whose values each have to be looked at: count what changes, refuse what must be."""
     context = scalars.context_of(values, table.by_frame)
@@ -236,7 +237,7 @@ def _inexact(
             problems.setdefault(place, fault.problem)
     if not found:
         return scalars.fitting(values, kind)
-    refused = list(found) if mode is Mode.STRICT else [place for place in found if place[0] is None]
+    refused = list(found) if mode is Enforcement.STRICT else [place for place in found if place[0] is None]
     out: Values = []
     if not refused:
         try:

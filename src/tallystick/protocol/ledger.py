@@ -16,15 +16,6 @@ from tallystick.errors import InvalidInput, Violation
 Ledger: TypeAlias = dict[str, dict[str, int]]
 
 
-class Mode(StrEnum):
-    """What happens to a value that does not fit the signature without loss."""
-
-    #: Do what MLflow does, and count it.
-    FLAG = "flag"
-    #: Refuse the request, naming every such value.
-    STRICT = "strict"
-
-
 class Coercion(StrEnum):
     """Kinds of change: what was sent, and what the model got. The ids are stable; they are stored with invocations."""
 

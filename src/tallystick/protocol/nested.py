@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.protocol import lossy
 from tallystick.protocol.codec import check_depth
-from tallystick.protocol.ledger import Coercion, Mode, Report, describe
+from tallystick.protocol.ledger import Coercion, Report, describe
 from tallystick.protocol.scalars import (
     NUMPY_DTYPES,
     Context,
@@ -47,7 +48,7 @@ class CellCheck:
     """Checks the cells of one column."""
 
     column: str
-    mode: Mode
+    mode: Enforcement
     report: Report
     where: Callable[[], str]
     #: With `instances` and `inputs`, MLflow hands arrays on as ndarray, not as list.
@@ -105,7 +106,7 @@ class CellCheck:
             coercion, problem = fault
             if converted is None and coercion is not Coercion.PRECISION_LOST:
                 coercion = None
-            if coercion is None or self.mode is Mode.STRICT:
+            if coercion is None or self.mode is Enforcement.STRICT:
                 self._refuse(f"{path}[{position}]", problem)
             else:
                 self.report.count(self.column, coercion)
@@ -135,7 +136,7 @@ class CellCheck:
         if not required and value is None:
             return None
         if kind is ScalarType.BINARY and isinstance(value, str):
-            if self.mode is Mode.STRICT:
+            if self.mode is Enforcement.STRICT:
                 return self._refuse(path, "binary is not decoded inside of objects and maps; declare a string")
             self.report.count(self.column, Coercion.BASE64_KEPT)
             return value
@@ -146,7 +147,7 @@ class CellCheck:
         fault = _item_fault(value, kind)
         if fault is not None:
             coercion, problem = fault
-            if coercion is not Coercion.PRECISION_LOST or self.mode is Mode.STRICT:
+            if coercion is not Coercion.PRECISION_LOST or self.mode is Enforcement.STRICT:
                 return self._refuse(path, problem)
             self.report.count(self.column, coercion)
         if kind is ScalarType.STRING:

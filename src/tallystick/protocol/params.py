@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.errors import DeploymentFailed, InvalidInput
 from tallystick.protocol.codec import check_depth, note_names
-from tallystick.protocol.ledger import Coercion, Mode, Report, describe
+from tallystick.protocol.ledger import Coercion, Report, describe
 from tallystick.protocol.nested import CellCheck
 from tallystick.protocol.scalars import Context, Fault, judge
 from tallystick.protocol.signature import ObjectType, Param, ScalarType
@@ -49,7 +50,7 @@ class ParamReader:
                     f"type: {report.violations[0].problem}."
                 )
 
-    def read(self, given: Any, mode: Mode, report: Report) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def read(self, given: Any, mode: Enforcement, report: Report) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return (params, notes). Raises InvalidInput with every param that does not fit; changes are counted."""
         if given is None or given == {}:
             return self._copy_of_defaults(), ()
@@ -72,7 +73,7 @@ class ParamReader:
         return copy.deepcopy(self._defaults) if self._defaults else {}
 
 
-def _checked(param: Param, value: Any, report: Report, mode: Mode = Mode.FLAG) -> Any:
+def _checked(param: Param, value: Any, report: Report, mode: Enforcement = Enforcement.FLAG) -> Any:
     where = f"params.{param.name[:60]}"
     if param.shape is not None:
         if type(value) is not list or any(type(item) in (list, dict) for item in value):
@@ -83,12 +84,12 @@ def _checked(param: Param, value: Any, report: Report, mode: Mode = Mode.FLAG) -
     if isinstance(param.type, ObjectType):
         check_depth(value, where)
         # MLflow checks objects and hands them on unconverted.
-        CellCheck(param.name, Mode.FLAG, report, lambda: where).cell(value, param.type, required=True)
+        CellCheck(param.name, Enforcement.FLAG, report, lambda: where).cell(value, param.type, required=True)
         return value
     return _single(value, param.type, where, report, mode)
 
 
-def _single(value: Any, kind: ScalarType, where: str, report: Report, mode: Mode) -> Any:
+def _single(value: Any, kind: ScalarType, where: str, report: Report, mode: Enforcement) -> Any:
     if value is None:
         return None
     if kind is ScalarType.DATETIME:
@@ -110,10 +111,10 @@ def _single(value: Any, kind: ScalarType, where: str, report: Report, mode: Mode
     return None
 
 
-def _change(fault: Fault | None, where: str, report: Report, mode: Mode) -> None:
+def _change(fault: Fault | None, where: str, report: Report, mode: Enforcement) -> None:
     if fault is None:
         return
-    if mode is Mode.STRICT or fault.kind is None:
+    if mode is Enforcement.STRICT or fault.kind is None:
         report.violate(where, fault.problem)
     else:
         report.count(where, fault.kind)

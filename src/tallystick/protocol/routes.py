@@ -105,6 +105,8 @@ class Activity(msgspec.Struct, frozen=True, tag=True):
 
     gateway: int
     entities: dict[str, int]
+    #: Served entity -> column -> kind -> values changed to fit the signature since the last report.
+    coercions: dict[str, dict[str, dict[str, int]]] = {}
 
 
 ToGateway = Publish

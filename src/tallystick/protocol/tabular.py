@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest
-from tallystick.protocol.ledger import Coercion, Mode, Report, further_rows
+from tallystick.protocol.ledger import Coercion, Report, further_rows
 from tallystick.protocol.predictions import import_pyarrow
 from tallystick.protocol.scalars import NUMPY_DTYPES, Values, object_array
 from tallystick.protocol.signature import Column, MapType, ScalarType
@@ -36,7 +37,7 @@ class Source:
     is_strict: bool = False
 
 
-def read_csv(body: bytes, columns: Sequence[Column], mode: Mode, report: Report) -> Source:
+def read_csv(body: bytes, columns: Sequence[Column], mode: Enforcement, report: Report) -> Source:
     """Return the table in a CSV text with a header line. Raises BadRequest when it is none."""
     import pandas as pd
 
@@ -106,10 +107,10 @@ _NO_VALUE = frozenset(
 )
 
 
-def _csv_text_column(texts: list[str], name: Any, kind: Any, mode: Mode, report: Report) -> Values:
+def _csv_text_column(texts: list[str], name: Any, kind: Any, mode: Enforcement, report: Report) -> Values:
     """Return text as an object column, NaN for what reads as missing. "NA" may be a country: it is counted."""
     lost = [row for row, text in enumerate(texts) if text and text in _NO_VALUE]
-    if lost and mode is Mode.STRICT:
+    if lost and mode is Enforcement.STRICT:
         report.violate(
             f"row {lost[0]}, column {str(name)[:60]!r}",
             f"got text {texts[lost[0]]!r}, which CSV reads as no value; send application/json" + further_rows(lost),
@@ -117,18 +118,18 @@ def _csv_text_column(texts: list[str], name: Any, kind: Any, mode: Mode, report:
     elif lost:
         report.count(str(name), Coercion.TEXT_TO_NULL, len(lost))
     if kind is ScalarType.BINARY and texts:
-        if mode is Mode.STRICT:
+        if mode is Enforcement.STRICT:
             report.violate(f"column {str(name)[:60]!r}", "binary is not decoded from CSV; send dataframe_records")
         else:
             report.count(str(name), Coercion.BASE64_KEPT, len(texts))
     return object_array([float("nan") if text in _NO_VALUE else text for text in texts])
 
 
-def _report_infinite(values: Any, texts: list[str], name: Any, mode: Mode, report: Report) -> None:
+def _report_infinite(values: Any, texts: list[str], name: Any, mode: Enforcement, report: Report) -> None:
     if values.dtype.kind != "f" or not np.isinf(values).any():
         return
     rows = [int(row) for row in np.flatnonzero(np.isinf(values)) if "inf" not in texts[int(row)].lower()]
-    if rows and mode is Mode.STRICT:
+    if rows and mode is Enforcement.STRICT:
         report.violate(f"row {rows[0]}, column {str(name)[:60]!r}", "the number is out of range" + further_rows(rows))
     elif rows:
         report.count(str(name), Coercion.FLOAT_OVERFLOW, len(rows))
@@ -154,7 +155,7 @@ def _csv_value(text: str, kind: Any) -> Any:
 _ARROW_BYTES = 1 << 30
 
 
-def read_arrow(body: bytes, columns: Sequence[Column], mode: Mode, report: Report) -> Source:
+def read_arrow(body: bytes, columns: Sequence[Column], mode: Enforcement, report: Report) -> Source:
     """Return the table in an Arrow IPC stream. Raises BadRequest when it is none, or pyarrow is missing."""
     pyarrow = import_pyarrow()
     try:

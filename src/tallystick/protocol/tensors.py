@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InvalidInput, Violation
 from tallystick.protocol import lossy, scalars
 from tallystick.protocol.codec import check_depth, note_names
-from tallystick.protocol.ledger import Coercion, Mode, Report, describe
+from tallystick.protocol.ledger import Coercion, Report, describe
 from tallystick.protocol.scalars import Array, Context, Fault, Judge
 from tallystick.protocol.signature import Tensor
 from tallystick.protocol.table import Table
@@ -34,7 +35,7 @@ class TensorReader:
         self._is_named = tensors[0].name is not None
         self._judges = {tensor.dtype: _judge(tensor.dtype) for tensor in tensors}
 
-    def read(self, key: str, value: Any, mode: Mode, report: Report) -> Array | dict[str, Array]:
+    def read(self, key: str, value: Any, mode: Enforcement, report: Report) -> Array | dict[str, Array]:
         """Return the array(s) under `inputs` or `instances`. Raises BadRequest for a wrong form."""
         if not self._is_named:
             if type(value) is dict or (type(value) is list and value and type(value[0]) is dict):
@@ -81,7 +82,7 @@ class TensorReader:
             return {str(self._tensors[0].name): value}
         raise BadRequest(f"{key} must be an object of tensors, or a list of such objects, got {describe(value)}.")
 
-    def read_table(self, table: Table, mode: Mode, report: Report) -> Array | dict[str, Array]:
+    def read_table(self, table: Table, mode: Enforcement, report: Report) -> Array | dict[str, Array]:
         """Return the array(s) from `dataframe_*`: one column a tensor, or one a place of the only tensor."""
         if table.rows == 0:
             raise InvalidInput("The request has no rows, and the model takes tensors")
@@ -105,7 +106,7 @@ class TensorReader:
         return np.zeros((0, 0)) if report.violations else np.stack(cells, axis=1)
 
     def _column(
-        self, column: Sequence[Any], tensor: Tensor, table: Table, name: Any, mode: Mode, report: Report
+        self, column: Sequence[Any], tensor: Tensor, table: Table, name: Any, mode: Enforcement, report: Report
     ) -> Array:
         if tensor.shape[:1] != (-1,) or -1 in tensor.shape[1:]:
             raise InvalidInput(
@@ -127,7 +128,7 @@ class TensorReader:
         return cells if report.violations else cells.reshape((len(column), *tensor.shape[1:]))
 
     def _cells(
-        self, column: Sequence[Any], tensor: Tensor, table: Table, name: Any, mode: Mode, report: Report
+        self, column: Sequence[Any], tensor: Tensor, table: Table, name: Any, mode: Enforcement, report: Report
     ) -> Array:
         def where(position: int) -> str:
             return table.path(position, name)
@@ -146,7 +147,7 @@ class TensorReader:
             return np.zeros(0)
 
     def _array(
-        self, value: Any, tensor: Tensor, where: str, mode: Mode, report: Report, *, in_frame: bool = False
+        self, value: Any, tensor: Tensor, where: str, mode: Enforcement, report: Report, *, in_frame: bool = False
     ) -> Array:
         if tensor.dtype == object:
             return self._objects(value, tensor, where, report)
@@ -179,7 +180,7 @@ class TensorReader:
         tensor: Tensor,
         context: Context,
         where: Any,
-        mode: Mode,
+        mode: Enforcement,
         report: Report,
         name: str,
     ) -> bool:
@@ -194,7 +195,7 @@ class TensorReader:
                 found.setdefault(place, []).append(position)
                 problems.setdefault(place, fault.problem)
         refused = [place for place in found if place[0] is None]
-        if mode is Mode.STRICT:
+        if mode is Enforcement.STRICT:
             refused = list(found)
         for place in refused:
             positions = found[place]

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest
 from tallystick.protocol.codec import check_depth
 from tallystick.protocol.decoded import Alone, Data, Raw, RawFrame
-from tallystick.protocol.ledger import Coercion, Mode, Report, describe
+from tallystick.protocol.ledger import Coercion, Report, describe
 from tallystick.protocol.table import TableReader
 
 #: Checks the form of `dataframe_split` and `dataframe_records` without looking for any column.
 _ANY_TABLE = TableReader((), frozenset(), 0, one_row_inputs=False)
 
 
-def read_unsigned(key: str, value: Any, mode: Mode, report: Report) -> tuple[Data, int, Any]:
+def read_unsigned(key: str, value: Any, mode: Enforcement, report: Report) -> tuple[Data, int, Any]:
     """Return (data, rows, form). Raises BadRequest for what makes no frame or array."""
     check_depth(value, key)
     if key.startswith("dataframe_"):
@@ -58,7 +59,7 @@ def array_form(array: np.ndarray[Any, Any]) -> Any:
     )
 
 
-def _rows(key: str, value: list[Any], mode: Mode, report: Report) -> tuple[Data, int, Any]:
+def _rows(key: str, value: list[Any], mode: Enforcement, report: Report) -> tuple[Data, int, Any]:
     if any(type(row) is not dict for row in value):
         raise BadRequest(f"{key} must be a list of objects only, or of none.")
     if key == "inputs":
@@ -76,7 +77,7 @@ def _rows(key: str, value: list[Any], mode: Mode, report: Report) -> tuple[Data,
     return arrays, len(value), Alone()
 
 
-def _array(value: Any, where: str, mode: Mode, report: Report) -> np.ndarray[Any, Any]:
+def _array(value: Any, where: str, mode: Enforcement, report: Report) -> np.ndarray[Any, Any]:
     try:
         array = np.array(value)
     except (ValueError, OverflowError):
@@ -86,13 +87,13 @@ def _array(value: Any, where: str, mode: Mode, report: Report) -> np.ndarray[Any
     return array
 
 
-def _report_numbers(value: Any, where: str, mode: Mode, report: Report) -> None:
+def _report_numbers(value: Any, where: str, mode: Enforcement, report: Report) -> None:
     """NumPy makes text of numbers that stand beside text."""
     level = [value]
     while level and type(level[0]) is list:
         level = list(chain.from_iterable(level))
     changed = sum(1 for item in level if type(item) is not str)
-    if changed and mode is Mode.STRICT:
+    if changed and mode is Enforcement.STRICT:
         report.violate(where, "mixes text with numbers, which an array would turn to text; send dataframe_split")
     elif changed:
         report.count(where, Coercion.TEXT_FROM_VALUE, changed)

@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tallystick.entities import Batching, EnvironmentChoice
+from tallystick.entities import Batching, Enforcement, EnvironmentChoice
 from tallystick.errors import TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
-from tallystick.protocol.enforce import Decoder, Mode, compile_decoder
+from tallystick.protocol.enforce import Decoder, compile_decoder
 from tallystick.protocol.frame import Hello
 from tallystick.protocol.signature import parse_signature
 from tallystick.protocol.worker_spec import (
@@ -117,7 +117,7 @@ def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]
     if model.example_body is None:
         return None, {}
     try:
-        decoded = decoder.decode(model.example_body, "application/json", Mode.FLAG)
+        decoded = decoder.decode(model.example_body, "application/json", Enforcement.FLAG)
         return assemble([decoded]), decoded.params
     except Exception:  # noqa: BLE001  an example that does not fit its own signature; what needs one does without
         traceback.print_exc()

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from tallystick.entities import Enforcement
 from tallystick.errors import (
     BadRequest,
     InternalError,
@@ -24,7 +25,7 @@ from tallystick.errors import (
 )
 from tallystick.protocol.board import Board
 from tallystick.protocol.decoded import Decoded
-from tallystick.protocol.enforce import Decoder, Mode
+from tallystick.protocol.enforce import Decoder
 from tallystick.protocol.frame import Answer, Invoke
 from tallystick.protocol.predictions import (
     ARROW_STREAM,
@@ -89,7 +90,7 @@ class Answerer:
     def decode(self, request: Request) -> Answered | None:
         """Decode the request in place; return the answer when it ends here."""
         try:
-            mode = Mode.STRICT if request.meta.strict else Mode.FLAG
+            mode = Enforcement.STRICT if request.meta.strict else Enforcement.FLAG
             request.decoded = self.decoder.decode(request.body, request.meta.content_type, mode)
         except TallystickError as error:
             return failed(request, error)

@@ -195,7 +195,7 @@ async def test_neighbours_in_a_silent_batch_are_run_again_alone_once():
 
 async def test_a_slow_model_is_not_taken_for_a_silent_one():
     bench = Bench()
-    bench.pool.note_duration(3.0)
+    bench.pool.note_answer(Answer(200, "", model_ms=3000.0))
     bench.call()
     link = bench.links[0]
     second = Call(99, Invoke("", "", 60.0, False, "id"), b"{}", 1e12)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InvalidInput
-from tallystick.protocol.enforce import Decoded, Decoder, Mode, compile_decoder
+from tallystick.protocol.enforce import Decoded, Decoder, compile_decoder
 from tallystick.protocol.signature import parse_signature
 
 JSON = "application/json"
@@ -19,7 +20,7 @@ def decoder(*columns: tuple[str, str] | dict[str, Any], **rest: Any) -> Decoder:
     return compile_decoder(parse_signature(raw))
 
 
-def decode(on: Decoder, body: Any, mode: Mode = Mode.FLAG) -> Decoded:
+def decode(on: Decoder, body: Any, mode: Enforcement = Enforcement.FLAG) -> Decoded:
     return on.decode(body if isinstance(body, bytes) else json.dumps(body).encode(), JSON, mode)
 
 
@@ -29,7 +30,7 @@ def column(decoded: Decoded, position: int = 0) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 
-def refusal(on: Decoder, body: Any, mode: Mode = Mode.FLAG) -> InvalidInput:
+def refusal(on: Decoder, body: Any, mode: Enforcement = Enforcement.FLAG) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
         decode(on, body, mode)
     return caught.value
@@ -42,7 +43,7 @@ def test_doubles_are_one_block() -> None:
         {"dataframe_records": [{"b": 2, "a": 1.5}, {"b": None, "a": 3.0}]},
         {"inputs": [{"b": 2, "a": 1.5}, {"b": None, "a": 3.0}]},
     ):
-        decoded = decode(on, body, Mode.STRICT)
+        decoded = decode(on, body, Enforcement.STRICT)
         assert decoded.data.block.shape == (2, 2)  # type: ignore[union-attr]
         np.testing.assert_array_equal(decoded.data.block, [[1.5, 2.0], [3.0, np.nan]])  # type: ignore[union-attr]
         assert decoded.rows == 2
@@ -64,7 +65,7 @@ def test_doubles_are_one_block() -> None:
     ],
 )
 def test_lossless_values_are_taken_in_strict_mode(kind: str, sent: Any, got: Any) -> None:
-    decoded = decode(decoder(("x", kind)), {"dataframe_records": [{"x": sent}]}, Mode.STRICT)
+    decoded = decode(decoder(("x", kind)), {"dataframe_records": [{"x": sent}]}, Enforcement.STRICT)
     assert decoded.ledger == {}
     (value,) = column(decoded)
     assert value == got or (got is None and value != value)
@@ -100,7 +101,7 @@ def test_lossy_values_are_counted_or_refused(kind: str, sent: Any, got: Any, coe
     decoded = decode(on, body)
     assert column(decoded) == [got]
     assert decoded.ledger == {"x": {coercion: 1}}
-    message = refusal(on, body, Mode.STRICT).message
+    message = refusal(on, body, Enforcement.STRICT).message
     assert "dataframe_records[0].x" in message
     assert "expected" in message
 
@@ -121,7 +122,7 @@ def test_lossy_values_are_counted_or_refused(kind: str, sent: Any, got: Any, coe
     ],
 )
 def test_what_mlflow_refuses_is_refused_in_both_modes(kind: str, sent: Any) -> None:
-    for mode in Mode:
+    for mode in Enforcement:
         message = refusal(decoder(("x", kind)), {"dataframe_records": [{"x": sent}]}, mode).message
         assert "dataframe_records[0].x: got " in message
 
@@ -137,7 +138,7 @@ def test_numpy_rules_apply_to_inputs() -> None:
 def test_every_violation_is_named_once_with_its_rows() -> None:
     on = decoder(("a", "long"), ("b", "boolean"))
     rows = [[1, True], ["x", True], [None, "no"], ["x", True]]
-    error = refusal(on, {"dataframe_split": {"columns": ["a", "b"], "data": rows}}, Mode.STRICT)
+    error = refusal(on, {"dataframe_split": {"columns": ["a", "b"], "data": rows}}, Enforcement.STRICT)
     text = error.message
     assert len(error.violations) == 3
     assert "dataframe_split.data[1][0] (column 'a'): got text 'x'" in text
@@ -242,7 +243,9 @@ def nested(kind: dict[str, Any], required: bool = True) -> Decoder:
 
 def test_arrays_take_whole_numbers_for_doubles() -> None:
     decoded = decode(
-        nested({"type": "array", "items": {"type": "double"}}), {"dataframe_records": [{"x": [1, 2]}]}, Mode.STRICT
+        nested({"type": "array", "items": {"type": "double"}}),
+        {"dataframe_records": [{"x": [1, 2]}]},
+        Enforcement.STRICT,
     )
     assert column(decoded) == [[1.0, 2.0]]
 
@@ -268,7 +271,7 @@ def test_what_numpy_makes_of_mixed_arrays_is_counted() -> None:
     decoded = decode(on, {"dataframe_records": [{"x": [True, None]}]})
     assert column(decoded) == [[True, False]]
     assert decoded.ledger == {"x": {"null_to_false": 1}}
-    assert "x[1]: got null" in refusal(on, {"dataframe_records": [{"x": [True, None]}]}, Mode.STRICT).message
+    assert "x[1]: got null" in refusal(on, {"dataframe_records": [{"x": [True, None]}]}, Enforcement.STRICT).message
 
 
 def test_any_is_bounded_in_depth() -> None:
@@ -283,7 +286,7 @@ def tensor(shape: list[int], dtype: str = "float64", name: str | None = None) ->
 
 
 def test_tensors() -> None:
-    decoded = decode(tensor([-1, 2]), {"instances": [[1, 2.5], [3, None]]}, Mode.STRICT)
+    decoded = decode(tensor([-1, 2]), {"instances": [[1, 2.5], [3, None]]}, Enforcement.STRICT)
     np.testing.assert_array_equal(decoded.data, [[1, 2.5], [3, np.nan]])  # type: ignore[arg-type]
     assert decoded.rows == 2
     named = decode(tensor([-1], name="t"), {"inputs": {"t": [1.0]}, "params": {}})
@@ -295,7 +298,7 @@ def test_tensor_values_are_counted_or_refused() -> None:
     decoded = decode(on, body)
     assert decoded.data.tolist() == [[1, 2], [1, 4]]  # type: ignore[union-attr]
     assert decoded.ledger == {"tensor": {"fraction_dropped": 1, "number_from_text": 1, "number_from_boolean": 1}}
-    message = refusal(on, body, Mode.STRICT).message
+    message = refusal(on, body, Enforcement.STRICT).message
     assert "inputs[0][0]: got the number 1.9" in message
     assert "inputs[1][0]: got true" in message
 

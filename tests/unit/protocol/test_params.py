@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from tallystick.entities import Enforcement
 from tallystick.errors import DeploymentFailed, InvalidInput
-from tallystick.protocol.ledger import Mode, Report
+from tallystick.protocol.ledger import Report
 from tallystick.protocol.params import ParamReader
 from tallystick.protocol.signature import Param, ScalarType
 
 
-def read(params: tuple[Param, ...] | None, given: Any, mode: Mode = Mode.FLAG) -> tuple[dict[str, Any], Report]:
+def read(
+    params: tuple[Param, ...] | None, given: Any, mode: Enforcement = Enforcement.FLAG
+) -> tuple[dict[str, Any], Report]:
     report = Report()
     out, notes = ParamReader(params).read(given, mode, report)
     report.notes.extend(notes)
@@ -29,10 +32,10 @@ PARAMS = (
 
 def test_defaults_fill_what_is_missing_and_are_not_shared() -> None:
     reader = ParamReader(PARAMS)
-    first, _ = reader.read(None, Mode.FLAG, Report())
+    first, _ = reader.read(None, Enforcement.FLAG, Report())
     assert first == {"k": 3, "t": 0.5, "stop": ["."], "since": datetime.date(2024, 1, 1)}
     first["stop"].append("!")
-    assert reader.read(None, Mode.FLAG, Report())[0]["stop"] == ["."]
+    assert reader.read(None, Enforcement.FLAG, Report())[0]["stop"] == ["."]
 
 
 def test_whole_numbers_are_good_for_floats_and_unknown_ones_noted() -> None:
@@ -55,7 +58,7 @@ def test_a_dropped_offset_is_counted_or_refused() -> None:
     assert out["since"] == datetime.datetime(2024, 1, 1, 5)
     assert report.ledger == {"params.since": {"timezone_dropped": 1}}
     with pytest.raises(InvalidInput):
-        read(PARAMS, given, Mode.STRICT)
+        read(PARAMS, given, Enforcement.STRICT)
 
 
 def test_a_model_without_params_gets_none() -> None:

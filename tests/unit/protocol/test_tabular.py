@@ -7,9 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InvalidInput
 from tallystick.protocol.codec import ARROW_STREAM
-from tallystick.protocol.enforce import Decoded, Decoder, Mode, compile_decoder
+from tallystick.protocol.enforce import Decoded, Decoder, compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import assemble
 
@@ -19,11 +20,11 @@ def decoder(**columns: str) -> Decoder:
     return compile_decoder(parse_signature({"inputs": json.dumps(inputs)}))
 
 
-def csv(on: Decoder, text: str, mode: Mode = Mode.FLAG) -> Decoded:
+def csv(on: Decoder, text: str, mode: Enforcement = Enforcement.FLAG) -> Decoded:
     return on.decode(text.encode(), "text/csv; charset=utf-8", mode)
 
 
-def arrow(on: Decoder, table: pa.Table, mode: Mode = Mode.FLAG) -> Decoded:
+def arrow(on: Decoder, table: pa.Table, mode: Enforcement = Enforcement.FLAG) -> Decoded:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -31,7 +32,7 @@ def arrow(on: Decoder, table: pa.Table, mode: Mode = Mode.FLAG) -> Decoded:
 
 
 def test_csv_with_other_order_and_extra_columns() -> None:
-    decoded = csv(decoder(a="long", s="string"), "z,s,a\n1,x,5\n2,,6\n", Mode.STRICT)
+    decoded = csv(decoder(a="long", s="string"), "z,s,a\n1,x,5\n2,,6\n", Enforcement.STRICT)
     frame = assemble([decoded])
     assert list(frame.columns) == ["a", "s"]
     assert frame["a"].tolist() == [5, 6]
@@ -40,7 +41,7 @@ def test_csv_with_other_order_and_extra_columns() -> None:
 
 
 def test_csv_dates_and_whole_decimals_are_taken() -> None:
-    frame = assemble([csv(decoder(d="datetime", n="long"), "d,n\n2024-01-01,1.0\n", Mode.STRICT)])
+    frame = assemble([csv(decoder(d="datetime", n="long"), "d,n\n2024-01-01,1.0\n", Enforcement.STRICT)])
     assert frame["d"].tolist() == [pd.Timestamp("2024-01-01")]
     assert frame["n"].tolist() == [1]
 
@@ -49,7 +50,7 @@ def test_csv_country_na_is_counted() -> None:
     decoded = csv(decoder(c="string"), "c\nNA\nSE\n")
     assert decoded.ledger == {"c": {"text_to_null": 1}}
     with pytest.raises(InvalidInput, match="reads as no value"):
-        csv(decoder(c="string"), "c\nNA\nSE\n", Mode.STRICT)
+        csv(decoder(c="string"), "c\nNA\nSE\n", Enforcement.STRICT)
 
 
 def test_csv_names_every_cell() -> None:
@@ -81,7 +82,7 @@ def test_arrow_casts_what_is_exact() -> None:
         }
     )
     on = decoder(d="double", n="long", s="string", t="datetime", b="binary")
-    decoded = arrow(on, table, Mode.STRICT)
+    decoded = arrow(on, table, Enforcement.STRICT)
     frame = assemble([decoded])
     assert [str(dtype) for dtype in frame.dtypes] == [
         "float64",
@@ -107,9 +108,9 @@ def test_arrow_follows_the_mode_where_it_is_not(kind: str, values: list[Any], co
     table = pa.table({"x": pa.array(values)})
     assert arrow(decoder(x=kind), table).ledger == {"x": {coercion: 1}}
     with pytest.raises(InvalidInput, match="row 0, column 'x'"):
-        arrow(decoder(x=kind), table, Mode.STRICT)
+        arrow(decoder(x=kind), table, Enforcement.STRICT)
 
 
 def test_what_is_no_arrow_stream() -> None:
     with pytest.raises(BadRequest):
-        decoder(x="long").decode(b"ARROW1", ARROW_STREAM, Mode.FLAG)
+        decoder(x="long").decode(b"ARROW1", ARROW_STREAM, Enforcement.FLAG)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from pandas.testing import assert_frame_equal
 
-from tallystick.protocol.enforce import Decoded, Decoder, Mode, compile_decoder
+from tallystick.entities import Enforcement
+from tallystick.protocol.enforce import Decoded, Decoder, compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import _build_slowly, _index, _names, _values, assemble
 
@@ -18,7 +19,7 @@ def decoder(**columns: str) -> Decoder:
 
 
 def decode(on: Decoder, key: str, value: Any) -> Decoded:
-    return on.decode(json.dumps({key: value}).encode(), "application/json", Mode.FLAG)
+    return on.decode(json.dumps({key: value}).encode(), "application/json", Enforcement.FLAG)
 
 
 MIXED = decoder(a="double", n="long", s="string", d="datetime", b="boolean", x="binary", y="long")
