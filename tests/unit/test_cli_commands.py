@@ -468,3 +468,27 @@ def test_every_command_and_option_is_in_the_docs() -> None:
         assert f"## `tallystick {name}" in text
         for inner in getattr(command, "commands", {}):
             assert f"`{name} {inner}" in text
+
+
+def test_ctrl_c_while_waiting_says_that_the_server_goes_on(
+    server: FakeServer, run: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tallystick.commands.session.Session.client", WaitingClient(wait))
+    assert run("deploy", "churn", "churn/3") == 130
+    assert "the server goes on" in capsys.readouterr().err
+
+
+class WaitingClient:
+    """A server that takes a deployment and never has it up."""
+
+    def __init__(self, wait: Callable[..., None]) -> None:
+        self.wait = wait
+
+    def find_endpoint(self, _name: str) -> None:
+        return None
+
+    def create_endpoint(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"name": body["name"], "pending_config": {"config_version": 1}}

@@ -20,7 +20,7 @@ from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from tallystick.entities import ResolvedModel
+from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
 
@@ -148,8 +148,10 @@ def _resolve_file(source: Path, cache: Path, uri: str) -> ResolvedModel:
     return ResolvedModel(str(kept), digest, uri)
 
 
-def unmet_requirements(resolved: ResolvedModel) -> NeedsEnvironment | None:
-    """Return what the model needs that this interpreter does not have; None when nothing is missing."""
+def needed_environment(resolved: ResolvedModel, choice: EnvironmentChoice) -> NeedsEnvironment | None:
+    """Return the environment that the model should run in; None when this interpreter will do."""
+    if choice is EnvironmentChoice.RUNNING:
+        return None
     folder = Path(resolved.local_path)
     lines = list(_requirement_lines(folder / "requirements.txt"))
     reasons = [reason for line in lines if (reason := _why_unmet(line))]
@@ -157,6 +159,8 @@ def unmet_requirements(resolved: ResolvedModel) -> NeedsEnvironment | None:
     running = default_environment()["python_version"]
     if python and ".".join(python.split(".")[:2]) != running:
         reasons.append(f"python: the model was logged with {python}, this is {running}")
+    if choice is EnvironmentChoice.OWN:
+        reasons.append("an environment of its own was asked for")
     if not reasons:
         return None
     return NeedsEnvironment(resolved, tuple(lines), python, tuple(reasons))
