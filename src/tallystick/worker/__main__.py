@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from tallystick.entities import Batching, Enforcement, EnvironmentChoice
+from tallystick.entities import Batching, Enforcement
 from tallystick.errors import TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
@@ -36,7 +36,7 @@ from tallystick.worker.batch import BatchRule
 from tallystick.worker.check import rows_are_independent
 from tallystick.worker.frame import assemble
 from tallystick.worker.model import LoadedModel, load
-from tallystick.worker.resolve import resolve, unmet_requirements
+from tallystick.worker.resolve import needed_environment, resolve
 from tallystick.worker.scrub import public_text
 from tallystick.worker.serve import Server
 
@@ -75,8 +75,8 @@ def _bring_up(
     if resolved is None or not Path(resolved.local_path).exists():
         lifeline.report("resolving", f"Fetching {spec.model_uri}")
         resolved = resolve(spec)
-    if not spec.is_own_environment and spec.options.environment is not EnvironmentChoice.RUNNING:
-        needs = unmet_requirements(resolved)
+    if not spec.is_own_environment:
+        needs = needed_environment(resolved, spec.options.environment)
         if needs is not None:
             lifeline.report("needs_environment", "; ".join(needs.reasons), render_detail(needs))
             os._exit(EXIT_NEEDS_ENVIRONMENT)

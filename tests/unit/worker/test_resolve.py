@@ -1,5 +1,6 @@
 import dataclasses
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_a_python_file_is_kept_too(tmp_path):
     path.write_text("model = 1\n")
     found = resolve(spec(path, tmp_path))
     path.unlink()
-    assert open(found.local_path).read() == "model = 1\n"
+    assert Path(found.local_path).read_text() == "model = 1\n"
 
 
 @pytest.mark.parametrize(
