@@ -5,6 +5,8 @@ It imports nothing that is not needed to supervise, as it lives as long as the s
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -123,6 +125,32 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = "30m",
+    wake_wait: Annotated[
+        str,
+        typer.Option(
+            envvar="TALLYSTICK_WAKE_WAIT",
+            help="How long an invocation waits for a model that is starting; then 503, come back.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = "20s",
+    queue_per_concurrency: Annotated[
+        int,
+        typer.Option(
+            envvar="TALLYSTICK_QUEUE_PER_CONCURRENCY",
+            help="Invocations that may wait, per unit of provisioned concurrency; then 429.",
+            min=0,
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 16,
+    max_connections: Annotated[
+        int,
+        typer.Option(
+            envvar="TALLYSTICK_MAX_CONNECTIONS",
+            help="Open connections per gateway; 0: as many as the file limit allows.",
+            min=0,
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 0,
     drain: Annotated[
         str,
         typer.Option(
@@ -131,6 +159,9 @@ def serve(
             rich_help_panel=_LIMITS,
         ),
     ] = "30s",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document when the server is ready, and nothing else.")
+    ] = False,
 ) -> None:
     """Run the server until Ctrl-C.
 
@@ -154,15 +185,18 @@ def serve(
         request_timeout_s=_positive(request_timeout, "--request-timeout"),
         max_body_bytes=int(max_body_mb * 2**20),
         scale_to_zero_after_s=_positive(scale_to_zero_after, "--scale-to-zero-after"),
+        wake_wait_s=_positive(wake_wait, "--wake-wait"),
+        queue_per_concurrency=queue_per_concurrency,
+        max_connections=max_connections,
         drain_s=parse_duration(drain),
         # What uvicorn says of its start and stop is nothing to the person who reads the banner.
         log_level="warning",
     )
     refuse_unsafe(settings)
-    run(settings)
+    run(settings, as_json=as_json)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, *, as_json: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises BadUsage when it cannot: the port or the data directory is taken."""
     import asyncio
 
@@ -182,6 +216,9 @@ def run(settings: Settings) -> None:
 
     def on_ready() -> None:
         write_server_file(settings.data_dir, url)
+        if as_json:
+            print(json.dumps({"url": url, "data_dir": str(settings.data_dir), "pid": os.getpid()}), flush=True)
+            return
         token = read_admin_token(settings.data_dir)
         for line in banner(settings, url, token if is_first else None):
             print(line, flush=True)
@@ -194,7 +231,8 @@ def run(settings: Settings) -> None:
         remove_server_file(settings.data_dir)
     if reasons:
         raise BadUsage(reasons[0])
-    print("Stopped.", file=sys.stderr)
+    if not as_json:
+        print("Stopped.", file=sys.stderr)
 
 
 def refuse_unsafe(settings: Settings) -> None:

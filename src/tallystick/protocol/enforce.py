@@ -143,7 +143,7 @@ class Decoder:
 
     def _read_columns(self, key: str, value: Any, mode: Enforcement, report: Report) -> _Read:
         table = self._table.read(key, value)
-        if self._is_doubles and table.matrix:
+        if self._is_doubles and table.matrix and not table.lacks:
             block = scalars.exact_doubles(table.matrix, table.value_types())
             if block is not None:
                 report.notes.extend(table.notes)
@@ -154,6 +154,7 @@ class Decoder:
     def _enforce(self, table: Table, mode: Enforcement, report: Report, ready: dict[Any, Values]) -> _Read:
         """Convert column by column. `ready` has the columns that are converted already."""
         report.notes.extend(table.notes)
+        report.violations.extend(table.lacks)
         columns: list[Values | Inferred] = []
         specs = self._specs(table)
         for name, spec, values in zip(table.names, specs, table.by_column(), strict=True):
@@ -174,6 +175,8 @@ class Decoder:
         if key.startswith("dataframe_"):
             table = self._table.read(key, value)
             report.notes.extend(table.notes)
+            report.violations.extend(table.lacks)
+            report.check()
             data = self._tensors.read_table(table, mode, report)
         else:
             data = self._tensors.read(key, value, mode, report)

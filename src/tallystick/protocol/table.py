@@ -40,6 +40,8 @@ class Table:
     #: pandas' rules apply to what does not fit (dataframe_*), or NumPy's (instances, inputs).
     by_frame: bool = True
     notes: tuple[str, ...] = ()
+    #: Required columns that the request does not have; told together with what else does not fit.
+    lacks: tuple[Violation, ...] = ()
 
     def by_column(self) -> Sequence[Sequence[Any]]:
         """Return the values column by column."""
@@ -83,9 +85,10 @@ class TableReader:
         self, names: list[Any], columns: list[Sequence[Any]], rows: int, path: Callable[[int, str | int], str]
     ) -> Table:
         """Return the table of columns that came as columns (CSV, Arrow). Raises InvalidInput for missing ones."""
-        present = self._present(names)
+        present, lacks = self._present(names)
         where = {name: n for n, name in enumerate(names)}
-        return Table(present, rows, path, columns=[columns[where[name]] for name in present], notes=self._extra(names))
+        picked = [columns[where[name]] for name in present]
+        return Table(present, rows, path, columns=picked, notes=self._extra(names), lacks=lacks)
 
     def _split(self, value: Any) -> Table:
         if type(value) is not dict:
@@ -128,7 +131,7 @@ class TableReader:
         """Bring a full matrix with these column names into the signature's order."""
         if names and names == self._list:
             return Table(self._names, len(matrix), path, matrix=matrix, index=index, by_frame=by_frame)
-        wanted = self._present(names)
+        wanted, lacks = self._present(names)
         notes = self._extra(names)
         where = {name: n for n, name in enumerate(names)}
         positions = [where[name] for name in wanted]
@@ -138,26 +141,27 @@ class TableReader:
             picked = list(map(operator.itemgetter(*positions), matrix))
         else:
             picked = [tuple(row[n] for n in positions) for row in matrix]
-        return Table(wanted, len(matrix), path, matrix=picked, index=index, by_frame=by_frame, notes=notes)
+        return Table(wanted, len(matrix), path, matrix=picked, index=index, by_frame=by_frame, notes=notes, lacks=lacks)
 
-    def _present(self, names: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the columns to use, in order. Raises InvalidInput when a required one is missing."""
+    def _present(self, names: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Violation, ...]]:
+        """Return the columns to use, in order, and the required ones that are missing."""
         if not self._names:
             if len(names) < self._width:
                 raise InvalidInput(
                     f"The model takes {self._width} columns (without names), the request has {len(names)}"
                 )
-            return tuple(names[: self._width])
+            return tuple(names[: self._width]), ()
         given = set(names)
         missing = [name for name in self._names if name in self._required and name not in given]
-        if missing:
-            extra = [name for name in names if name not in self._known]
-            also = f"; the request has {note_names(extra)} that the model does not know" if extra else ""
-            raise InvalidInput(
-                f"The request lacks columns that the model requires{also}",
-                [Violation(f"column {name[:60]!r}", "missing, and required") for name in missing],
-            )
-        return tuple(name for name in self._names if name in given)
+        present = tuple(name for name in self._names if name in given)
+        if not missing:
+            return present, ()
+        extra = [name for name in names if name not in self._known]
+        # Often a name that is spelled otherwise, so the two are told together.
+        also = f" (the request has {note_names(extra)} that the model does not know)" if extra else ""
+        lacks = [Violation(f"column {name[:60]!r}", "missing, and required") for name in missing]
+        lacks[0] = Violation(lacks[0].where, lacks[0].problem + also)
+        return present, tuple(lacks)
 
     def _extra(self, names: Sequence[Any]) -> tuple[str, ...]:
         extra = [name for name in names if name not in self._known] if self._names else names[self._width :]
@@ -186,10 +190,10 @@ class TableReader:
                 pass
         # A dict keeps the order in which the names were first met.
         names = list(dict.fromkeys(chain.from_iterable(value)))
-        columns = self._present(names)
+        columns, lacks = self._present(names)
         _check_filled(len(columns) * len(value), sum(map(len, value)), key)
         cells = [[row.get(name, ABSENT) for row in value] for name in columns]
-        return Table(columns, len(value), path, columns=cells, by_frame=by_frame, notes=self._extra(names))
+        return Table(columns, len(value), path, columns=cells, by_frame=by_frame, notes=self._extra(names), lacks=lacks)
 
     def _columnar(self, key: str, value: Any) -> Table:
         """Read `inputs` and `instances`, whose form says what they are: columns, rows, or one column's values."""
@@ -211,7 +215,7 @@ class TableReader:
         return self._rows(value, key, by_frame=False)
 
     def _by_name(self, key: str, value: dict[str, Any]) -> Table:
-        names = self._present(list(value))
+        names, lacks = self._present(list(value))
         notes = self._extra(list(value))
         if self._one_row_inputs:
             return Table(
@@ -221,6 +225,7 @@ class TableReader:
                 matrix=[[value[name] for name in names]],
                 by_frame=False,
                 notes=notes,
+                lacks=lacks,
             )
         lengths = {name: len(cell) for name, cell in value.items() if type(cell) is list}
         counted = {lengths[name] for name in names if name in lengths} or set(lengths.values()) or {1}
@@ -234,7 +239,7 @@ class TableReader:
         def path(row: int, name: str | int) -> str:
             return f"{key}.{str(name)[:60]}[{row}]" if name in lengths else f"{key}.{str(name)[:60]}"
 
-        return Table(names, rows, path, columns=columns, by_frame=False, notes=notes)
+        return Table(names, rows, path, columns=columns, by_frame=False, notes=notes, lacks=lacks)
 
 
 def _split_columns(columns: Any) -> list[Any] | None:

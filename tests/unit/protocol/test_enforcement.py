@@ -326,3 +326,16 @@ def test_type_hints_take_inputs_as_a_list() -> None:
     assert decoded.rows == 2
     with pytest.raises(BadRequest, match="type hints"):
         decode(on, {"dataframe_records": [{"q": "hi"}]})
+
+
+def test_missing_columns_and_wrong_values_are_told_in_one_answer():
+    decoder = compile_decoder(
+        parse_signature(
+            {"inputs": '[{"name":"a","type":"double","required":true},{"name":"b","type":"long","required":true}]'}
+        )
+    )
+    with pytest.raises(InvalidInput) as refused:
+        decoder.decode(b'{"dataframe_records": [{"a": "x", "B": 2}]}', "application/json", Enforcement.FLAG)
+    assert "column 'b': missing" in refused.value.message
+    assert "'B'" in refused.value.message
+    assert "dataframe_records[0].a" in refused.value.message
