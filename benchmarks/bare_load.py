@@ -1,6 +1,8 @@
-"""Load a model with MLflow and say so; then, at a line of standard input, call it CALLS times: `python bare_load.py MODEL CALLS`.
+"""Load a model with MLflow and say so; then, at a line of standard input, call it CALLS times and say so.
 
-Says "loaded" and "called", each when it is done, then waits until its standard input ends.
+    python bare_load.py MODEL CALLS
+
+It ends with its standard input.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Microseconds from a request's bytes to the model's frame: ours beside MLflow's own path, in the same run.
 
-    python benchmarks/decode.py
+    python benchmarks/decode.py        (or as part of `python -m benchmarks`)
 
 MLflow's path is its scoring server's parsing and its schema enforcement, without HTTP and without a model.
 """
@@ -11,8 +11,10 @@ import functools
 import json
 import logging
 import timeit
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow.models.signature import ModelSignature
@@ -24,6 +26,9 @@ from tallystick.protocol.codec import encode_predictions
 from tallystick.protocol.enforce import compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import assemble
+
+if TYPE_CHECKING:
+    from benchmarks.bench import Bench
 
 MIXED = {"age": "long", "fare": "double", "seen": "datetime", "name": "string", "is_new": "boolean", "score": "float"}
 DOUBLES = {f"feature_{n}": "double" for n in range(30)}
@@ -48,7 +53,7 @@ def us(call: Callable[[], object], budget_s: float = 0.4) -> float:
     return min(timeit.repeat(call, number=number, repeat=3)) / number * 1e6
 
 
-def measure(columns: dict[str, str], form: str, rows: int) -> tuple[float, float, float]:
+def measure(columns: dict[str, str], form: str, rows: int, budget_s: float = 0.4) -> tuple[float, float, float]:
     """Return (decode, decode and frame, MLflow) in microseconds a request."""
     inputs = [{"name": name, "type": kind, "required": True} for name, kind in columns.items()]
     raw = {"inputs": json.dumps(inputs)}
@@ -68,24 +73,51 @@ def measure(columns: dict[str, str], form: str, rows: int) -> tuple[float, float
     def decode() -> Any:
         return decoder.decode(body, "application/json", Enforcement.FLAG)
 
-    return us(decode), us(lambda: assemble([decode()])), us(mlflow)
+    return us(decode, budget_s), us(lambda: assemble([decode()]), budget_s), us(mlflow, budget_s)
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: microseconds a request."""
+
+    columns: str
+    rows: int
+    form: str
+    decode_us: float
+    frame_us: float
+    mlflow_us: float
+
+
+def table(budget_s: float = 0.4) -> Iterator[Line]:
+    """Measure line by line, each part of a line for about `budget_s`."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    print("microseconds a request; ours/row with the frame")
-    print("  columns  rows               form   decode   +frame    MLflow  ours/row  faster")
+    warnings.filterwarnings("ignore", module="mlflow")
     for title, columns in (("6 mixed", MIXED), ("30 double", DOUBLES)):
         for rows in (1, 10, 100, 1000):
             for form in ("dataframe_split", "dataframe_records"):
-                ours, whole, peer = measure(columns, form, rows)
-                print(
-                    f"{title:>9} {rows:>5} {form:>18} {ours:8.1f} {whole:8.1f} {peer:9.1f}"
-                    f" {whole / rows:9.2f} {peer / whole:6.0f}x"
-                )
+                yield Line(title, rows, form, *measure(columns, form, rows, budget_s))
+
+
+def encode_us(rows: int, budget_s: float = 0.4) -> float:
+    """Return microseconds of rendering so many predictions."""
+    answer = np.random.default_rng(0).normal(size=rows)
+    return us(functools.partial(encode_predictions, answer), budget_s)
+
+
+def run(bench: Bench) -> None:
+    bench.decode += [asdict(line) for line in table(bench.plan.budget_s)]
+
+
+def main() -> None:
+    print("microseconds a request; ours/row with the frame")
+    print("  columns  rows               form   decode   +frame    MLflow  ours/row  faster")
+    for line in table():
+        print(
+            f"{line.columns:>9} {line.rows:>5} {line.form:>18} {line.decode_us:8.1f} {line.frame_us:8.1f}"
+            f" {line.mlflow_us:9.1f} {line.frame_us / line.rows:9.2f} {line.mlflow_us / line.frame_us:6.0f}x"
+        )
     for count in (1, 1000):
-        answer = np.random.default_rng(0).normal(size=count)
-        print(f"encode {count} predictions: {us(functools.partial(encode_predictions, answer)):.1f}")
+        print(f"encode {count} predictions: {encode_us(count):.1f}")
 
 
 if __name__ == "__main__":

@@ -61,9 +61,7 @@ class Tallystick:
 
 
 def split_config(routes: dict[str, int]) -> dict[str, Any]:
-    return {
-        "routes": [{"served_entity_name": name, "traffic_percentage": share} for name, share in routes.items()]
-    }
+    return {"routes": [{"served_entity_name": name, "traffic_percentage": share} for name, share in routes.items()]}
 
 
 def serve_argv(data_dir: Path, port: int, tracking_uri: str) -> list[str]:
@@ -185,8 +183,10 @@ def checked(request: Request) -> bytes:
 
 def until_ok(request: Request, method: str = "POST") -> float:
     """Ask until the answer is 200; return the time (perf_counter) when it came."""
-    while True:
+    end = time.monotonic() + _START_S
+    while time.monotonic() < end:
         with contextlib.suppress(OSError, http.client.HTTPException):
             if ask(request, method)[0] == 200:
                 return time.perf_counter()
         time.sleep(0.005)
+    raise TimeoutError(f"{request.path} did not answer 200 within {_START_S:g} s")

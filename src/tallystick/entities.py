@@ -139,6 +139,11 @@ class ServedEntity:
             return self.entity_name
         return f"models:/{self.entity_name}/{self.entity_version}"
 
+    @property
+    def may_have_moved(self) -> bool:
+        """Whether the same words may mean another model by now: an alias, a folder or a file."""
+        return "@" in self.entity_name or self.entity_name.startswith("/")
+
     def runs_the_same_as(self, other: ServedEntity) -> bool:
         """Whether workers of `other` can go on serving this one: same model, same process environment."""
         return (

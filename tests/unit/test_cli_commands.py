@@ -193,13 +193,6 @@ def test_what_is_deployed_is_what_the_options_say(server: FakeServer, run: Run) 
     )
 
 
-def test_an_alias_that_is_served_already_is_fetched_again(server: FakeServer, run: Run) -> None:
-    for _ in range(2):
-        assert run("deploy", "churn", "churn@champion") == 0
-    (entity,) = server.endpoints["churn"]["config"]["served_entities"]
-    assert list(entity["environment_vars"]) == ["DEPLOYED_AT"]
-
-
 def test_a_registered_version_that_is_served_already_is_left_to_run(server: FakeServer, run: Run) -> None:
     for _ in range(2):
         assert run("deploy", "churn", "churn/3") == 0

@@ -34,8 +34,6 @@ _REGISTERED_URI = re.compile(r"models:/([^/:@]+)/([1-9]\d*)")
 _REGISTERED = re.compile(r"([^/:@]+)/([1-9]\d*)")
 _ALIAS = re.compile(r"[^/:@]+@[^/:@]+")
 _NAME = re.compile(r"[^/:@]+")
-#: Set to make the server fetch a model again whose source stays the same: an alias, a folder, a file.
-DEPLOYED_AT = "DEPLOYED_AT"
 
 
 class BadUsage(InvalidParameter):
@@ -53,11 +51,6 @@ class Model:
     def default_name(self) -> str:
         """The name of its served entity when none is given."""
         return default_entity_name(self.entity_name, self.entity_version)
-
-    @property
-    def may_change(self) -> bool:
-        """Whether the same source may hold another model tomorrow."""
-        return "@" in self.entity_name or self.entity_name.startswith("/")
 
 
 def parse_model(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,20 +172,6 @@ def served_entity(
     return entity
 
 
-def refetched(entity: Json, model: Model, config: Json, now: datetime) -> Json:
-    """Return the entity so that its model is fetched again, where the same source is served already.
-
-    The server keeps the workers of an entity that asks for the same as before, also when the alias was moved or the
-    folder edited since.
-    """
-    present = {each["name"]: each for each in config_edit.served_entities(config)}
-    same = present.get(entity["name"])
-    if same is None or not model.may_change or same["entity_name"] != model.entity_name:
-        return entity
-    variables = {**entity.get("environment_vars", {}), config_edit.DEPLOYED_AT: f"{now:%Y-%m-%dT%H:%M:%SZ}"}
-    return {**entity, "environment_vars": variables}
-
-
 def is_model_here(path: str) -> bool:
     """Whether a path is a model folder or a Python file on this machine."""
     found = Path(path).expanduser()
@@ -214,7 +199,6 @@ def _send(
     if before["state"].get("suspend") == "STOPPED":
         raise InvalidState(f"Endpoint '{name}' is stopped. Start it first: tallystick endpoints start {name}")
     config = before.get("config", {})
-    entity = refetched(entity, model, before.get("config", {}), datetime.now(UTC))
     return session.client.update_config(name, config_edit.with_model(config, entity, share=share, replace=replace))
 
 

@@ -13,7 +13,7 @@ A config goes pending -> active, or pending -> failed; versions only grow:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from tallystick.control.config_request import RequestedConfig
@@ -23,6 +23,7 @@ from tallystick.entities import (
     Endpoint,
     EndpointConfig,
     EntityStatus,
+    Route,
     ServedEntity,
     ServedEntityId,
 )
@@ -37,12 +38,17 @@ def with_update(
 ) -> Endpoint:
     """Return the endpoint with a new config to roll out.
 
-    A served entity that runs the same as the active one of its name keeps its id, and so its workers.
+    A served entity that runs the same as the active one of its name keeps its id, and so its workers. A config that
+    repeats the active one word for word is a wish to deploy again, so aliases, folders and files are fetched anew.
     """
     _refuse_while_updating(endpoint)
     if endpoint.is_stopped:
         raise InvalidState(f"Endpoint '{endpoint.name}' is stopped. Start it (config:start), then update its config.")
     entities = tuple(_adopted(entity, endpoint.active, by, now_ms, new_id) for entity in requested.served_entities)
+    if endpoint.active is not None and _repeats(endpoint.active, entities, requested.routes):
+        entities = tuple(
+            replace(entity, id=ServedEntityId(new_id())) if entity.may_have_moved else entity for entity in entities
+        )
     return _with_pending(endpoint, entities, requested, now_ms)
 
 
@@ -162,6 +168,11 @@ def _adopted(
             creation_timestamp_ms=current.creation_timestamp_ms,
         )
     return replace(entity, id=ServedEntityId(new_id()), creator=by, creation_timestamp_ms=now_ms)
+
+
+def _repeats(active: EndpointConfig, entities: Iterable[ServedEntity], routes: Iterable[Route]) -> bool:
+    by_name = {entity.name: entity for entity in entities}
+    return by_name == {entity.name: entity for entity in active.served_entities} and set(routes) == set(active.routes)
 
 
 def _refuse_while_updating(endpoint: Endpoint) -> None:

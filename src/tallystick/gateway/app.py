@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import unquote
 
-from tallystick.errors import BadRequest, PermissionDenied, TallystickError
+from tallystick.errors import BadRequest, InternalError, PermissionDenied, TallystickError
 from tallystick.gateway.invoke import Invoker, Receive, Scope, Send, log_failure, send_error
 from tallystick.gateway.limits import is_known_host, refuse_cross_site
 from tallystick.gateway.proxy import ControlProxy
@@ -41,7 +41,7 @@ class App:
             target = parse_invocation_path(scope["raw_path"])
             if target is not None:
                 if scope["method"] != "POST":
-                    await _send_405(send)
+                    await _send_405(send, self._invoker.new_request_id())
                     return
                 await self._invoker.invoke(*target, scope, receive, send)
             elif path in self._probes and scope["method"] in ("GET", "HEAD"):
@@ -52,10 +52,12 @@ class App:
                 await self._proxy.forward(scope, receive, send, self._invoker.new_request_id())
         except TallystickError as error:
             await send_error(send, error, self._invoker.new_request_id())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  the boundary of a request
             request_id = self._invoker.new_request_id()
             log_failure(error, request_id)
-            raise
+            # When an answer has begun, uvicorn raises here and closes the connection.
+            failure = InternalError(f"The server failed; its log has more under {request_id}.")
+            await send_error(send, failure, request_id)
 
     def _check_sender(self, scope: Scope) -> None:
         """Refuse requests meant for other hosts, and those that a browser sends for another site."""
@@ -116,11 +118,12 @@ def parse_invocation_path(raw_path: bytes) -> tuple[str, str | None] | None:
     return None
 
 
-async def _send_405(send: Send) -> None:
+async def _send_405(send: Send, request_id: str) -> None:
     body = b'{"error_code":"BAD_REQUEST","message":"Invocations are sent with POST."}'
     headers: list[tuple[bytes, Any]] = [
         (b"content-type", b"application/json"),
         (b"allow", b"POST"),
+        (b"x-request-id", request_id.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 405, "headers": headers})

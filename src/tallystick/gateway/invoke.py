@@ -38,7 +38,9 @@ Header = tuple[bytes, bytes]
 _INFLATE_INLINE_BYTES = 64 * 1024
 #: A header with the coercions of a request of many columns is cut here; the counters have the rest.
 _MAX_COERCIONS_HEADER = 1024
-_MAX_CACHED_PRINCIPALS = 10_000
+#: Likewise for keys that were ignored: clients and proxies give up at 4 to 64 KB of headers.
+_MAX_IGNORED_HEADER = 1024
+_MAX_CACHED_PRINCIPALS, _MAX_CACHED_HEADER = 10_000, 256
 #: Chunks of a streamed answer that may wait for a slow client before the answer is given up.
 _MAX_WAITING_CHUNKS = 10_000
 
@@ -103,7 +105,12 @@ class Invoker:
         tokens = self.routes.table.tokens
         principal = authenticate(text, tokens, int(now * 1000))
         expiry_ms = tokens[principal.token_id].expiry_time_ms
-        if authorization is not None and len(self._principals) < _MAX_CACHED_PRINCIPALS:
+        # The length: spaces around a token are taken, so one caller could have ten thousand long keys kept.
+        if (
+            authorization is not None
+            and len(authorization) <= _MAX_CACHED_HEADER
+            and len(self._principals) < _MAX_CACHED_PRINCIPALS
+        ):
             self._principals[authorization] = (principal, float("inf") if expiry_ms is None else expiry_ms / 1000)
         return principal
 
@@ -167,17 +174,16 @@ class Invoker:
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
-            pieces, size = [body], len(body)
+            # Not a list of pieces: a client may send one byte at a time, and each would cost fifty.
+            whole = bytearray(body)
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise BadRequest("The client left before the body was complete.")
-                piece = message.get("body", b"")
-                pieces.append(piece)
-                size += len(piece)
-                if size > self._max_body_bytes:
+                whole += message.get("body", b"")
+                if len(whole) > self._max_body_bytes:
                     raise too_large(self._max_body_bytes)
-            body = b"".join(pieces)
+            body = bytes(whole)
         elif message["type"] == "http.disconnect":
             raise BadRequest("The client left before the body was complete.")
         encoding = headers.get(b"content-encoding")
@@ -243,8 +249,7 @@ def _answer_headers(answer: Answer, entity: EntityRoute, request_id: str) -> lis
     if answer.coercions:
         headers.append((b"x-tallystick-coercions", render_coercions(answer.coercions)))
     if answer.ignored:
-        names = ",".join(quote(name[:100], safe="") for name in answer.ignored[:20])
-        headers.append((b"x-tallystick-ignored", names.encode("latin-1")))
+        headers.append((b"x-tallystick-ignored", render_ignored(answer.ignored)))
     return headers
 
 
@@ -264,6 +269,23 @@ def render_coercions(coercions: dict[str, dict[str, int]]) -> bytes:
             break
         parts.append(part)
     return ", ".join(parts).encode("latin-1")
+
+
+def render_ignored(names: Iterable[str]) -> bytes:
+    """Return the keys of a request that were ignored as a header value, cut at 1 KiB.
+
+    >>> render_ignored(["a,b", "größe"])
+    b'a%2Cb,gr%C3%B6%C3%9Fe'
+    """
+    parts: list[str] = []
+    size = 0
+    for name in names:
+        part = quote(name[:100], safe="")
+        size += len(part) + 1
+        if size > _MAX_IGNORED_HEADER:
+            break
+        parts.append(part)
+    return ",".join(parts).encode("latin-1")
 
 
 async def _send(send: Send, status: int, headers: list[Header], body: bytes) -> None:

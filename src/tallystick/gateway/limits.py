@@ -6,6 +6,7 @@ Each refusal names its limit.
 from __future__ import annotations
 
 import ipaddress
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,17 +18,18 @@ from tallystick.protocol.routes import RateLimit
 
 _MINUTE_S = 60.0
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+# RFC 9110, 7.2: uri-host [":" port]. User information, a path or a second colon make it something else.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]\\]+)(:[0-9]*)?")
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without its port, in lower case.
+    """Return the name in a Host header, without its port, in lower case; '' when it is not a name and a port.
 
     >>> host_name("[::1]:8080"), host_name("LOCALHOST:80"), host_name("example.org")
     ('::1', 'localhost', 'example.org')
     """
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower().rstrip(".")
+    found = _HOST.fullmatch(header)
+    return found[1].strip("[]").lower().rstrip(".") if found else ""
 
 
 def is_known_host(header: str, allowed: frozenset[str], local_address: str) -> bool:
@@ -50,8 +52,15 @@ def refuse_cross_site(host: str, origin: str | None, fetch_site: str | None) -> 
     """Raise PermissionDenied for a request that a browser sends on behalf of another site, whatever its method."""
     if fetch_site is not None and fetch_site not in ("same-origin", "none"):
         raise PermissionDenied(f"Requests from pages of other sites are refused (Sec-Fetch-Site: {fetch_site[:20]}).")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _authority(origin) != host.lower():
         raise PermissionDenied("Requests from pages of other sites are refused (the Origin is not this server).")
+
+
+def _authority(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # brackets that hold no IPv6 address
+        return ""
 
 
 @dataclass

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import httpx
 
-from tallystick.errors import TemporarilyUnavailable
+from tallystick.errors import BadRequest, PayloadTooLarge, TemporarilyUnavailable
 from tallystick.gateway.invoke import Receive, Scope, Send
-from tallystick.gateway.limits import too_large
 
 #: Control's requests are small; the largest is a config of fifteen served entities.
 MAX_BODY_BYTES = 1 << 20
+#: Bodies held at one time, all requests together: they are read before control has looked at the token.
+_MAX_HELD_BYTES = 64 << 20
 _TIMEOUT_S = 60.0
 #: RFC 9110, 7.6.1, and what the two sides set for themselves.
 _HOP_BY_HOP = frozenset(
@@ -37,14 +38,48 @@ class ControlProxy:
             timeout=_TIMEOUT_S,
             follow_redirects=False,
         )
+        self._held_bytes = 0
 
     async def forward(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        """Answer with what control answers. Raises TemporarilyUnavailable when it cannot be reached."""
-        body = await _read(receive)
+        """Answer with what control answers.
+
+        Raises TemporarilyUnavailable when it cannot be reached or too much waits for it, PayloadTooLarge, and
+        BadRequest when the client left in the middle of its body: a part of a request is not a request.
+        """
+        body = bytearray()
+        try:
+            await self._read(receive, body)
+            await self._forward(scope, bytes(body), send, request_id)
+        finally:
+            self._held_bytes -= len(body)
+
+    async def _read(self, receive: Receive, body: bytearray) -> None:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("The client left before the body was complete.")
+            piece = message.get("body", b"")
+            body += piece
+            self._held_bytes += len(piece)
+            if len(body) > MAX_BODY_BYTES:
+                raise PayloadTooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB, the limit of this path.")
+            if self._held_bytes > _MAX_HELD_BYTES:
+                raise TemporarilyUnavailable(
+                    "Too many large requests to the control API at one time; invocations are not affected. "
+                    "Send the request again.",
+                    retry_after_s=1,
+                )
+            more = message.get("more_body", False)
+
+    async def _forward(self, scope: Scope, body: bytes, send: Send, request_id: str) -> None:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
         headers.append((b"x-request-id", request_id.encode()))
-        url = httpx.URL("http://control").copy_with(raw_path=scope["raw_path"] + query)
+        try:
+            url = httpx.URL("http://control").copy_with(raw_path=scope["raw_path"] + query)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise BadRequest("The URL is not valid.") from error
         try:
             answer = await self._client.request(scope["method"], url, headers=headers, content=body)
         except httpx.TransportError as error:
@@ -62,16 +97,3 @@ class ControlProxy:
     async def close(self) -> None:
         """Close the connections to control."""
         await self._client.aclose()
-
-
-async def _read(receive: Receive) -> bytes:
-    pieces, size = [], 0
-    while True:
-        message = await receive()
-        piece = message.get("body", b"")
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_BODY_BYTES:
-            raise too_large(MAX_BODY_BYTES)
-        if not message.get("more_body"):
-            return b"".join(pieces)

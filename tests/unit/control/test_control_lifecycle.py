@@ -141,6 +141,23 @@ def test_served_entity_that_runs_differently_gets_an_id_of_its_own(changed: Serv
     assert (new.creator, new.creation_timestamp_ms) == ("bob", 50)
 
 
+def test_a_config_said_again_fetches_anew_what_may_have_moved_and_nothing_else() -> None:
+    pinned, alias, file = entity("churn", "1"), entity("models:/churn@best"), entity("/srv/model.py")
+    endpoint = serving(pinned, alias, file)
+    again = updated(endpoint, pinned, alias, file)
+    assert again.pending is not None
+    kept = {one.id for one in endpoint.active.served_entities} & {one.id for one in again.pending.served_entities}
+    assert kept == {endpoint.active.served_entities[0].id}
+
+
+def test_a_change_of_weights_alone_keeps_the_workers_of_an_alias() -> None:
+    endpoint = serving(entity("models:/churn@best"), entity("churn", "1"))
+    first, second = endpoint.active.served_entities
+    shares = (Route(first.name, 9_000), Route(second.name, 1_000))
+    moved = lifecycle.with_update(endpoint, RequestedConfig((first, second), shares), "root", 3, NEW_ID)
+    assert [one.id for one in moved.pending.served_entities] == [first.id, second.id]
+
+
 def test_activation_is_for_the_version_that_is_rolled_out_only() -> None:
     rolling = updated(serving(entity("churn", "1")), entity("churn", "2"))
     for version in (1, 3):
