@@ -43,12 +43,12 @@ def run(bench: Bench) -> None:
 
 def _change(server: Tallystick, config: dict[str, object], to: str, body: bytes) -> tuple[float, float]:
     """Send all traffic to `to`; return milliseconds until it answers, and until the update is said to have ended."""
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def put() -> None:
         try:
             server.api("PUT", f"/{_ENDPOINT}/config", config)
-        except BaseException as error:
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
             failed.append(error)
 
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=_TIMEOUT_S)

@@ -55,7 +55,7 @@ class Tallystick:
             state = self.api("GET", f"/{name}")["state"]
             if state["config_update"] not in ("IN_PROGRESS", "NOT_UPDATING"):
                 raise RuntimeError(f"{name}: {state} {self.api('GET', f'/{name}').get('pending_config')}")
-            return bool(state == {"ready": "READY", "config_update": "NOT_UPDATING"})
+            return bool(state["ready"] == "READY" and state["config_update"] == "NOT_UPDATING")
 
         wait_for(is_ready, f"{name} serves", timeout_s=120)
 

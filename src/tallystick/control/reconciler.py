@@ -185,6 +185,11 @@ class Reconciler:
                 self._supervisor.send(Park(replica_id, self._settings.drain_s))
             case planning.SaveResolved(entity, replica_id):
                 detail = self._detail(replica_id, ReadyDetail)
+                model = detail.resolved
+                run = f", run {model.run_id}" if model.run_id else ""
+                self._build_logs.say(
+                    entity.id, f"{entity.model_uri} is {model.resolved_uri}{run}, content {model.digest[:12]}\n"
+                )
                 await self._save_resolved(entity.id, detail.resolved)
             case planning.BuildEnvironment(entity, replica_id):
                 self._builds[entity.id] = Build()
