@@ -38,6 +38,8 @@ from tallystick.settings import Settings, write_settings
 
 _STOP_SLACK_S = 2.0
 _BACKLOG = 2048
+#: What may wait for a control that does not read its process tables.
+_MAX_UNREAD_BYTES = 16 << 20
 
 
 class CannotStart(TallystickError):
@@ -205,8 +207,13 @@ class Supervisor:
     def _send_table(self) -> None:
         self._is_table_due = False
         data = render_message(Table(tuple(process.view for process in self._workers.values())))
-        for writer in self._watchers:
-            writer.write(data)
+        for writer in list(self._watchers):
+            if writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+                # It does not read; it will ask for the table when it is back.
+                writer.transport.abort()
+                self._watchers.discard(writer)
+            else:
+                writer.write(data)
 
     async def _stop_all(self) -> None:
         gateways = [process for name, process in self._own.items() if name != "control"]

@@ -100,6 +100,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     tasks = [
         asyncio.create_task(supervisor.run()),
         asyncio.create_task(reconciler.run()),
+        asyncio.create_task(reconciler.clean_up()),
         asyncio.create_task(_watch_lifeline(lifeline)),
         asyncio.create_task(_report_ready(server, path, lifeline, greeting)),
     ]

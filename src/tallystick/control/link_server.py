@@ -17,6 +17,8 @@ from tallystick.protocol.routes import Activity, Applied, Publish, RouteTable, T
 
 #: Coercions are counted for this many columns of a served entity.
 _MAX_COUNTED_COLUMNS = 1000
+#: What may wait for a gateway that does not read its tables.
+_MAX_UNREAD_BYTES = 64 << 20
 
 
 class GatewayLinks:
@@ -53,8 +55,12 @@ class GatewayLinks:
         await asyncio.to_thread(_write_durably, self._path, msgspec.msgpack.encode(table))
         self.table = table
         data = render_message(Publish(table))
-        for writer in self._writers:
-            writer.write(data)
+        for writer in list(self._writers):
+            if writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+                # It does not read; it takes the newest table when it is back.
+                writer.transport.abort()
+            else:
+                writer.write(data)
 
     @property
     def is_applied(self) -> bool:

@@ -16,11 +16,13 @@ from tallystick.auth import StoredToken
 from tallystick.backends.client import SupervisorClient
 from tallystick.control import plan as planning
 from tallystick.control.environments import build_environment
+from tallystick.control.housekeeping import remove_unused
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs
 from tallystick.control.plan import Build, World
 from tallystick.control.route_table import desired_routes
 from tallystick.control.service import Service
+from tallystick.control.store import entity_ids_of
 from tallystick.control.worker_launch import WorkerLauncher
 from tallystick.entities import Endpoint, EndpointId, ResolvedModel, ServedEntityId
 from tallystick.errors import Conflict, NotFound, TallystickError
@@ -31,6 +33,7 @@ from tallystick.settings import Settings
 
 #: Looked at again at least so often: idle times and load deadlines pass without an event.
 _LOOK_EVERY_S = 1.0
+_CLEAN_UP_EVERY_S = 3600.0
 _log = logging.getLogger("tallystick.control")
 T = TypeVar("T")
 
@@ -65,6 +68,7 @@ class Reconciler:
         self._builds: dict[ServedEntityId, Build] = {}
         self._building: dict[ServedEntityId, asyncio.Task[None]] = {}
         self._reported: dict[str, tuple[str, str]] = {}
+        self._is_clean = False
         #: Monotonic seconds, by replica id.
         self._ready_since: dict[str, float] = {}
 
@@ -115,6 +119,19 @@ class Reconciler:
         self._note_progress(self._supervisor.processes)
         for action in planning.plan(self._world()):
             await self._do(action)
+
+    async def clean_up(self) -> None:
+        """Remove what deleted endpoints left behind, now and every hour, until cancelled."""
+        while True:
+            await asyncio.sleep(_CLEAN_UP_EVERY_S if self._is_clean else 1.0)
+            if self._supervisor.processes is None or self._is_stale:
+                continue
+            self._is_clean = True
+            await asyncio.to_thread(self._service.prune_resolved)
+            self._is_stale = True
+            named = {str(entity_id) for e in self._endpoints for entity_id in entity_ids_of(e)}
+            digests = {model.digest for model in self._resolved.values()}
+            await asyncio.to_thread(remove_unused, self._settings.data_dir, named, digests)
 
     async def _read_desired(self) -> None:
         endpoints, resolved, tokens = await asyncio.to_thread(

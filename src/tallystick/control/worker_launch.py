@@ -62,6 +62,9 @@ class WorkerLauncher:
         Raises DeploymentFailed when a secret that its variables name does not exist.
         """
         resolved = resolved or self._built.get(entity.id)
+        if resolved is not None and resolved.python is not None and not Path(resolved.python).exists():
+            # Its environment was deleted: the worker will ask for it, and it is built again.
+            resolved = dataclasses.replace(resolved, python=None)
         variables = self._resolve_environment(entity)
         place = self.place(replica_id(entity, number))
         spec = WorkerSpec(

@@ -15,7 +15,6 @@ from tallystick.gateway.app import App
 from tallystick.gateway.http import GuardedProtocol, HttpLimits, check_clocks, guarded
 from tallystick.gateway.invoke import Invoker
 from tallystick.gateway.link import ControlLink, SupervisorLink, read_last_table
-from tallystick.gateway.pool import tick_all
 from tallystick.gateway.proxy import ControlProxy
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.supervise import LISTEN_FD
@@ -89,7 +88,7 @@ async def _keep_time(invoker: Invoker, connections: set[GuardedProtocol]) -> Non
         await asyncio.sleep(_TICK_S)
         now = loop.time()
         try:
-            tick_all(invoker.pools.values(), now)
+            invoker.tick(now)
             if now >= next_connections:
                 next_connections = now + 1.0
                 check_clocks(connections, now)

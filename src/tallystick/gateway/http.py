@@ -264,11 +264,11 @@ class GuardedProtocol(HttpToolsProtocol):
             raise _Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
         if self._hosts != 1 and not (self._hosts == 0 and version == "1.0"):
             raise _Refusal(400, f"A request has one Host header, this one has {self._hosts}.")
+        if self.parser.get_method() == b"CONNECT":
+            raise _Refusal(405, "This server is no proxy.")
         if not self.url.startswith(b"/"):
             self._check_absolute_target()
         if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                raise _Refusal(405, "This server is no proxy.")
             self.scope["method"] = self.parser.get_method().decode("ascii")
             self._is_reread = True
             return

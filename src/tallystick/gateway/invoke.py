@@ -64,6 +64,8 @@ class Invoker:
         self._max_body_bytes = max_body_bytes
         self._wake_wait_s = wake_wait_s
         self._wake, self._kill = wake, kill
+        #: Pools that no table names any more, until their last invocation has ended.
+        self._retiring: list[EntityPool] = []
         self._limiter = RateLimiter(gateways)
         self._principals: dict[bytes, tuple[Principal, float]] = {}
         # The gateway's index keeps the numbers of two gateways apart on a worker's board; the process start
@@ -78,7 +80,9 @@ class Invoker:
         self._principals.clear()
         entities = {entity.id: entity for route in table.endpoints.values() for entity in route.entities}
         for entity_id in self.pools.keys() - entities.keys():
-            self.pools.pop(entity_id).retire()
+            pool = self.pools.pop(entity_id)
+            pool.retire()
+            self._retiring.append(pool)
         for entity_id, entity in entities.items():
             if entity_id in self.pools:
                 self.pools[entity_id].update(entity)
@@ -90,6 +94,12 @@ class Invoker:
                     wake=self._wake,
                     kill=self._kill,
                 )
+
+    def tick(self, now: float) -> None:
+        """Run the clocks of all pools. `now` is loop time."""
+        self._retiring = [pool for pool in self._retiring if not pool.is_idle]
+        for pool in [*self.pools.values(), *self._retiring]:
+            pool.tick(now)
 
     def new_request_id(self) -> str:
         """Return an id that no other request has: 20 random hex digits of this process, 12 that count."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from tallystick.errors import (
     DeadlineExceeded,
@@ -299,8 +299,3 @@ def _ends_workers(route: EntityRoute) -> InvalidParameter:
         "The model's log says how the process ended."
     )
 
-
-def tick_all(pools: Iterable[EntityPool], now: float) -> None:
-    """Run the clocks of all pools."""
-    for pool in list(pools):
-        pool.tick(now)

@@ -238,7 +238,9 @@ async def test_the_app_learns_at_once_that_its_request_was_refused(bench):
 async def test_the_clock_stands_while_we_do_not_read(bench):
     connection, transport = bench.connect()
     bench.app.hold.clear()
-    connection.data_received(GET + post(b"/b", b"y" * 100)[:-50])
+    connection.data_received(GET)
+    await settle()
+    connection.data_received(post(b"/b", b"y" * 100)[:-50])
     await settle()
     assert transport.is_paused
     for _ in range(200):
@@ -312,7 +314,7 @@ async def test_what_is_ambiguous_or_too_large_is_refused(bench, request_bytes, s
     connection, transport = bench.connect()
     connection.data_received(request_bytes)
     await settle()
-    assert statuses(transport) in ([status], [400] if status == 405 else [status])
+    assert statuses(transport) == [status]
 
 
 async def test_tiny_chunks_are_one_body_and_cannot_go_on_for_ever(bench):

@@ -1,0 +1,21 @@
+import os
+
+from tallystick.control.housekeeping import UNUSED_AFTER_S, remove_unused
+
+
+def test_what_nothing_refers_to_goes_and_the_rest_stays(tmp_path):
+    logs, models = tmp_path / "logs", tmp_path / "models"
+    for folder in (logs, models / "used", models / "old", models / "new"):
+        folder.mkdir(parents=True)
+    for name in ("a.build.log", "a-0.log", "a-1.log.1", "b.build.log", "b-0.log"):
+        (logs / name).touch()
+    for name in ("used", "old"):
+        os.utime(models / name, (0, os.stat(tmp_path).st_mtime - UNUSED_AFTER_S - 60))
+    removed = remove_unused(tmp_path, {"a"}, {"used"})
+    assert sorted(path.name for path in removed) == ["b-0.log", "b.build.log", "old"]
+    assert sorted(path.name for path in logs.iterdir()) == ["a-0.log", "a-1.log.1", "a.build.log"]
+    assert sorted(path.name for path in models.iterdir()) == ["new", "used"]
+
+
+def test_a_server_that_never_served_has_nothing_to_remove(tmp_path):
+    assert remove_unused(tmp_path, set(), set()) == []
