@@ -33,7 +33,7 @@ def main() -> int:
     plan = QUICK if options.quick else FULL
     is_whole = not options.quick and not options.only
     out = options.out or (Path(__file__).parent if is_whole else None)
-    began, where = time.monotonic(), report.machine()
+    began, where, before = time.monotonic(), report.machine(), report.CpuClock.read()
     folder = Path(tempfile.mkdtemp(prefix="tallystick-bench-"))
     try:
         with ExitStack() as stack:
@@ -46,12 +46,13 @@ def main() -> int:
         print(f"What was started is stopped; its files are in {folder}", file=sys.stderr)
         raise
     took_s = time.monotonic() - began
+    where |= report.foreign_work(before, report.CpuClock.read(), took_s)
     print(report.markdown(bench, where, took_s))
     if out is not None:
         report.write(out, bench, where, took_s)
     shutil.rmtree(folder, ignore_errors=True)
     missed = [row for row in bench.rows if row.is_met is False]
-    errors = sum(load.errors for _, _, load in bench.loads)
+    errors = bench.errors()
     print(f"\n{len(missed)} targets not met, {errors} errors; {took_s:.0f} s", file=sys.stderr)
     return 1 if errors else 0
 

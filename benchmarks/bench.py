@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,9 @@ from typing import Any
 
 from benchmarks.load import Load, Request, median_of, run_load
 from benchmarks.models import Models, make_models
-from benchmarks.servers import Tallystick, tallystick
+from benchmarks.servers import Tallystick, checked, tallystick
+
+_FIRST_REQUESTS = 20
 
 
 @dataclass(frozen=True)
@@ -18,21 +21,29 @@ class Plan:
     """How long to measure."""
 
     name: str
-    #: Seconds of one load, and of the load before it that is not counted.
+    #: Seconds of one load, and of the load before the first that is not counted.
     load_s: float
     warm_s: float
-    #: Of loads that are compared, in turn with what they are compared with.
+    #: Loads of each of those that are compared, in turn: what disturbs the machine for a while disturbs all alike.
     rounds: int
-    #: Of starts and deployments.
+    #: The same for what grows, of which there is much.
+    growth_s: float
+    growth_rounds: int
+    #: Of starts and deployments, and the ways to name a model that are deployed (1 or 2).
     repeats: int
+    ways: int
     #: Changes of weights.
     changes: int
     #: Of one call in a loop: the model's, the decoder's.
     budget_s: float
 
 
-FULL = Plan("full", load_s=10, warm_s=4, rounds=5, repeats=3, changes=20, budget_s=0.4)
-QUICK = Plan("quick", load_s=1, warm_s=1, rounds=1, repeats=1, changes=3, budget_s=0.02)
+FULL = Plan(
+    "full", load_s=10, warm_s=4, rounds=5, growth_s=4, growth_rounds=3, repeats=3, ways=2, changes=20, budget_s=0.4
+)
+QUICK = Plan(
+    "quick", load_s=1, warm_s=0, rounds=1, growth_s=1, growth_rounds=1, repeats=1, ways=1, changes=3, budget_s=0.02
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,15 @@ class Row:
         return number >= self.target.limit if self.target.is_least else number <= self.target.limit
 
 
+@dataclass(frozen=True)
+class Loads:
+    """The rounds of one load."""
+
+    topic: str
+    what: str
+    rounds: tuple[Load, ...]
+
+
 @dataclass
 class Bench:
     """One run."""
@@ -82,8 +102,7 @@ class Bench:
     folder: Path
     stack: ExitStack
     rows: list[Row] = field(default_factory=list)
-    #: (topic, what was loaded, the load)
-    loads: list[tuple[str, str, Load]] = field(default_factory=list)
+    loads: list[Loads] = field(default_factory=list)
     decode: list[dict[str, Any]] = field(default_factory=list)
 
     @cached_property
@@ -98,13 +117,23 @@ class Bench:
         server.deploy("cancer", {"entity_name": "cancer", "entity_version": "1"})
         return server
 
-    def load(self, request: Request, seconds: float | None = None) -> Load:
-        """Load one address after a load that is not counted."""
-        run_load(request, self.plan.warm_s, self.folder)
-        return run_load(request, seconds or self.plan.load_s, self.folder)
+    def warm(self, *requests: Request) -> None:
+        """Send loads that are not counted, at least a few requests each."""
+        for request in requests:
+            for _ in range(_FIRST_REQUESTS):
+                checked(request)
+            if self.plan.warm_s:
+                run_load(request, self.plan.warm_s, self.folder)
 
-    def keep_load(self, topic: str, what: str, loads: list[Load]) -> Load:
-        """Keep the medians of several rounds; return them."""
-        load = median_of(loads)
-        self.loads.append((topic, what, load))
-        return load
+    def load(self, request: Request, seconds: float) -> Load:
+        """Send one load."""
+        return run_load(request, seconds, self.folder)
+
+    def keep_loads(self, topic: str, what: str, rounds: Sequence[Load]) -> Load:
+        """Keep the loads of one request; return their medians."""
+        self.loads.append(Loads(topic, what, tuple(rounds)))
+        return median_of(rounds)
+
+    def errors(self) -> int:
+        """Return how many requests of all loads failed."""
+        return sum(load.errors for loads in self.loads for load in loads.rounds)

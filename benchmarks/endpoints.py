@@ -14,12 +14,14 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.bench import Bench, Row
-from benchmarks.processes import memory_mb, running, wait_for
+from benchmarks.load import Load
+from benchmarks.processes import cpu_s, memory_mb, running, wait_for
 from benchmarks.servers import Tallystick, idle_worker, until_ok
 from tallystick.auth import StoredToken, new_token
 from tallystick.entities import CONCURRENCY_PER_WORKER, SLOTS, ReplicaId, WorkerOptions
@@ -48,30 +50,59 @@ _SWAPS = 10
 def run(bench: Bench) -> None:
     text, token = new_token("bench", is_admin=True, now_ms=int(time.time() * 1000))
     busy, idle = bench.folder / "busy", bench.folder / "idle"
-    first: list[float] = []
+    rounds: dict[int, list[_Measured]] = {count: [] for count in COUNTS}
+    used: dict[int, tuple[float, float]] = {}
     with _worker(bench, busy), idle_worker(idle, bench.folder / "idle.log"):
+        for _ in range(bench.plan.growth_rounds):
+            for count, measured in rounds.items():
+                measured.append(_measure(bench, make_table(count, busy, idle, token), text))
         for count in COUNTS:
-            table = make_table(count, busy, idle, token)
-            with _gateway(bench, table, text) as server:
-                # Each worker's connection is a descriptor.
-                wait_for(lambda n=count, pid=server.pid: _descriptors(pid) > n, "the gateway's connections")
-                what = f"{count} endpoints in the route table" if count > 1 else "1 endpoint in the route table"
-                load = bench.keep_load(TOPIC, what, [bench.load(server.request("e0", bench.models.body()))])
-                rss, _ = memory_mb(server.pid)
-                swap_ms = asyncio.run(_publish(bench.folder / "gateway" / "run" / "link.sock", table))
-                first = first or [load.p50_ms, load.per_s, rss, swap_ms]
-                numbers = (
-                    ("p50", load.p50_ms, "ms"),
-                    ("throughput", load.per_s, "1/s"),
-                    ("RSS of the gateway", rss, "MB"),
-                    ("change of the table, from publishing to applied", swap_ms, "ms"),
-                )
-                for (name, value, unit), one in zip(numbers, first, strict=True):
-                    bench.rows.append(Row(TOPIC, f"{name}, {count} endpoints", value, unit, "1 endpoint", one))
-        for count in COUNTS:
-            new_ms, changed_ms = asyncio.run(_use(make_table(count, busy, idle, token)))
-            bench.rows.append(Row(TOPIC, f"Invoker.use, {count} endpoints, all new", new_ms, "ms"))
-            bench.rows.append(Row(TOPIC, f"Invoker.use, {count} endpoints, one changed", changed_ms, "ms"))
+            used[count] = asyncio.run(_use(make_table(count, busy, idle, token)))
+    for count, measured in rounds.items():
+        bench.keep_loads(TOPIC, f"{_said(count)} in the route table", [each.load for each in measured])
+    for what, unit, get in (
+        ("p50", "ms", lambda each: each.load.p50_ms),
+        ("throughput", "1/s", lambda each: each.load.per_s),
+        ("RSS of the gateway", "MB", lambda each: each.rss_mb),
+        ("CPU of the idle gateway", "% of a core", lambda each: each.idle_pct),
+        ("one endpoint of the table changed, from publishing to applied", "ms", lambda each: each.swap_ms),
+    ):
+        medians = {count: statistics.median(map(get, measured)) for count, measured in rounds.items()}
+        _add_rows(bench, what, unit, medians)
+    _add_rows(bench, "Invoker.use, first table", "ms", {count: first for count, (first, _) in used.items()})
+    _add_rows(bench, "Invoker.use, one endpoint changed", "ms", {count: one for count, (_, one) in used.items()})
+
+
+def _add_rows(bench: Bench, what: str, unit: str, values: dict[int, float]) -> None:
+    for count, value in values.items():
+        bench.rows.append(Row(TOPIC, f"{what}, {_said(count)}", value, unit, _said(1), values[1]))
+
+
+def _said(count: int) -> str:
+    return f"{count} endpoint{'s' if count > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class _Measured:
+    load: Load
+    rss_mb: float
+    idle_pct: float
+    swap_ms: float
+
+
+def _measure(bench: Bench, table: RouteTable, token: str) -> _Measured:
+    with _gateway(bench, table, token) as server:
+        # Each worker's connection is a descriptor.
+        wait_for(lambda: _descriptors(server.pid) > len(table.endpoints), "the gateway's connections")
+        before, seconds = cpu_s(server.pid), bench.plan.growth_s
+        time.sleep(seconds)
+        idle_pct = (cpu_s(server.pid) - before) / seconds * 100
+        request = server.request("e0", bench.models.body())
+        bench.warm(request)
+        load = bench.load(request, seconds)
+        rss_mb, _ = memory_mb(server.pid)
+        swap_ms = asyncio.run(_publish(bench.folder / "gateway" / "run" / "link.sock", table))
+    return _Measured(load, rss_mb, idle_pct, swap_ms)
 
 
 def make_table(count: int, busy: Path, idle: Path, token: StoredToken) -> RouteTable:

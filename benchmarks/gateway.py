@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.bench import Bench, Row, Target
-from benchmarks.load import Load, Request, run_load
+from benchmarks.load import Load, Request
 from benchmarks.processes import children, cpu_s
 from benchmarks.servers import bare_uvicorn, checked
 
@@ -31,13 +31,12 @@ def run(bench: Bench) -> None:
         theirs = Request(port, "/invocations", ours.body)
         if checked(theirs) != answer:
             raise RuntimeError("the bare server answers something else")
-        for request in (ours, theirs):
-            run_load(request, bench.plan.warm_s, bench.folder)
+        bench.warm(ours, theirs)
         rounds = [
             (_loaded(bench, ours, gateway), _loaded(bench, theirs, pid)) for _ in range(max(2, bench.plan.rounds))
         ]
-    mine = bench.keep_load(TOPIC, "Tallystick, constant model", [each[0] for each, _ in rounds])
-    peer = bench.keep_load(TOPIC, _PEER, [each[0] for _, each in rounds])
+    mine = bench.keep_loads(TOPIC, "Tallystick, constant model", [each[0] for each, _ in rounds])
+    peer = bench.keep_loads(TOPIC, _PEER, [each[0] for _, each in rounds])
     mine_us, peer_us = (statistics.median(each[side][1] for each in rounds) for side in (0, 1))
     bench.rows += [
         Row(TOPIC, "throughput", mine.per_s, "1/s", _PEER, peer.per_s, Target("ratio", 0.5, is_least=True)),
@@ -50,5 +49,5 @@ def run(bench: Bench) -> None:
 def _loaded(bench: Bench, request: Request, pid: int) -> tuple[Load, float]:
     """Return one load, and the CPU time of process `pid` in microseconds a request."""
     before = cpu_s(pid)
-    load = run_load(request, bench.plan.load_s, bench.folder)
+    load = bench.load(request, bench.plan.load_s)
     return load, (cpu_s(pid) - before) / load.requests * 1e6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from benchmarks.bench import Bench, Row, Target
-from benchmarks.load import run_load
 from benchmarks.processes import children, memory_mb, stop
 from benchmarks.servers import bare_load, call_loaded, tallystick
 
@@ -17,9 +16,9 @@ def run(bench: Bench) -> None:
         server.deploy("cancer", {"entity_name": "cancer", "entity_version": "1"})
         request, sent = server.request("cancer", bench.models.body()), 0
         while sent < _REQUESTS:
-            load = run_load(request, 1, bench.folder)
+            load = bench.load(request, 1)
             sent += load.requests
-            bench.keep_load(TOPIC, "before memory is read", [load])
+            bench.keep_loads(TOPIC, "before memory is read", [load])
         pids = children(server.pid)
         found = {name: memory_mb(pids[name]) for name in ("control", "gateway", "worker")}
         found["supervisor"] = memory_mb(server.pid)

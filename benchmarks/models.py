@@ -82,7 +82,7 @@ def _log(folder: Path) -> None:
     frame, y = load_breast_cancer(return_X_y=True, as_frame=True)
     frame.columns = [name.replace(" ", "_") for name in frame.columns]
     (folder / "cancer.json").write_text(json.dumps(frame.to_dict(orient="split", index=False)))
-    for version, c in (("1", 1.0), ("2", 0.001)):
+    for c in (1.0, 0.001):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(frame, y)
         with mlflow.start_run():
             mlflow.sklearn.log_model(
@@ -91,8 +91,8 @@ def _log(folder: Path) -> None:
                 signature=mlflow.models.infer_signature(frame, model.predict(frame)),
                 input_example=frame.head(5),
                 registered_model_name="cancer",
-                # As many as MLflow finds for the first; found by importing it in yet another process.
-                pip_requirements=None if version == "1" else [f"scikit-learn=={sklearn.__version__}"],
+                # MLflow would find the same, by loading the model in yet another process.
+                pip_requirements=[f"scikit-learn=={sklearn.__version__}"],
             )
     source = mlflow.artifacts.download_artifacts("models:/cancer/1", dst_path=str(folder / "cancer"))
     (folder / "cancer.txt").write_text(str(Path(source).absolute()))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks import load
-from benchmarks.bench import Bench, Row
+from benchmarks.bench import Bench, Loads, Row
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+#: With more foreign work than this, two runs do not agree.
+_QUIET_PCT = 5.0
 _PACKAGES = ("tallystick", "mlflow", "uvicorn", "httptools", "uvloop", "scikit-learn", "numpy", "pandas")
 
 
 def machine() -> dict[str, Any]:
-    """Return where the run is, and what else is busy there as it begins."""
+    """Return where the run is, and with what."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -38,7 +42,36 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "load_generator": load.generator(),
-        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+@dataclass(frozen=True)
+class CpuClock:
+    """Seconds of CPU since boot, or during a run."""
+
+    #: Of this process and of its children that have ended.
+    ours_s: float
+    #: Of all processes of the machine.
+    busy_s: float
+    #: That the hypervisor gave to others.
+    steal_s: float
+
+    @classmethod
+    def read(cls) -> Self:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        ours = sum(each.ru_utime + each.ru_stime for each in used)
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(each) / _TICKS_PER_S for each in fields)
+        return cls(ours, user + nice + system + irq + softirq, steal)
+
+
+def foreign_work(before: CpuClock, after: CpuClock, took_s: float) -> dict[str, float]:
+    """Return which share of the machine, in percent, went to others during a run: processes, other machines."""
+    whole_s = took_s * (os.cpu_count() or 1)
+    others_s = (after.busy_s - before.busy_s) - (after.ours_s - before.ours_s)
+    return {
+        "other_processes_pct": round(max(0.0, others_s) / whole_s * 100, 1),
+        "steal_pct": round((after.steal_s - before.steal_s) / whole_s * 100, 1),
     }
 
 
@@ -52,10 +85,8 @@ def document(bench: Bench, where: dict[str, Any], took_s: float) -> dict[str, An
             asdict(row) | {"ratio": row.ratio, "target": row.target and str(row.target), "is_met": row.is_met}
             for row in bench.rows
         ],
-        "loads": [
-            {"topic": topic, "what": what, "per_s": each.per_s, **asdict(each)} for topic, what, each in bench.loads
-        ],
-        "errors": sum(each.errors for _, _, each in bench.loads),
+        "loads": [asdict(each) for each in bench.loads],
+        "errors": bench.errors(),
         "decode": bench.decode,
     }
 
@@ -72,10 +103,10 @@ def markdown(bench: Bench, where: dict[str, Any], took_s: float) -> str:
         if rows:
             parts += [f"### {topic}", _rows_table(rows)]
     if bench.loads:
-        errors = sum(each.errors for _, _, each in bench.loads)
+        errors = bench.errors()
         parts += [
-            f"### Every load\n\n{load.CONNECTIONS} connections, one request at a time on each; errors: {errors}, "
-            f"the target is 0: {'met' if not errors else '**not met**'}.",
+            f"### Every load\n\n{load.CONNECTIONS} connections, one request at a time on each, medians of the rounds; "
+            f"errors: {errors}, the target is 0: {'met' if not errors else '**not met**'}.",
             _loads_table(bench),
         ]
     if bench.decode:
@@ -122,8 +153,14 @@ def _machine_line(bench: Bench, where: dict[str, Any], took_s: float) -> str:
         f"Machine: {where['cpu']}, {where['cores']} cores, {where['memory_gb']} GB, {where['system']}, "
         f"Python {where['python']}; {packages}.\n"
         f"Taken {where['taken_at']} with plan `{bench.plan.name}` in {took_s:.0f} s; load from "
-        f"{where['load_generator']}; load average of the machine before the run: {where['load_average_before']}."
+        f"{where['load_generator']}. Of the machine's CPU time, {where['other_processes_pct']} % went to other "
+        f"processes and {where['steal_pct']} % to other virtual machines{_warning(where)}."
     )
+
+
+def _warning(where: dict[str, Any]) -> str:
+    foreign = where["other_processes_pct"] + where["steal_pct"]
+    return ": **the machine was not quiet, the numbers are not fit to be quoted**" if foreign > _QUIET_PCT else ""
 
 
 def _rows_table(rows: Iterable[Row]) -> str:
@@ -142,13 +179,23 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _loads_table(bench: Bench) -> str:
-    head = ("topic", "what", "requests", "1/s", "p50 ms", "p99 ms", "errors")
-    return _table(
-        head,
-        (
-            (topic, what, f"{each.requests:,}", *map(number, (each.per_s, each.p50_ms, each.p99_ms)), str(each.errors))
-            for topic, what, each in bench.loads
-        ),
+    head = ("topic", "what", "rounds", "requests", "1/s", "lowest to highest", "p50 ms", "p99 ms", "errors")
+    return _table(head, (_load_cells(each) for each in bench.loads))
+
+
+def _load_cells(loads: Loads) -> tuple[str, ...]:
+    middle = load.median_of(loads.rounds)
+    rates = [each.per_s for each in loads.rounds]
+    return (
+        loads.topic,
+        loads.what,
+        str(len(rates)),
+        f"{middle.requests:,}",
+        number(middle.per_s),
+        f"{number(min(rates))} to {number(max(rates))}",
+        number(middle.p50_ms),
+        number(middle.p99_ms),
+        str(middle.errors),
     )
 
 

@@ -42,11 +42,15 @@ class Tallystick:
 
     def deploy(self, name: str, *entities: dict[str, Any], routes: dict[str, int] | None = None) -> None:
         """Create an endpoint and wait until it serves."""
+        self.create(name, *entities, routes=routes)
+        self.wait_ready(name)
+
+    def create(self, name: str, *entities: dict[str, Any], routes: dict[str, int] | None = None) -> None:
+        """Create an endpoint."""
         config: dict[str, Any] = {"served_entities": list(entities)}
         if routes is not None:
             config["traffic_config"] = split_config(routes)
         self.api("POST", "", {"name": name, "config": config})
-        self.wait_ready(name)
 
     def wait_ready(self, name: str) -> None:
         """Wait until the latest config of an endpoint serves, looking every 20 ms. Raises RuntimeError if it fails."""

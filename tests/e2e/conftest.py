@@ -13,6 +13,7 @@ def registry(tmp_path_factory):
     """An MLflow store with two versions of a classifier on real data, `cancer`; the second has the alias `champion`."""
     import warnings
 
+    import sklearn
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -39,6 +40,8 @@ def registry(tmp_path_factory):
                     signature=signature,
                     input_example=frame.head(5),
                     registered_model_name="cancer",
+                    # Named, or MLflow would load the model once more to find out.
+                    pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops"],
                 )
             models.append(model)
             infos.append(info)

@@ -243,7 +243,7 @@ def test_other_kinds_of_body_are_refused(server, cancer, content_type):
 @pytest.mark.parametrize(
     "csv",
     [b"", b"\n", b"a,b\n1,2\n", b"a,a\n1,2\n", b'"a\n1', b"a,b\n1\n1,2,3\n", b"\0\0\0", b"a" * MIB, b"," * 500_000],
-    ids=repr,
+    ids=lambda csv: repr(csv[:20]),
 )
 def test_csv_that_is_no_input_is_refused(server, cancer, csv):
     assert_error(post(server, csv, {"Content-Type": "text/csv"}), 400, within_s=10)
@@ -404,7 +404,7 @@ PATHS = [
 def test_odd_paths_reach_nothing(server, valid, path, method):
     with Wire(server) as wire:
         wire.send(invocation(server, valid, path=path).replace(b"POST", method.encode(), 1))
-        status, headers, body = answer = wire.answer()
+        _, headers, body = answer = wire.answer()
         assert_refused(answer, 400, 404, 405, 501)
     text = body.decode()
     assert "x-injected" not in headers
@@ -477,8 +477,10 @@ def test_our_own_page_tools_and_typed_addresses_are_served(server, cancer, valid
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", "Bearer", "Bearer ", "Bearer x", "Bearer " + "t" * 60_000, "Basic !!!", "Basic /////w==", "Negotiate x"]
-    + ["Bearer tsk_000000000000_" + "A" * 43, b"Bearer \xff\xfe", "bearer tsk_"],
+    [
+        *("", "Bearer", "Bearer x", "Bearer tsk_", "Bearer tsk_000000000000_" + "A" * 43, "Bearer " + "t" * 60_000),
+        *(b"Bearer \xff\xfe", "Basic !!!", "Basic /////w==", "Negotiate x"),
+    ],
     ids=lambda value: repr(value)[:30],
 )
 def test_tokens_that_are_none_are_refused_everywhere(server, cancer, authorization):

@@ -7,6 +7,7 @@ import mlflow.deployments
 import numpy as np
 import pandas as pd
 import pytest
+from load import Load
 from running import MODELS, eventually
 
 
@@ -54,7 +55,11 @@ def test_boosted_trees_answer_as_offline(server, registry, tmp_path, flavor):
     model = Classifier(n_estimators=5).fit(frame, registry.y)
     folder = tmp_path / "saved"
     getattr(mlflow, flavor).save_model(
-        model, str(folder), signature=mlflow.models.infer_signature(frame), input_example=frame.head(3)
+        model,
+        str(folder),
+        pip_requirements=[],
+        signature=mlflow.models.infer_signature(frame),
+        input_example=frame.head(3),
     )
     found = server.deploy(flavor, {"entity_name": str(folder)})
     assert found["state"]["ready"] == "READY", found
@@ -157,38 +162,51 @@ def test_values_that_do_not_fit_are_flagged_or_refused(server, tmp_path, registr
     assert "[0]" in refused.json()["message"]
 
 
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ({"entity_name": "cancer", "entity_version": "99"}, "cancer"),
-        ({"entity_name": "no_such_model", "entity_version": "1"}, "no_such_model"),
-        ({"entity_name": "/no/such/folder"}, "There is no file or folder"),
-        ({"entity_name": "{bad}/syntax.py"}, "not valid Python"),
-        ({"entity_name": "{bad}/raises.py"}, "RuntimeError: no luck"),
-        ({"entity_name": "{bad}/empty.py"}, "holds no model"),
-        ({"entity_name": "{bad}/exits.py"}, "ended while it was loading"),
-        ({"entity_name": "{bad}"}, "MLmodel"),
-        ({"entity_name": "cancer", "entity_version": "1", "environment_vars": {"K": "{{secrets/no/such}}"}}, "no/such"),
-    ],
-)
-def test_a_model_that_cannot_be_brought_up_says_why_and_changes_nothing(server, tmp_path, source, words):
-    bad = tmp_path / "bad"
-    bad.mkdir()
-    (bad / "syntax.py").write_text("def predict(:\n")
-    (bad / "raises.py").write_text("raise RuntimeError('no luck')\n")
-    (bad / "empty.py").write_text("x = 1\n")
-    (bad / "exits.py").write_text("import os\nos._exit(0)\n")
-    source = source | {"entity_name": source["entity_name"].format(bad=bad), "name": "bad"}
-    server.deploy("survivor", {"entity_name": str(MODELS / "plain.py"), "name": "good"})
-    before = server.api("GET", "/survivor")["config"]
+def test_models_that_cannot_be_brought_up_say_why(server, tmp_path):
+    (tmp_path / "syntax.py").write_text("def predict(:\n")
+    (tmp_path / "raises.py").write_text("raise RuntimeError('no luck')\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "exits.py").write_text("import os\nos._exit(0)\n")
+    cases = {
+        "no-version": ({"entity_name": "cancer", "entity_version": "99"}, "cancer"),
+        "no-model": ({"entity_name": "no_such_model", "entity_version": "1"}, "no_such_model"),
+        "no-folder": ({"entity_name": "/no/such/folder"}, "There is no file or folder"),
+        "syntax": ({"entity_name": f"{tmp_path}/syntax.py"}, "not valid Python"),
+        "raises": ({"entity_name": f"{tmp_path}/raises.py"}, "RuntimeError: no luck"),
+        "empty": ({"entity_name": f"{tmp_path}/empty.py"}, "holds no model"),
+        "exits": ({"entity_name": f"{tmp_path}/exits.py"}, "ended while it was loading"),
+        "no-mlmodel": ({"entity_name": str(tmp_path)}, "MLmodel"),
+        "no-secret": (
+            {"entity_name": "cancer", "entity_version": "1", "environment_vars": {"K": "{{secrets/no/such}}"}},
+            "no/such",
+        ),
+    }
+    # All at once: each worker spends most of its time on imports.
+    for name, (source, _) in cases.items():
+        server.api("POST", "", {"name": name, "config": {"served_entities": [source | {"name": "bad"}]}})
+    for name, (_, words) in cases.items():
+        found = server.settled(name)
+        assert found["state"]["config_update"] == "UPDATE_FAILED", name
+        assert found["state"]["ready"] == "NOT_READY"
+        state = found["pending_config"]["served_entities"][0]["state"]
+        assert state["deployment"] == "DEPLOYMENT_FAILED"
+        assert words in state["deployment_state_message"]
+        assert words in server.api("GET", f"/{name}/served-models/bad/build-logs")["logs"]
+
+
+def test_a_deployment_that_fails_changes_nothing_for_callers(server):
     good = {"entity_name": str(MODELS / "plain.py"), "name": "good"}
-    found = server.deploy("survivor", good, source, routes={"good": 50, "bad": 50})
-    assert found["state"]["config_update"] == "UPDATE_FAILED"
-    assert found["state"]["ready"] == "READY"
+    server.deploy("survivor", good)
+    before = server.api("GET", "/survivor")["config"]
+    bad = {"entity_name": "/no/such/folder", "name": "bad"}
+    with Load(server, "survivor", {"inputs": [[1.0]]}, clients=2) as load:
+        found = server.deploy("survivor", good, bad, routes={"good": 50, "bad": 50})
+        load.wait_for(10)
+    assert not load.failures
+    assert set(load.served()) == {"good"}
+    assert found["state"] | {"config_update": "UPDATE_FAILED", "ready": "READY"} == found["state"]
     assert found["config"] == before
-    said = json.dumps(found) + json.dumps(server.api("GET", "/survivor/served-models/bad/build-logs"))
-    assert words in said
-    assert server.invoke("survivor", {"inputs": [[1.0]]}).status_code == 200
+    assert "no file or folder" in json.dumps(found["pending_config"])
 
 
 def test_a_first_deployment_that_fails_says_why(server):

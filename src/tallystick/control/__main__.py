@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick.auth import new_token
 from tallystick.backends.client import SupervisorClient
@@ -80,7 +81,8 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
             ],
         }
 
-    app = create_app(service, FileLogs(settings.data_dir, build_logs), principal_by_token(service), status)
+    api = create_app(service, FileLogs(settings.data_dir, build_logs), principal_by_token(service), status)
+    app = InForce(api, reconciler)
     path = settings.run_dir / "control.sock"
     path.unlink(missing_ok=True)
     server = uvicorn.Server(
@@ -109,6 +111,30 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class InForce:
+    """Holds the answer to a change back until the gateways know of it: a new token works at once, a revoked one never.
+
+    The wait is a few milliseconds; with a gateway away it ends after `LIMIT_S`, as the change is stored.
+    """
+
+    LIMIT_S = 2.0
+
+    def __init__(self, app: ASGIApp, reconciler: Reconciler) -> None:
+        self._app = app
+        self._reconciler = reconciler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        changes = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
+
+        async def send_in_force(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 300:
+                await self._reconciler.in_force(self.LIMIT_S)
+            await send(message)
+
+        await self._app(scope, receive, send_in_force if changes else send)
 
 
 async def _watch_lifeline(lifeline: Lifeline) -> None:

@@ -61,6 +61,8 @@ class Reconciler:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_stale = True
+        #: Changes of what is wanted that were announced, and how many of them the published table holds.
+        self._announced = self._published = 0
         self._endpoints: tuple[Endpoint, ...] = ()
         self._resolved: dict[ServedEntityId, ResolvedModel] = {}
         self._tokens: dict[str, StoredToken] = {}
@@ -77,6 +79,7 @@ class Reconciler:
 
         def mark() -> None:
             self._is_stale = True
+            self._announced += 1
             self._changed.set()
 
         self._loop.call_soon_threadsafe(mark)
@@ -84,6 +87,12 @@ class Reconciler:
     def look(self) -> None:
         """Something that is seen has changed. Called on the loop."""
         self._changed.set()
+
+    async def in_force(self, timeout_s: float) -> None:
+        """Wait until every gateway knows of the changes announced so far, or `timeout_s` have passed."""
+        announced, end = self._announced, self._loop.time() + timeout_s
+        while (self._published < announced or not self._links.is_applied) and self._loop.time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
     async def run(self) -> None:
         """Reconcile until cancelled. A step that fails is logged and tried again; it stops no other."""
@@ -104,6 +113,7 @@ class Reconciler:
     async def _reconcile(self) -> None:
         if self._supervisor.processes is None:
             return
+        announced = self._announced
         if self._is_stale:
             self._is_stale = False
             await self._read_desired()
@@ -116,6 +126,7 @@ class Reconciler:
             queue_per_concurrency=self._settings.queue_per_concurrency,
         )
         await self._publish(wanted)
+        self._published = announced
         self._note_progress(self._supervisor.processes)
         for action in planning.plan(self._world()):
             await self._do(action)
@@ -224,6 +235,8 @@ class Reconciler:
                     version,
                     "; ".join(status.message for status in statuses.values()),
                 )
+                for entity_id, status in statuses.items():
+                    self._build_logs.say(entity_id, f"failed: {status.message}\n")
                 await self._write(lambda: self._service.fail(endpoint_id, version, statuses))
             case planning.SetStatus(endpoint_id, statuses):
                 await self._write(lambda: self._service.set_entity_status(endpoint_id, statuses))
