@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -42,15 +43,19 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         invoker.use(table)
     proxy = ControlProxy(settings.run_dir / "control.sock")
     control = ControlLink(settings.run_dir / "link.sock", index, invoker)
-    protocol = guarded(HttpLimits(settings.max_body_bytes, settings.max_connections or _connection_cap()))
+    app = App(invoker, proxy, frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host)))
+    limits = HttpLimits(settings.max_body_bytes, settings.max_connections or _connection_cap())
+    protocol = guarded(limits, lambda connection, cycle: app.take(connection, cycle))
     config = uvicorn.Config(
-        App(invoker, proxy, frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host))),
+        app,
         http=protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
         access_log=False,
         server_header=False,
+        # The peer's address is not asked for, so nobody need be believed about it.
+        proxy_headers=False,
         log_level=settings.log_level,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(settings.drain_s),
@@ -109,6 +114,9 @@ async def _watch_lifeline(lifeline: Lifeline) -> None:
 async def _report_ready(server: uvicorn.Server, lifeline: Lifeline) -> None:
     while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
         await asyncio.sleep(0.005)
+    # What is there now stays; full collections then look at invocations only.
+    gc.collect()
+    gc.freeze()
     lifeline.report("ready")
 
 

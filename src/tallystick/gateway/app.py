@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 from typing import Any
 from urllib.parse import unquote
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 from tallystick.errors import BadRequest, InternalError, PermissionDenied, TallystickError
-from tallystick.gateway.invoke import Invoker, Receive, Scope, Send, log_failure, send_error
+from tallystick.gateway.http import GuardedProtocol
+from tallystick.gateway.invoke import Invoker, Receive, Scope, Send, log_failure, render_error, send_error
 from tallystick.gateway.limits import is_known_host, refuse_cross_site
 from tallystick.gateway.proxy import ControlProxy
 
@@ -58,6 +62,26 @@ class App:
             # When an answer has begun, uvicorn raises here and closes the connection.
             failure = InternalError(f"The server failed; its log has more under {request_id}.")
             await send_error(send, failure, request_id)
+
+    def take(self, connection: GuardedProtocol, cycle: RequestResponseCycle) -> bool:
+        """Answer an ordinary invocation without a task of its own. Returns False for what `__call__` should answer."""
+        scope: Any = cycle.scope
+        target = parse_invocation_path(scope["raw_path"])
+        body = bytes(cycle.body)
+        if target is None or b'"stream"' in body or any(name == b"content-encoding" for name, _ in scope["headers"]):
+            return False
+        respond = functools.partial(connection.respond, cycle)
+        try:
+            self._check_sender(scope)
+            connection.call = self._invoker.begin(*target, scope["headers"], body, respond)
+        except TallystickError as error:
+            respond(*render_error(error, self._invoker.new_request_id()))
+        except Exception as error:  # noqa: BLE001  the boundary of a request
+            request_id = self._invoker.new_request_id()
+            log_failure(error, request_id)
+            failure = InternalError(f"The server failed; its log has more under {request_id}.")
+            respond(*render_error(failure, request_id))
+        return True
 
     def _check_sender(self, scope: Scope) -> None:
         """Refuse requests meant for other hosts, and those that a browser sends for another site."""

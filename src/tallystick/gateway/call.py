@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tallystick.gateway.replica import ReplicaLink
 
 
+#: (answer, body, None) or (None, b"", error).
+OnEnd = Callable[[Answer | None, bytes, TallystickError | None], None]
+
+
 class Call:
     """An invocation that waits, or is with a worker.
 
@@ -32,18 +36,24 @@ class Call:
         "meta",
         "number",
         "on_chunk",
+        "on_end",
         "on_over",
         "sent_at",
         "was_moved",
     )
 
-    def __init__(self, number: int, meta: Invoke, body: bytes, deadline: float) -> None:
+    def __init__(self, number: int, meta: Invoke, body: bytes, deadline: float, on_end: OnEnd | None = None) -> None:
         self.number = number
         self.meta = meta
         self.body = body
         #: Loop time.
         self.deadline = deadline
-        self.answer: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
+        #: Told of the answer or the error, but not when the caller leaves. Must not raise.
+        self.on_end = on_end
+        #: For callers who wait instead: the same, as a future.
+        self.answer: asyncio.Future[tuple[Answer, bytes]] | None = None
+        if on_end is None:
+            self.answer = asyncio.get_running_loop().create_future()
         self.link: ReplicaLink | None = None
         self.sent_at = 0.0
         #: Workers that died, or were killed, while they ran it.
@@ -59,17 +69,25 @@ class Call:
 
     def finish(self, answer: Answer, body: bytes) -> None:
         """Give the caller the answer."""
-        if self._end() and not self.answer.done():
+        if not self._end():
+            return
+        if self.on_end is not None:
+            self.on_end(answer, body, None)
+        elif self.answer is not None and not self.answer.done():
             self.answer.set_result((answer, body))
 
     def fail(self, error: TallystickError) -> None:
         """Give the caller an error."""
-        if self._end() and not self.answer.done():
+        if not self._end():
+            return
+        if self.on_end is not None:
+            self.on_end(None, b"", error)
+        elif self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
     def abandon(self) -> None:
         """The caller has left."""
-        if self._end():
+        if self._end() and self.answer is not None:
             self.answer.cancel()
 
     def _end(self) -> bool:

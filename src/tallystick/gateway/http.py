@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tallystick.gateway.limits import too_large
 
@@ -108,6 +108,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[HttpLimits]
     open_connections: ClassVar[set[GuardedProtocol]]
+    #: Takes a request whose body is in and answers it by `respond`, now or later, without a task of its own;
+    #: or says no, and the ASGI application is asked.
+    take: Callable[[RequestResponseCycle], bool] | None = None
 
     #: Monotonic seconds; 0 while nothing is awaited from the client.
     waiting_since = 0.0
@@ -132,6 +135,9 @@ class GuardedProtocol(HttpToolsProtocol):
     _is_shutting_down = False
     _out_bytes = 0
     _stalled_since = 0.0
+    #: A request that may be taken when its body is in, and the application to ask otherwise.
+    _deferred: tuple[RequestResponseCycle, Any] | None = None
+    _may_defer = False
     #: The invocation that is answered on this connection now; told when the client leaves.
     call: Any = None
 
@@ -187,6 +193,10 @@ class GuardedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(400, "BAD_REQUEST", "The HTTP request is not valid.")
             return
+        if self._deferred is not None:
+            # Its body comes in pieces: the application reads them as they come, and holds the client back.
+            (cycle, app), self._deferred = self._deferred, None
+            super()._start_asgi_task(cycle, app)
         if not self.waiting_since:
             return
         if not self.in_body:
@@ -278,7 +288,9 @@ class GuardedProtocol(HttpToolsProtocol):
                 f"More than {self.limits.max_pipelined} requests wait on this connection.",
                 "REQUEST_LIMIT_EXCEEDED",
             )
+        self._may_defer = self.take is not None and not self.expect_100_continue
         super().on_headers_complete()
+        self._may_defer = False
         if self.expect_100_continue:
             # Refused before its body, the client may send the body or not: only a new connection is in step.
             self.cycle.keep_alive = False
@@ -310,12 +322,42 @@ class GuardedProtocol(HttpToolsProtocol):
         self.waiting_since, self.in_body, self._raw_bytes = 0.0, False, 0
         self._is_mid_message = False
         super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if self._deferred is not None:
+            (cycle, app), self._deferred = self._deferred, None
+            # Whoever reads no answers is made to wait by the application's `send`; `respond` waits for nobody.
+            if self.flow.write_paused or self.take is None or not self.take(cycle):
+                super()._start_asgi_task(cycle, app)
+        elif self.cycle.response_complete and not self.transport.is_closing():
             # Answered before its body was in: uvicorn's idle timer has been unset by that body.
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._may_defer and cycle.scope["method"] == "POST":
+            self._deferred = (cycle, app)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def respond(
+        self, cycle: RequestResponseCycle, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        """Answer a request that was taken, with one write. What is for nobody any more is dropped."""
+        if cycle.response_complete or cycle.disconnected or self.transport.is_closing():
+            return
+        pieces = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            pieces += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            pieces.append(b"connection: close\r\n")
+        pieces += (b"\r\n", body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(pieces))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _too_large(self) -> _Refusal:
         error = too_large(self.limits.max_body_bytes)
@@ -438,9 +480,11 @@ def _render_refusal(status: int, error_code: str, message: str) -> bytes:
     ).encode() + body
 
 
-def guarded(limits: HttpLimits) -> type[GuardedProtocol]:
-    """Return the protocol class for a process with these limits."""
-    return type("Protocol", (GuardedProtocol,), {"limits": limits, "open_connections": set()})
+def guarded(
+    limits: HttpLimits, take: Callable[[GuardedProtocol, RequestResponseCycle], bool] | None = None
+) -> type[GuardedProtocol]:
+    """Return the protocol class for a process with these limits; see `GuardedProtocol.take`."""
+    return type("Protocol", (GuardedProtocol,), {"limits": limits, "open_connections": set(), "take": take})
 
 
 def check_clocks(connections: Iterable[GuardedProtocol], now: float) -> None:

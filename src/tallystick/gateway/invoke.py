@@ -9,6 +9,7 @@ A bare ASGI callable: no router, no request object. Whatever goes wrong is an an
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
 import secrets
@@ -22,7 +23,7 @@ import msgspec
 from tallystick.auth import Principal, authenticate, token_from_header
 from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InternalError, TallystickError
-from tallystick.gateway.call import Call
+from tallystick.gateway.call import Call, OnEnd
 from tallystick.gateway.limits import RateLimiter, inflate, too_large
 from tallystick.gateway.pool import EntityPool
 from tallystick.gateway.routing import CompiledEndpoint, Routes, pick_entity, pinned_entity
@@ -33,6 +34,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Any]
 Send = Callable[[dict[str, Any]], Any]
 Header = tuple[bytes, bytes]
+#: (status, headers, body)
+Respond = Callable[[int, list[Header], bytes], None]
 
 #: Above this a compressed body is inflated on a thread: 16 MiB take 50 ms of a loop that others wait for.
 _INFLATE_INLINE_BYTES = 64 * 1024
@@ -124,21 +127,77 @@ class Invoker:
             self._principals[authorization] = (principal, float("inf") if expiry_ms is None else expiry_ms / 1000)
         return principal
 
+    def begin(
+        self,
+        endpoint_name: str,
+        entity_name: str | None,
+        headers: Iterable[Header],
+        body: bytes,
+        respond: Respond,
+    ) -> Call | None:
+        """Start an invocation whose body is there; `respond` gets the answer, now or later, once.
+
+        The common path: no task, no future. Returns the call under way, None when it was answered at once.
+        """
+        request_id = self.new_request_id()
+        entity: EntityRoute | None = None
+        try:
+            wanted = _wanted_headers(headers)
+            entity = self._admit(endpoint_name, entity_name, wanted)
+            pool = self.pools[entity.id]
+            on_end = functools.partial(self._end, entity, pool, request_id, respond)
+            call = self._new_call(entity, wanted, body, request_id, on_end)
+            pool.submit(call)
+        except TallystickError as error:
+            respond(*render_error(error, request_id, entity.name if entity is not None else None))
+            return None
+        return call
+
+    def _end(
+        self,
+        entity: EntityRoute,
+        pool: EntityPool,
+        request_id: str,
+        respond: Respond,
+        answer: Answer | None,
+        body: bytes,
+        error: TallystickError | None,
+    ) -> None:
+        try:
+            if answer is None:
+                respond(*render_error(error or InternalError("No answer."), request_id, entity.name))
+                return
+            pool.note_answer(answer)
+            respond(answer.status, [*_answer_headers(answer, entity, request_id), _length(body)], body)
+        except Exception as failure:  # noqa: BLE001  the boundary of an invocation: other answers come after this one
+            log_failure(failure, request_id)
+
+    def _admit(self, endpoint_name: str, entity_name: str | None, headers: dict[bytes, bytes]) -> EntityRoute:
+        """Return which served entity answers, if the caller may ask it now."""
+        principal = self.principal(headers.get(b"authorization"))
+        endpoint = self.routes.find(endpoint_name, principal)
+        entity = _choose(endpoint, entity_name)
+        if endpoint.route.rate_limits:
+            self._limiter.take(endpoint_name, endpoint.route.rate_limits, principal, time.time())
+        return entity
+
     async def invoke(
         self, endpoint_name: str, entity_name: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer one invocation; with `entity_name` the traffic split is not asked."""
+        """Answer one invocation whose body comes in pieces, is compressed, or asks for a stream.
+
+        With `entity_name` the traffic split is not asked.
+        """
         request_id = self.new_request_id()
         entity: EntityRoute | None = None
         call: Call | None = None
         try:
             headers = _wanted_headers(scope["headers"])
-            principal = self.principal(headers.get(b"authorization"))
-            endpoint = self.routes.find(endpoint_name, principal)
-            entity = _choose(endpoint, entity_name)
-            if endpoint.route.rate_limits:
-                self._limiter.take(endpoint_name, endpoint.route.rate_limits, principal, time.time())
+            # Asked before the body is read, so that nobody sends megabytes for a refusal.
+            self.routes.find(endpoint_name, self.principal(headers.get(b"authorization")))
             body = await self._read_body(headers, receive)
+            # Drawn after: the routes may have changed while the body came.
+            entity = self._admit(endpoint_name, entity_name, headers)
             call = self._new_call(entity, headers, body, request_id)
             connection = scope.get("tallystick.connection")
             if connection is not None:
@@ -148,6 +207,7 @@ class Invoker:
             if b'"stream"' in body:
                 await self._answer_maybe_streamed(call, entity, request_id, send)
                 return
+            assert call.answer is not None
             answer, answer_body = await call.answer
             pool.note_answer(answer)
             await _send(send, answer.status, _answer_headers(answer, entity, request_id), answer_body)
@@ -169,7 +229,14 @@ class Invoker:
             if call is not None:
                 call.abandon()
 
-    def _new_call(self, entity: EntityRoute, headers: dict[bytes, bytes], body: bytes, request_id: str) -> Call:
+    def _new_call(
+        self,
+        entity: EntityRoute,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        request_id: str,
+        on_end: OnEnd | None = None,
+    ) -> Call:
         timeout_s = entity.timeout_s
         meta = Invoke(
             headers.get(b"content-type", b"").decode("latin-1"),
@@ -178,7 +245,7 @@ class Invoker:
             entity.enforcement is Enforcement.STRICT,
             request_id,
         )
-        return Call(next(self._numbers), meta, body, asyncio.get_running_loop().time() + timeout_s)
+        return Call(next(self._numbers), meta, body, asyncio.get_running_loop().time() + timeout_s, on_end)
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         message = await receive()
@@ -215,6 +282,7 @@ class Invoker:
             else:
                 call.abandon()
 
+        assert call.answer is not None
         call.on_chunk = take
         call.answer.add_done_callback(lambda _: chunks.put_nowait(b""))
         first = await chunks.get()
@@ -299,13 +367,16 @@ def render_ignored(names: Iterable[str]) -> bytes:
 
 
 async def _send(send: Send, status: int, headers: list[Header], body: bytes) -> None:
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers.append(_length(body))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: TallystickError, request_id: str, served_model_name: str | None = None) -> None:
-    """Answer with an error, in Databricks' shape."""
+def render_error(
+    error: TallystickError, request_id: str, served_model_name: str | None = None
+) -> tuple[int, list[Header], bytes]:
+    """Return (status, headers, body) of an error, in Databricks' shape."""
+    body = msgspec.json.encode(error.to_body())
     headers: list[Header] = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
     if served_model_name is not None:
         headers.append((b"served-model-name", served_model_name.encode("latin-1")))
@@ -313,7 +384,18 @@ async def send_error(send: Send, error: TallystickError, request_id: str, served
         headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if error.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="tallystick"'))
-    await _send(send, error.status, headers, msgspec.json.encode(error.to_body()))
+    return error.status, [*headers, _length(body)], body
+
+
+async def send_error(send: Send, error: TallystickError, request_id: str, served_model_name: str | None = None) -> None:
+    """Answer with an error."""
+    status, headers, body = render_error(error, request_id, served_model_name)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _length(body: bytes) -> Header:
+    return b"content-length", str(len(body)).encode()
 
 
 def log_failure(error: BaseException, request_id: str) -> None:

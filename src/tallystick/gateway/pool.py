@@ -298,4 +298,3 @@ def _ends_workers(route: EntityRoute) -> InvalidParameter:
         f"This input ended the process of '{route.name}' {DEATHS_TO_BLAME} times and is refused for a while. "
         "The model's log says how the process ended."
     )
-

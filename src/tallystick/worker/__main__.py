@@ -6,6 +6,7 @@ Run as ``python -m tallystick.worker SPEC.json``. Says on its lifeline how far i
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import resource
 import sys
@@ -57,6 +58,9 @@ def main(arguments: list[str]) -> None:
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
         _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
+    # What is there now stays: a full collection would walk a million objects of libraries, again and again.
+    gc.collect()
+    gc.freeze()
     lifeline.report("ready", detail.resolved.batching_reason, render_detail(detail))
     server.run()
 

@@ -469,3 +469,48 @@ async def test_connections_over_the_cap_are_told_and_a_flood_is_cut(bench):
     _, transport = bench.connect()
     await settle()
     assert transport.out == b""
+
+
+class Taker:
+    """Takes every request and answers it at once."""
+
+    def __init__(self):
+        self.taken = 0
+
+    def __call__(self, connection, cycle):
+        self.taken += 1
+        connection.respond(cycle, 200, [(b"content-length", b"2")], b"/t")
+        return True
+
+
+@pytest.fixture
+def taker(bench):
+    taker = Taker()
+    bench.kind.take = lambda connection, cycle: taker(connection, cycle)
+    return taker
+
+
+async def test_who_reads_no_answers_gets_no_more_of_them(bench, taker):
+    """Answers without a task wait for nobody: unread, they would pile up here as fast as requests come."""
+    connection, transport = bench.connect()
+    connection.data_received(post())
+    await settle()
+    connection.pause_writing()
+    for _ in range(5):
+        connection.data_received(post() * 10)
+        await settle()
+    assert taker.taken == 1
+    assert transport.is_paused
+    connection.resume_writing()
+    for _ in range(20):
+        await settle()
+    assert len(answers(transport)) == 51
+
+
+async def test_what_follows_a_close_is_not_taken(bench, taker):
+    connection, transport = bench.connect()
+    connection.data_received(post(b"/a", b"x", b"Connection: close") + post(b"/b"))
+    await settle()
+    assert taker.taken == 1
+    assert bench.app.seen == []
+    assert statuses(transport) == [200]
