@@ -17,6 +17,7 @@ from tallystick.gateway.proxy import ControlProxy
 
 _PREFIX = "/serving-endpoints/"
 _SUFFIX = "/invocations"
+_MAX_CACHED_TARGETS = 10_000
 
 
 class App:
@@ -28,6 +29,8 @@ class App:
         self._allowed_hosts = allowed_hosts
         #: Host headers that were found good, by the address they were sent to.
         self._good_hosts: set[tuple[bytes, str]] = set()
+        #: Paths of invocations that were taken apart before.
+        self._targets: dict[bytes, tuple[str, str | None]] = {}
         self._probes = {
             "/ping": (b"\n", b"application/json"),
             "/health": (b"\n", b"application/json"),
@@ -41,7 +44,7 @@ class App:
             return
         path: str = scope["path"]
         try:
-            self._check_sender(scope)
+            self._check_sender(dict(scope["headers"]), scope)
             target = parse_invocation_path(scope["raw_path"])
             if target is not None:
                 if scope["method"] != "POST":
@@ -66,14 +69,22 @@ class App:
     def take(self, connection: GuardedProtocol, cycle: RequestResponseCycle) -> bool:
         """Answer an ordinary invocation without a task of its own. Returns False for what `__call__` should answer."""
         scope: Any = cycle.scope
-        target = parse_invocation_path(scope["raw_path"])
+        path = scope["raw_path"]
+        target = self._targets.get(path)
+        if target is None:
+            target = parse_invocation_path(path)
+            if target is None:
+                return False
+            if len(self._targets) < _MAX_CACHED_TARGETS:
+                self._targets[path] = target
         body = bytes(cycle.body)
-        if target is None or b'"stream"' in body or any(name == b"content-encoding" for name, _ in scope["headers"]):
+        headers = dict(scope["headers"])
+        if b'"stream"' in body or b"content-encoding" in headers:
             return False
         respond = functools.partial(connection.respond, cycle)
         try:
-            self._check_sender(scope)
-            connection.call = self._invoker.begin(*target, scope["headers"], body, respond)
+            self._check_sender(headers, scope)
+            connection.call = self._invoker.begin(*target, headers, body, respond)
         except TallystickError as error:
             respond(*render_error(error, self._invoker.new_request_id()))
         except Exception as error:  # noqa: BLE001  the boundary of a request
@@ -83,17 +94,9 @@ class App:
             respond(*render_error(failure, request_id))
         return True
 
-    def _check_sender(self, scope: Scope) -> None:
+    def _check_sender(self, headers: dict[bytes, bytes], scope: Scope) -> None:
         """Refuse requests meant for other hosts, and those that a browser sends for another site."""
-        host = b""
-        origin = fetch_site = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value.decode("latin-1")
-            elif name == b"sec-fetch-site":
-                fetch_site = value.decode("latin-1")
+        host = headers.get(b"host", b"")
         local = (scope.get("server") or ("",))[0]
         if (host, local) not in self._good_hosts:
             text = host.decode("latin-1")
@@ -104,7 +107,8 @@ class App:
                 )
             if len(self._good_hosts) < 1000:
                 self._good_hosts.add((host, local))
-        if origin is not None or fetch_site is not None:
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            origin, fetch_site = (_text(headers.get(name)) for name in (b"origin", b"sec-fetch-site"))
             refuse_cross_site(host.decode("latin-1"), origin, fetch_site)
 
     def _only_endpoint(self) -> str:
@@ -122,6 +126,10 @@ class App:
         headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body if method == "GET" else b""})
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def parse_invocation_path(raw_path: bytes) -> tuple[str, str | None] | None:

@@ -131,7 +131,7 @@ class Invoker:
         self,
         endpoint_name: str,
         entity_name: str | None,
-        headers: Iterable[Header],
+        headers: dict[bytes, bytes],
         body: bytes,
         respond: Respond,
     ) -> Call | None:
@@ -142,11 +142,10 @@ class Invoker:
         request_id = self.new_request_id()
         entity: EntityRoute | None = None
         try:
-            wanted = _wanted_headers(headers)
-            entity = self._admit(endpoint_name, entity_name, wanted)
+            entity = self._admit(endpoint_name, entity_name, headers)
             pool = self.pools[entity.id]
             on_end = functools.partial(self._end, entity, pool, request_id, respond)
-            call = self._new_call(entity, wanted, body, request_id, on_end)
+            call = self._new_call(entity, headers, body, request_id, on_end)
             pool.submit(call)
         except TallystickError as error:
             respond(*render_error(error, request_id, entity.name if entity is not None else None))
@@ -192,7 +191,7 @@ class Invoker:
         entity: EntityRoute | None = None
         call: Call | None = None
         try:
-            headers = _wanted_headers(scope["headers"])
+            headers = dict(scope["headers"])
             # Asked before the body is read, so that nobody sends megabytes for a refusal.
             self.routes.find(endpoint_name, self.principal(headers.get(b"authorization")))
             body = await self._read_body(headers, receive)
@@ -303,13 +302,6 @@ class Invoker:
             tail = b"data: " + msgspec.json.encode(error.to_body()) + b"\n\n"
             await send({"type": "http.response.body", "body": tail, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-_WANTED = frozenset((b"authorization", b"content-type", b"accept", b"content-encoding"))
-
-
-def _wanted_headers(headers: Iterable[Header]) -> dict[bytes, bytes]:
-    return {name: value for name, value in headers if name in _WANTED}
 
 
 def _choose(endpoint: CompiledEndpoint, entity_name: str | None) -> EntityRoute:

@@ -55,7 +55,7 @@ class EntityPool:
         self._wake, self._kill = wake, kill
         self._queue: deque[Call] = deque()
         self._links: dict[str, ReplicaLink] = {}
-        self._open = 0
+        self._open = self._limit = 0
         self._slowest_s = 0.0
         self._woken_at = 0.0
         #: Loop time since when no worker can be reached; 0 while one can.
@@ -70,6 +70,7 @@ class EntityPool:
     def update(self, route: EntityRoute) -> None:
         """Take over a new route of the same entity: workers that are gone from it finish and are let go."""
         self.route = route
+        self._limit = -(-(route.concurrency + route.queue_limit) // self._gateways)
         wanted = {str(replica.id): replica for replica in route.replicas}
         for replica_id in self._links.keys() - wanted.keys():
             self._links.pop(replica_id).retire()
@@ -93,10 +94,9 @@ class EntityPool:
 
     def submit(self, call: Call) -> None:
         """Take a call. Raises TooManyRequests when the queue is full, InvalidParameter when its body is blamed."""
-        limit = -(-(self.route.concurrency + self.route.queue_limit) // self._gateways)
-        if self._open >= limit:
+        if self._open >= self._limit:
             raise TooManyRequests(
-                f"Too many concurrent requests for '{self.route.name}': {limit} are running or waiting. "
+                f"Too many concurrent requests for '{self.route.name}': {self._limit} are running or waiting. "
                 "Consider increasing its provisioned concurrency.",
                 retry_after_s=1,
             )

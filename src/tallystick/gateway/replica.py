@@ -15,6 +15,9 @@ from tallystick.protocol.routes import Replica
 #: Pauses between attempts to reach a worker: when somebody waits for it, and when nobody does (growing).
 CONNECT_SOON_S, CONNECT_LATER_S, CONNECT_RARELY_S = 0.02, 0.1, 5.0
 
+#: A call that waited longer is sent with what is left of its time.
+_WAITED_S = 0.01
+
 _encode_invoke = msgspec.msgpack.Encoder().encode
 _decode_answer = msgspec.msgpack.Decoder(Answer).decode
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
@@ -75,7 +78,7 @@ class ReplicaLink(asyncio.Protocol):
         self.in_flight[call.number] = call
         meta = call.meta
         left_s = call.deadline - now
-        if left_s != meta.time_left_s or call.alone:
+        if call.alone or meta.time_left_s - left_s > _WAITED_S:
             meta = Invoke(meta.content_type, meta.accept, left_s, meta.strict, meta.request_id, call.alone)
         self._transport.write(render_frame(call.number, Kind.INVOKE, _encode_invoke(meta), call.body))
 

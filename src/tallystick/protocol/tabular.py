@@ -8,6 +8,7 @@ column for which it is not goes the way of JSON values.
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,23 @@ class Source:
     is_strict: bool = False
 
 
+#: Columns that a CSV may have besides those of the model. pandas takes time in the square of them.
+_MAX_EXTRA_COLUMNS = 1000
+
+
+def _check_width(text: str, width: int) -> None:
+    limit = width + _MAX_EXTRA_COLUMNS
+    if all(line.count(",") < limit for line in text.replace("\r", "\n").split("\n")):
+        return
+    # Commas within quotes are text. Rows are looked at only in a body that has a line of so many.
+    try:
+        widest = max(map(len, csv.reader(io.StringIO(text, newline=""))))
+    except csv.Error as error:
+        raise BadRequest(f"The body is not CSV with a header line: {error}.") from None
+    if widest > limit:
+        raise BadRequest(f"The CSV has a row of {widest} values; the model takes {width}.")
+
+
 def read_csv(body: bytes, columns: Sequence[Column], mode: Enforcement, report: Report) -> Source:
     """Return the table in a CSV text with a header line. Raises BadRequest when it is none."""
     import pandas as pd
@@ -44,6 +62,7 @@ def read_csv(body: bytes, columns: Sequence[Column], mode: Enforcement, report: 
     if not all(isinstance(column.type, ScalarType) for column in columns):
         raise BadRequest("This model takes arrays, objects or maps, which CSV cannot hold; send application/json.")
     text = _csv_text(body)
+    _check_width(text, len(columns))
     try:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, na_filter=False)
     except Exception as error:  # noqa: BLE001  pandas raises anything for what is no CSV
