@@ -39,6 +39,12 @@ class Lifeline:
             return
 
 
+def outlive_server_signals() -> None:
+    """Let what follows `uvicorn.Server.serve` run: it raises the signal that ended it once more when it is done."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+
+
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies (Linux). A model that hangs cannot prevent it."""
     if sys.platform != "linux":

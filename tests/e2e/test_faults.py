@@ -260,6 +260,7 @@ def test_a_store_that_is_not_ours_is_never_an_empty_start(tmp_path):
     server.api("POST", "", {"name": "kept"})
     server.stop()
     store = server.data_dir / "tallystick.db"
+    assert not (server.data_dir / "tallystick.db-wal").exists(), "a stop leaves one whole file"
     sound = store.read_bytes()
 
     def is_refused(words: str) -> None:

@@ -178,7 +178,7 @@ def test_models_that_cannot_be_brought_up_say_why(server, tmp_path):
         "no-mlmodel": ({"entity_name": str(tmp_path)}, "MLmodel"),
         "no-secret": (
             {"entity_name": "cancer", "entity_version": "1", "environment_vars": {"K": "{{secrets/no/such}}"}},
-            "no/such",
+            "The secret 'such' in scope 'no'",
         ),
     }
     # All at once: each worker spends most of its time on imports.

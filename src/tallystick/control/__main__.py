@@ -25,7 +25,7 @@ from tallystick.control.service import Service, build_service
 from tallystick.control.sql_store import open_store
 from tallystick.control.worker_launch import WorkerLauncher
 from tallystick.errors import TallystickError
-from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.lifeline import Lifeline, die_with_parent, outlive_server_signals
 from tallystick.settings import Settings, read_settings
 
 #: The server's own token, for the CLI on this machine.
@@ -171,6 +171,7 @@ def ensure_admin_token(service: Service, data_dir: Path) -> bool:
 def main(arguments: list[str]) -> None:
     """Run control."""
     die_with_parent()
+    outlive_server_signals()
     lifeline = Lifeline()
     settings = read_settings(arguments[0])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -17,7 +17,7 @@ from tallystick.gateway.http import GuardedProtocol, HttpLimits, check_clocks, g
 from tallystick.gateway.invoke import Invoker
 from tallystick.gateway.link import ControlLink, SupervisorLink, read_last_table
 from tallystick.gateway.proxy import ControlProxy
-from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.lifeline import Lifeline, die_with_parent, outlive_server_signals
 from tallystick.protocol.supervise import LISTEN_FD
 from tallystick.settings import Settings, read_settings
 
@@ -132,6 +132,7 @@ def _connection_cap() -> int:
 def main(arguments: list[str]) -> None:
     """Run one gateway."""
     die_with_parent()
+    outlive_server_signals()
     settings = read_settings(arguments[0])
     listener = socket.socket(fileno=int(os.environ.pop(LISTEN_FD)))
     listener.setblocking(False)
