@@ -87,8 +87,10 @@ class Answerer:
     can_split: bool = True
     _pid: int = field(default_factory=os.getpid)
 
-    def decode(self, request: Request) -> Answered | None:
+    def decode(self, request: Request, line: int = 0) -> Answered | None:
         """Decode the request in place; return the answer when it ends here."""
+        # Named on the board too: a body can be made to take long, and then it is to blame for the worker.
+        self.board.write(line, (request.number,))
         try:
             mode = Enforcement.STRICT if request.meta.strict else Enforcement.FLAG
             request.decoded = self.decoder.decode(request.body, request.meta.content_type, mode)
@@ -97,6 +99,8 @@ class Answerer:
         except Exception:  # noqa: BLE001  the request boundary: a fault of ours is this caller's alone
             traceback.print_exc()
             return failed(request, InternalError("The request could not be decoded. The server's log has the rest."))
+        finally:
+            self.board.clear(line)
         request.body = b""
         if request.decoded.stream and self.model.predict_stream is None:
             return failed(

@@ -256,7 +256,7 @@ class Server:
         while True:
             request = self._pool.get()
             try:
-                done = self._drop(request, time.monotonic()) or self.answerer.decode(request)
+                done = self._drop(request, time.monotonic()) or self.answerer.decode(request, line)
                 if done is not None:
                     self._send([done])
                 elif request.decoded is not None and request.decoded.stream:
