@@ -75,12 +75,8 @@ def test_a_torch_model_answers_as_offline(server, tmp_path):
     model = torch.nn.Linear(3, 1)
     x = np.ones((2, 3), dtype=np.float32)
     folder = tmp_path / "saved"
-    mlflow.pytorch.save_model(
-        model,
-        str(folder),
-        signature=mlflow.models.infer_signature(x, model(torch.tensor(x)).detach().numpy()),
-        pip_requirements=[],
-    )
+    signature = mlflow.models.infer_signature(x, model(torch.tensor(x)).detach().numpy())
+    mlflow.pytorch.save_model(model, str(folder), signature=signature, input_example=x, pip_requirements=[])
     server.deploy("torch", {"entity_name": str(folder)})
     got = server.invoke("torch", {"inputs": x.tolist()}).json()["predictions"]
     np.testing.assert_allclose(got, model(torch.tensor(x)).detach().numpy(), rtol=1e-6)
