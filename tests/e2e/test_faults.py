@@ -76,6 +76,24 @@ def test_one_that_hangs_with_the_interpreter_lock_is_cut_at_its_deadline_and_nob
     assert "killed by the gateway: it ran an invocation past its deadline" in log
 
 
+def test_one_that_hangs_is_replaced_though_its_caller_has_left(server, chaos):
+    pids = {view["pid"] for view in all_ready(server, chaos)}
+    with pytest.raises(httpx.TimeoutException):
+        server.chaos(chaos, "hang", timeout=0.5)
+    eventually(lambda: {view["pid"] for view in all_ready(server, chaos)} != pids)
+    assert {server.chaos(chaos, "echo").status_code for _ in range(10)} == {200}
+
+
+def test_on_threads_too_an_input_that_ends_its_worker_takes_nobody_with_it(server):
+    server.deploy("threads", CHAOS | {"environment_vars": {"TALLYSTICK_BATCHING": "off"}})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        good = [pool.submit(server.chaos, "threads", "sleep", 1.5 + n / 100, timeout=60) for n in range(3)]
+        time.sleep(0.4)
+        bad = pool.submit(server.chaos, "threads", "exit", timeout=60)
+    assert [answer.result().status_code for answer in good] == [200, 200, 200]
+    assert bad.result().status_code == 400
+
+
 @pytest.mark.parametrize(("op", "reason"), [("exit", "exit status 9"), ("segfault", "killed by SIGSEGV")])
 def test_an_input_that_ends_its_worker_is_refused_after_two_and_the_others_live(server, chaos, op, reason):
     all_ready(server, chaos)

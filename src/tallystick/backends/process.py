@@ -120,8 +120,9 @@ class Process:
 
     def kill(self, pid: int, reason: str) -> None:
         """SIGKILL it, if `pid` is what runs; it is started again."""
-        if self._child is None or self._child.pid != pid or self._phase is not Phase.RUNNING:
+        if self._child is None or pid not in (0, self._child.pid) or self._phase is not Phase.RUNNING:
             return
+        pid = self._child.pid
         self._note(f"killed by the gateway: {reason}")
         _signal_group(pid, signal.SIGKILL)
 

@@ -18,6 +18,7 @@ from tallystick.protocol.worker_spec import NeedsEnvironment
 _WORKER_NEEDS = {"msgspec": "msgspec>=0.19", "pandas": "pandas", "packaging": "packaging", "pyyaml": "pyyaml"}
 _DONE = ".tallystick-complete"
 BUILD_TIMEOUT_S = 1800.0
+_OLDEST_PYTHON = (3, 11)
 
 
 def requirement_lines(needs: NeedsEnvironment) -> list[str]:
@@ -50,6 +51,9 @@ async def build_environment(needs: NeedsEnvironment, folder: Path, say: Callable
     lines = requirement_lines(needs)
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     python = ".".join(needs.python.split(".")[:2]) or running
+    if _version(python) < _OLDEST_PYTHON:
+        say(f"The model was logged with Python {python}; a worker needs 3.11, so it runs with {running}.\n")
+        python = running
     target = folder / environment_key(lines, python)
     interpreter = target / "bin" / "python"
     if (target / _DONE).exists():
@@ -69,17 +73,22 @@ async def build_environment(needs: NeedsEnvironment, folder: Path, say: Callable
     wanted = target / "requirements.txt"
     wanted.write_text("\n".join(lines) + "\n")
     await _run([_uv(), "pip", "install", "--python", str(interpreter), "-r", str(wanted)], say)
-    _link_ourselves(target)
+    link_ourselves(target)
     (target / _DONE).touch()
     return str(interpreter)
 
 
-def _link_ourselves(target: Path) -> None:
-    """Let the new interpreter import this package, and nothing else of what surrounds it."""
+def link_ourselves(target: Path) -> None:
+    """Let the environment's interpreter import this package as it is now, and nothing else of what surrounds it."""
     (packages,) = (target / "lib").glob("python*/site-packages")
-    link = packages / "tallystick"
-    if not link.exists():
-        link.symlink_to(Path(tallystick.__file__).parent)
+    link, package = packages / "tallystick", Path(tallystick.__file__).parent
+    if not link.is_symlink() or link.readlink() != package:
+        link.unlink(missing_ok=True)
+        link.symlink_to(package)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 def _uv() -> str:

@@ -30,6 +30,7 @@ class GatewayLinks:
         self._on_change = on_change
         self._writers: set[asyncio.StreamWriter] = set()
         self._applied: dict[int, int] = {}
+        self._latest: dict[int, asyncio.StreamWriter] = {}
         #: Monotonic seconds of the last invocation, by served entity id.
         self.used_at: dict[str, float] = {}
         #: Served entity -> column -> kind -> values changed to fit the signature, since control started.
@@ -88,6 +89,7 @@ class GatewayLinks:
                     if isinstance(message, Applied):
                         index = message.gateway
                         self._applied[index] = message.version
+                        self._latest[index] = writer
                         self._on_change()
                     elif isinstance(message, Activity):
                         now = time.monotonic()
@@ -97,7 +99,7 @@ class GatewayLinks:
             pass  # its supervisor starts it again, and it will tell what it routes by
         finally:
             self._writers.discard(writer)
-            if index is not None:
+            if index is not None and self._latest.get(index) is writer:
                 # Until it is back nothing is known of it, so nothing counts as applied.
                 self._applied.pop(index, None)
             with contextlib.suppress(OSError):

@@ -70,6 +70,9 @@ class Reconciler:
         self._builds: dict[ServedEntityId, Build] = {}
         self._building: dict[ServedEntityId, asyncio.Task[None]] = {}
         self._reported: dict[str, tuple[str, str]] = {}
+        self._build_lock = asyncio.Lock()
+        #: How long a worker may take to finish what it holds, by served entity id.
+        self._grace_s: dict[str, float] = {}
         self._is_clean = False
         #: Monotonic seconds, by replica id.
         self._ready_since: dict[str, float] = {}
@@ -129,7 +132,11 @@ class Reconciler:
         self._published = announced
         self._note_progress(self._supervisor.processes)
         for action in planning.plan(self._world()):
-            await self._do(action)
+            try:
+                await self._do(action)
+            except Exception:  # noqa: BLE001  one served entity's trouble; the others have theirs done
+                _log.exception("%s failed; trying again", type(action).__name__)
+                self._is_stale = True
 
     async def clean_up(self) -> None:
         """Remove what deleted endpoints left behind, now and every hour, until cancelled."""
@@ -206,9 +213,14 @@ class Reconciler:
                     self._build_logs.say(entity.id, error.message + "\n")
                     self.look()
                     return
+                timeout_s = entity.options.request_timeout_s or self._settings.request_timeout_s
+                self._grace_s[entity.id] = max(timeout_s, self._settings.drain_s)
                 self._supervisor.send(Ensure(spec))
             case planning.StopReplica(replica_id):
-                self._supervisor.send(Stop(replica_id, self._settings.drain_s))
+                # It ends by itself when its last answer is out, which its callers wait this long for.
+                longest_s = max(self._settings.request_timeout_s, self._settings.drain_s)
+                grace_s = self._grace_s.get(replica_id.rpartition("-")[0], longest_s)
+                self._supervisor.send(Stop(replica_id, grace_s))
             case planning.ParkReplica(replica_id):
                 self._supervisor.send(Park(replica_id, self._settings.drain_s))
             case planning.SaveResolved(entity, replica_id):
@@ -258,9 +270,11 @@ class Reconciler:
 
     async def _build(self, entity_id: ServedEntityId, needs: NeedsEnvironment) -> None:
         try:
-            python = await build_environment(
-                needs, self._settings.data_dir / "envs", lambda text: self._build_logs.say(entity_id, text)
-            )
+            # One at a time: two served entities often need the same environment.
+            async with self._build_lock:
+                python = await build_environment(
+                    needs, self._settings.data_dir / "envs", lambda text: self._build_logs.say(entity_id, text)
+                )
             self._builds[entity_id] = Build(python=python)
             self._launcher.use_environment(entity_id, python, needs.resolved)
         except TallystickError as error:

@@ -41,10 +41,19 @@ class TokenService:
         is_admin = (caller.is_admin and name == caller.name) if asked is None else asked
         if not caller.is_admin and (name != caller.name or is_admin):
             raise PermissionDenied("Only admins make tokens for other principals, or admin tokens.")
+        lifetime_s = self._at_most_its_makers(caller, lifetime_s)
         text, token = new_token(name, is_admin=is_admin, now_ms=self.now_ms(), lifetime_s=lifetime_s, comment=comment)
         self.store.add_token(token)
         self.on_change()
         return {"token_value": text, "token_info": _info(token)}
+
+    def _at_most_its_makers(self, caller: Principal, lifetime_s: int | None) -> int | None:
+        """Return the lifetime, cut to what is left of the token that asks: it must not outlive itself by a copy."""
+        own = self.store.tokens().get(caller.token_id)
+        if own is None or own.expiry_time_ms is None:
+            return lifetime_s
+        left_s = max(1, (own.expiry_time_ms - self.now_ms()) // 1000)
+        return left_s if lifetime_s is None else min(lifetime_s, left_s)
 
     def list(self, caller: Principal) -> dict[str, Any]:
         """Return the caller's tokens, an admin's answer holding everybody's."""

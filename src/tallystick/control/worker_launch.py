@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from tallystick.control.environments import link_ourselves
 from tallystick.control.logs import worker_log
 from tallystick.control.plan import replica_id
 from tallystick.entities import CONCURRENCY_PER_WORKER, ResolvedModel, ServedEntity, ServedEntityId
@@ -65,6 +66,9 @@ class WorkerLauncher:
         if resolved is not None and resolved.python is not None and not Path(resolved.python).exists():
             # Its environment was deleted: the worker will ask for it, and it is built again.
             resolved = dataclasses.replace(resolved, python=None)
+        if resolved is not None and resolved.python is not None:
+            # This package may have moved since the environment was built.
+            link_ourselves(Path(resolved.python).parent.parent)
         variables = self._resolve_environment(entity)
         place = self.place(replica_id(entity, number))
         spec = WorkerSpec(

@@ -18,6 +18,8 @@ from tallystick.gateway.proxy import ControlProxy
 _PREFIX = "/serving-endpoints/"
 _SUFFIX = "/invocations"
 _MAX_CACHED_TARGETS = 10_000
+#: Longer paths and hosts are looked at each time: callers choose them, without a token.
+_MAX_CACHED_BYTES = 256
 
 
 class App:
@@ -75,7 +77,7 @@ class App:
             target = parse_invocation_path(path)
             if target is None:
                 return False
-            if len(self._targets) < _MAX_CACHED_TARGETS:
+            if len(self._targets) < _MAX_CACHED_TARGETS and len(path) <= _MAX_CACHED_BYTES:
                 self._targets[path] = target
         body = bytes(cycle.body)
         headers = dict(scope["headers"])
@@ -105,7 +107,7 @@ class App:
                     f"This server does not go by the name '{text[:100]}'. If it should, start it with "
                     "--allowed-host NAME."
                 )
-            if len(self._good_hosts) < 1000:
+            if len(self._good_hosts) < 1000 and len(host) <= _MAX_CACHED_BYTES:
                 self._good_hosts.add((host, local))
         if b"origin" in headers or b"sec-fetch-site" in headers:
             origin, fetch_site = (_text(headers.get(name)) for name in (b"origin", b"sec-fetch-site"))

@@ -324,6 +324,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self._deferred is not None:
             (cycle, app), self._deferred = self._deferred, None
+            # The body is in; what is read now is the client leaving, or its next request.
+            self.flow.resume_reading()
             # Whoever reads no answers is made to wait by the application's `send`; `respond` waits for nobody.
             if self.flow.write_paused or self.take is None or not self.take(cycle):
                 super()._start_asgi_task(cycle, app)
@@ -353,6 +355,8 @@ class GuardedProtocol(HttpToolsProtocol):
             pieces.append(b"connection: close\r\n")
         pieces += (b"\r\n", body)
         cycle.response_started = cycle.response_complete = True
+        # An idle connection holds nothing of its last request.
+        cycle.body, self.call = bytearray(), None
         self.transport.write(b"".join(pieces))
         cycle.message_event.set()
         if not cycle.keep_alive:

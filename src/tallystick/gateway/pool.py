@@ -55,6 +55,9 @@ class EntityPool:
         self._wake, self._kill = wake, kill
         self._queue: deque[Call] = deque()
         self._links: dict[str, ReplicaLink] = {}
+        #: Links to workers that are no longer routed and have not answered everything.
+        self._leaving: list[ReplicaLink] = []
+        self._is_retired = False
         self._open = self._limit = 0
         self._slowest_s = 0.0
         self._woken_at = 0.0
@@ -73,7 +76,9 @@ class EntityPool:
         self._limit = -(-(route.concurrency + route.queue_limit) // self._gateways)
         wanted = {str(replica.id): replica for replica in route.replicas}
         for replica_id in self._links.keys() - wanted.keys():
-            self._links.pop(replica_id).retire()
+            link = self._links.pop(replica_id)
+            link.retire()
+            self._leaving.append(link)
         for replica_id in [each for each in wanted if each not in self._links]:
             self._links[replica_id] = self._connect(
                 wanted[replica_id],
@@ -85,6 +90,7 @@ class EntityPool:
 
     def retire(self) -> None:
         """The entity is no longer routed: answer what is in flight, then let the workers go."""
+        self._is_retired = True
         for link in self._links.values():
             if not self._queue:
                 link.retire()
@@ -122,21 +128,24 @@ class EntityPool:
 
     def _pump(self) -> None:
         """Hand waiting calls to the least busy workers with room."""
-        queue = self._queue
+        queue, now = self._queue, asyncio.get_running_loop().time()
         while queue:
             if queue[0].is_over:
                 queue.popleft()
                 continue
-            link = self._least_busy()
+            # One that is to be alone waits for an empty worker, and the others behind it, so that one becomes empty.
+            link = self._least_busy(must_be_empty=queue[0].alone)
             if link is None:
                 self._wait_for_workers()
                 return
             self._away_since = 0.0
-            link.send(queue.popleft(), asyncio.get_running_loop().time())
+            link.send(queue.popleft(), now)
 
-    def _least_busy(self) -> ReplicaLink | None:
+    def _least_busy(self, *, must_be_empty: bool) -> ReplicaLink | None:
         best: ReplicaLink | None = None
         for link in self._links.values():
+            if must_be_empty and not link.is_empty:
+                continue
             if link.room > 0 and (best is None or len(link.in_flight) < len(best.in_flight)):
                 best = link
         return best
@@ -165,10 +174,14 @@ class EntityPool:
 
     def tick(self, now: float) -> None:
         """Cut what is past its deadline, move what waits behind a silent worker, tell those who wait in vain."""
+        self._leaving = [link for link in self._leaving if not link.is_empty]
+        for link in [*self._links.values(), *self._leaving]:
+            if link.condemned_at or not link.is_empty:
+                self._check_link(link, now)
+            elif link.unheard_since and now - link.unheard_since > self.route.timeout_s + SILENT_AFTER_S:
+                # It takes connections and says nothing: it hung before this gateway knew it.
+                self._kill(str(link.replica.id), 0, "it accepts connections and does not answer")
         if self._open:
-            for link in list(self._links.values()):
-                if link.in_flight:
-                    self._check_link(link, now)
             self._check_queue(now)
         if self._blamed:
             self._blamed = {k: v for k, v in self._blamed.items() if now - v[1] < BLAME_S}
@@ -192,14 +205,15 @@ class EntityPool:
 
     def _check_link(self, link: ReplicaLink, now: float) -> None:
         late = [call for call in link.in_flight.values() if call.deadline <= now]
+        late_orphans = [number for number, deadline in link.orphans.items() if deadline <= now]
         silent_after_s = max(SILENT_AFTER_S, SILENT_AFTER_CALLS * self._slowest_s)
         is_silent = now - link.heard_at > silent_after_s
-        if not late and not is_silent and not link.condemned_at:
+        if not late and not late_orphans and not is_silent and not link.condemned_at:
             return
         link.is_silent = is_silent
         running = link.running()
         guilty = [call for call in late if call.number in running]
-        if guilty and not link.condemned_at:
+        if (guilty or running.intersection(late_orphans)) and not link.condemned_at:
             link.condemned_at = now
             for call in guilty:
                 self._blame(call, now)
@@ -239,9 +253,17 @@ class EntityPool:
         """A worker is gone. What it ran is tried once more, alone; what it only held is tried like new."""
         now = asyncio.get_running_loop().time()
         was_condemned, link.condemned_at = bool(link.condemned_at), 0.0
-        again = []
+        again: list[Call] = []
+        if self._is_retired:
+            for call in calls:
+                # Its config is gone and so are its workers; sent again, it goes to what is routed now.
+                call.fail(TemporarilyUnavailable(f"'{self.route.name}' was replaced. Send it again.", retry_after_s=1))
+            return
         for call in calls:
             if call.is_over:
+                continue
+            if call.deadline <= now:
+                call.fail(_late(self.route))
                 continue
             if call.number in ran and not was_condemned:
                 call.attempts += 1

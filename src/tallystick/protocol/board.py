@@ -49,7 +49,8 @@ def read_board(path: str | Path) -> frozenset[int]:
     """Return the invocations that a worker is running, or was running when it died; empty without a board."""
     try:
         data = Path(path).read_bytes()
-    except FileNotFoundError:
+    except OSError:
+        # Not there, or no descriptor left to look with: then nobody is blamed.
         return frozenset()
     found: set[int] = set()
     for start in range(0, len(data) - _LINE.size + 1, _LINE.size):

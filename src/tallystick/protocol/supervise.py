@@ -97,7 +97,10 @@ class Wake(msgspec.Struct, frozen=True, tag=True):
 
 
 class Kill(msgspec.Struct, frozen=True, tag=True):
-    """SIGKILL a process that no longer answers, if `pid` is still the one that runs; it is started again."""
+    """SIGKILL a process that no longer answers, if `pid` is still the one that runs; it is started again.
+
+    `pid` 0 stands for any: the process never got to say its own.
+    """
 
     id: str
     pid: int

@@ -105,6 +105,9 @@ class Server:
             self._poll(LINGER_S / 5 if self._is_stopping else None)
             if self._threads <= 1:
                 self._predict_waiting()
+            if self._cancelled and not self._waiting and not self._in_hands:
+                # Cancels that came after their answers.
+                self._cancelled.clear()
             if not self._is_stopping:
                 continue
             if listener.fileno() >= 0:

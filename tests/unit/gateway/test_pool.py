@@ -16,6 +16,8 @@ class FakeLink:
         self.replica, self.on_room, self.on_lost = replica, on_room, on_lost
         self.hello = Hello(100, 2, True)
         self.in_flight = {}
+        self.orphans = {}
+        self.unheard_since = 0.0
         self.heard_at = 0.0
         self.condemned_at = 0.0
         self.is_silent = False
@@ -31,6 +33,10 @@ class FakeLink:
             else 2 - len(self.in_flight)
         )
 
+    @property
+    def is_empty(self):
+        return not self.in_flight and not self.orphans
+
     def nudge(self):
         pass
 
@@ -40,11 +46,12 @@ class FakeLink:
         self.sent.append((call.number, call.alone))
 
     def forget(self, call):
-        self.in_flight.pop(call.number, None)
+        if self.in_flight.pop(call.number, None):
+            self.orphans[call.number] = call.deadline
         call.link = None
 
     def running(self):
-        return self.runs & self.in_flight.keys()
+        return self.runs & (self.in_flight.keys() | self.orphans.keys())
 
     def retire(self):
         self.is_retired = True
@@ -54,7 +61,7 @@ class FakeLink:
         self.on_room()
 
     def die(self, ran=()):
-        calls, self.in_flight = list(self.in_flight.values()), {}
+        calls, self.in_flight, self.orphans = list(self.in_flight.values()), {}, {}
         self.hello = None
         for call in calls:
             call.link = None
@@ -190,7 +197,45 @@ async def test_neighbours_in_a_silent_batch_are_run_again_alone_once():
         bench.links[0].send(call, 0.0)
     bench.links[0].runs = frozenset([90, 91])
     bench.pool.tick(1.5)
+    assert bench.links[1].sent == [(90, True)], "alone means that nothing else is with the worker"
+    bench.links[1].answer(90)
     assert bench.links[1].sent == [(90, True), (91, True)]
+
+
+async def test_a_worker_that_hangs_is_killed_though_its_caller_has_left():
+    bench = Bench(workers=1)
+    call = bench.call(deadline=10.0)
+    bench.links[0].runs = frozenset([call.number])
+    call.abandon()
+    bench.pool.tick(9.9)
+    assert not bench.killed
+    bench.pool.tick(10.1)
+    assert [kill[0] for kill in bench.killed] == ["r0"]
+
+
+async def test_a_call_that_nobody_waits_for_still_takes_its_place_with_the_worker():
+    bench = Bench(workers=1)
+    bench.call().abandon()
+    bench.call()
+    assert bench.call().link is None
+
+
+async def test_calls_of_a_pool_that_is_no_longer_routed_are_told_when_its_worker_dies():
+    bench = Bench(workers=1)
+    call = bench.call()
+    bench.pool.retire()
+    bench.links[0].die()
+    with pytest.raises(TemporarilyUnavailable):
+        call.answer.result()
+
+
+async def test_a_connection_that_never_says_hello_is_a_reason_to_kill():
+    bench = Bench(workers=1)
+    bench.links[0].hello, bench.links[0].unheard_since = None, 5.0
+    bench.pool.tick(60.0)
+    assert not bench.killed
+    bench.pool.tick(67.0)
+    assert bench.killed == [("r0", 0, "it accepts connections and does not answer")]
 
 
 async def test_a_slow_model_is_not_taken_for_a_silent_one():
