@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tallystick.auth import Principal
+from tallystick.auth import Principal, authenticate
 from tallystick.control import render
 from tallystick.control.memory_store import MemoryStore
 from tallystick.control.service import Service, build_service
+from tallystick.control.token_service import TokenService
 from tallystick.entities import (
     Deployment,
     Endpoint,
@@ -444,3 +445,14 @@ def test_what_is_read_can_be_sent_again_and_changes_nothing(world: World) -> Non
     assert again.pending.served_entities[0].id == endpoint.active.served_entities[0].id
     assert again.pending.routes == endpoint.active.routes
     assert again.pending.auto_capture == endpoint.active.auto_capture
+
+
+def test_a_token_that_expires_cannot_make_one_that_outlives_it() -> None:
+    store, now = MemoryStore(), [1_000_000]
+    service = TokenService(store, lambda: now[0], lambda: None)
+    text = service.create(ROOT, {"principal": "bob", "lifetime_seconds": 60})["token_value"]
+    bob = authenticate(text, store.tokens(), now[0])
+    for asked in ({}, {"lifetime_seconds": 3600}):
+        made = service.create(bob, asked)["token_info"]
+        assert made["expiry_time"] <= now[0] + 60_000
+    assert service.create(bob, {"lifetime_seconds": 5})["token_info"]["expiry_time"] == now[0] + 5_000

@@ -30,7 +30,7 @@ class FakeLink:
         return (
             0
             if self.hello is None or self.condemned_at or self.is_silent or self.is_retired
-            else 2 - len(self.in_flight)
+            else 2 - len(self.in_flight) - len(self.orphans)
         )
 
     @property
@@ -57,6 +57,7 @@ class FakeLink:
         self.is_retired = True
 
     def answer(self, number):
+        self.is_silent = False
         self.in_flight.pop(number).finish(Answer(200, "application/json"), b"{}")
         self.on_room()
 
