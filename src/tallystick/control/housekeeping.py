@@ -9,22 +9,30 @@ from pathlib import Path
 
 #: A copy of a model is left alone for so long: a worker may be fetching it before control knows of it.
 UNUSED_AFTER_S = 24 * 3600.0
+#: A younger file may be that of an endpoint which was created while we looked.
+SETTLED_AFTER_S = 600.0
 
 
-def remove_unused(data_dir: Path, entity_ids: Collection[str], digests: Collection[str]) -> list[Path]:
-    """Remove the logs of served entities not in `entity_ids` and old copies of models not in `digests`.
+def remove_unused(data_dir: Path, run_dir: Path, entity_ids: Collection[str], digests: Collection[str]) -> list[Path]:
+    """Remove what was kept for served entities not in `entity_ids`, and old copies of models not in `digests`.
 
     Returns what was removed. Blocks.
     """
     removed = []
+    now = time.time()
+    # <entity id>.build.log, <entity id>-<number>.log, and their older halves.
     for path in (data_dir / "logs").glob("*.log*"):
-        # <entity id>.build.log, <entity id>-<number>.log, and their older halves.
         if path.name.split(".")[0].split("-")[0] not in entity_ids:
-            path.unlink(missing_ok=True)
             removed.append(path)
-    oldest = time.time() - UNUSED_AFTER_S
+    # w-<entity id>-<number>.board and <entity id>-<number>.json.
+    for path in [*run_dir.glob("w-*.board"), *(run_dir / "specs").glob("*.json")]:
+        if path.stem.removeprefix("w-").rpartition("-")[0] not in entity_ids:
+            removed.append(path)
+    removed = [path for path in removed if now - path.stat().st_mtime > SETTLED_AFTER_S]
+    for path in removed:
+        path.unlink(missing_ok=True)
     for path in (data_dir / "models").glob("*"):
-        if path.name not in digests and path.stat().st_mtime < oldest:
+        if path.name not in digests and now - path.stat().st_mtime > UNUSED_AFTER_S:
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path)
     return removed

@@ -149,7 +149,11 @@ class Reconciler:
             self._is_stale = True
             named = {str(entity_id) for e in self._endpoints for entity_id in entity_ids_of(e)}
             digests = {model.digest for model in self._resolved.values()}
-            await asyncio.to_thread(remove_unused, self._settings.data_dir, named, digests)
+            settings = self._settings
+            await asyncio.to_thread(remove_unused, settings.data_dir, settings.run_dir, named, digests)
+            for known in (self._links.coercions, self._links.used_at, self._grace_s):
+                for gone in known.keys() - named:
+                    del known[gone]
 
     async def _read_desired(self) -> None:
         endpoints, resolved, tokens = await asyncio.to_thread(

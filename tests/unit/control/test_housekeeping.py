@@ -1,6 +1,6 @@
 import os
 
-from tallystick.control.housekeeping import UNUSED_AFTER_S, remove_unused
+from tallystick.control.housekeeping import SETTLED_AFTER_S, UNUSED_AFTER_S, remove_unused
 
 
 def test_what_nothing_refers_to_goes_and_the_rest_stays(tmp_path):
@@ -11,11 +11,18 @@ def test_what_nothing_refers_to_goes_and_the_rest_stays(tmp_path):
         (logs / name).touch()
     for name in ("used", "old"):
         os.utime(models / name, (0, os.stat(tmp_path).st_mtime - UNUSED_AFTER_S - 60))
-    removed = remove_unused(tmp_path, {"a"}, {"used"})
-    assert sorted(path.name for path in removed) == ["b-0.log", "b.build.log", "old"]
-    assert sorted(path.name for path in logs.iterdir()) == ["a-0.log", "a-1.log.1", "a.build.log"]
+    run = tmp_path / "run"
+    (run / "specs").mkdir(parents=True)
+    for name in ("w-a-0.board", "w-b-0.board", "specs/a-0.json", "specs/b-0.json", "control.sock"):
+        (run / name).touch()
+    for path in tmp_path.rglob("*.*"):
+        os.utime(path, (0, path.stat().st_mtime - SETTLED_AFTER_S - 60))
+    (logs / "c-0.log").touch()
+    removed = remove_unused(tmp_path, run, {"a"}, {"used"})
+    assert sorted(path.name for path in removed) == ["b-0.json", "b-0.log", "b.build.log", "old", "w-b-0.board"]
+    assert sorted(path.name for path in logs.iterdir()) == ["a-0.log", "a-1.log.1", "a.build.log", "c-0.log"]
     assert sorted(path.name for path in models.iterdir()) == ["new", "used"]
 
 
 def test_a_server_that_never_served_has_nothing_to_remove(tmp_path):
-    assert remove_unused(tmp_path, set(), set()) == []
+    assert remove_unused(tmp_path, tmp_path / "run", set(), set()) == []
