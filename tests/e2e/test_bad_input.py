@@ -20,7 +20,7 @@ from tallystick.gateway.invoke import render_coercions, render_ignored
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20
 #: What no answer may hold: a trace, a path, a module.
-TELLTALES = ("Traceback", "/work", "/home", "/root", "/tmp", "site-packages", 'File "', ".py")
+TELLTALES = ("Traceback", str(Path.cwd()), "/home", "/root", "/tmp", "site-packages", 'File "', ".py")
 #: 16 MiB of JSON may stand for some 400 MB of objects for a moment; what is left afterwards is the allocator's.
 BLOAT_BYTES = 700 * MIB
 

@@ -59,11 +59,11 @@ def test_only_the_first_start_tells_the_token() -> None:
     ("given", "expected"),
     [
         ("", ""),
-        ("sqlite:///mlflow.db", "sqlite:////work/mlflow.db"),
+        ("sqlite:///mlflow.db", "sqlite:////srv/mlflow.db"),
         ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
         ("sqlite:///:memory:", "sqlite:///:memory:"),
-        ("./mlruns", "/work/mlruns"),
-        ("file:mlruns", "file:///work/mlruns"),
+        ("./mlruns", "/srv/mlruns"),
+        ("file:mlruns", "file:///srv/mlruns"),
         ("file:///mlruns", "file:///mlruns"),
         ("http://mlflow:5000", "http://mlflow:5000"),
         ("postgresql+pg8000://u:p@db/x", "postgresql+pg8000://u:p@db/x"),
@@ -71,7 +71,7 @@ def test_only_the_first_start_tells_the_token() -> None:
     ],
 )
 def test_stores_mean_the_same_in_every_folder(given: str, expected: str) -> None:
-    assert absolute_store(given, Path("/work")) == expected
+    assert absolute_store(given, Path("/srv")) == expected
 
 
 def test_passwords_are_not_shown() -> None:

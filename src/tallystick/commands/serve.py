@@ -285,8 +285,8 @@ def banner(settings: Settings, url: str, new_token: str | None) -> list[str]:
 def absolute_store(uri: str, folder: Path) -> str:
     """Return the URI of an MLflow or database store so that it means the same in every folder.
 
-    >>> absolute_store("sqlite:///mlflow.db", Path("/work")), absolute_store("mlruns", Path("/work"))
-    ('sqlite:////work/mlflow.db', '/work/mlruns')
+    >>> absolute_store("sqlite:///mlflow.db", Path("/srv")), absolute_store("mlruns", Path("/srv"))
+    ('sqlite:////srv/mlflow.db', '/srv/mlruns')
     """
     if found := re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/].*)", uri):
         if found[2].startswith((":memory:", "file:")):
