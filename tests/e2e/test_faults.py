@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 from load import Load
-from running import MODELS, Server, eventually
+from running import MODELS, eventually
 
 from tallystick.control.database import VERSION_TABLE
 
@@ -273,8 +273,8 @@ def test_a_taken_port_a_used_folder_and_an_open_address_are_refused_with_a_reaso
         assert "Traceback" not in refused.stderr
 
 
-def test_a_store_that_is_not_ours_is_never_an_empty_start(tmp_path):
-    server = Server(tmp_path / "data")
+def test_a_store_that_is_not_ours_is_never_an_empty_start(own_server):
+    server = own_server()
     server.api("POST", "", {"name": "kept"})
     server.stop()
     store = server.data_dir / "tallystick.db"
