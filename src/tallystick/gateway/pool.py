@@ -254,7 +254,7 @@ class EntityPool:
         now = asyncio.get_running_loop().time()
         was_condemned, link.condemned_at = bool(link.condemned_at), 0.0
         again: list[Call] = []
-        if self._is_retired:
+        if self._is_retired and all(other.is_retired for other in self._links.values()):
             for call in calls:
                 # Its config is gone and so are its workers; sent again, it goes to what is routed now.
                 call.fail(TemporarilyUnavailable(f"'{self.route.name}' was replaced. Send it again.", retry_after_s=1))

@@ -237,11 +237,14 @@ class Server:
         answered: list[Answered] = []
         still: deque[Request] = deque()
         for request in self._waiting:
-            if request.decoded is None:
-                done = self._drop(request, now) or self.answerer.decode(request)
-                if done is not None:
-                    answered.append(done)
-                    continue
+            # Looked at again though it is decoded: one that waited past its deadline must not be run, or the gateway
+            # would take this worker for one that hangs.
+            done = self._drop(request, now)
+            if done is None and request.decoded is None:
+                done = self.answerer.decode(request)
+            if done is not None:
+                answered.append(done)
+                continue
             still.append(request)
         self._waiting = still
         self._send(answered)
