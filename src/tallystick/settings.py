@@ -51,6 +51,16 @@ class Settings:
     drain_s: float = 30.0
     #: Open connections per gateway process; 0: from the file descriptor limit.
     max_connections: int = 0
+    #: Whether invocations are recorded in inference tables; single endpoints can say no.
+    inference_tables: bool = True
+    #: Root of all inference tables: a folder or a URL that delta-rs takes; empty: `tables` in the data directory.
+    tables_url: str = ""
+    #: Bytes of journal that one gateway may leave for the recorder; then rows are dropped, and counted.
+    journal_max_bytes: int = 8 << 30
+    #: Whether each request leaves a JSON line in `logs/access.jsonl`.
+    access_log: bool = True
+    #: OTLP endpoint that traces go to; empty: none are made.
+    otlp_endpoint: str = ""
     log_level: str = "info"
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -68,6 +78,16 @@ class Settings:
     def database_url(self) -> str:
         """SQLAlchemy URL of the config store."""
         return self.database or f"sqlite:///{self.data_dir / 'tallystick.db'}"
+
+    @property
+    def tables_root(self) -> str:
+        """Folder or URL below which all tables are."""
+        return self.tables_url or str(self.data_dir / "tables")
+
+    @property
+    def journal_dir(self) -> Path:
+        """Folder of the journal's streams."""
+        return self.data_dir / "journal"
 
     @property
     def settings_file(self) -> Path:

@@ -68,6 +68,9 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     coercions: dict[str, dict[str, int]] = {}
     #: Top-level keys and columns of the request that nothing reads.
     ignored: tuple[str, ...] = ()
+    #: What the body said of itself.
+    client_request_id: str | None = None
+    usage_context: dict[str, str] | None = None
 
 
 class BrokenFrame(TallystickError):

@@ -57,6 +57,34 @@ class RateLimit(msgspec.Struct, frozen=True):
     principal: str = ""
 
 
+class Durability(StrEnum):
+    """What a row of the inference table survives, once its invocation was answered."""
+
+    #: Written soon after the answer.
+    NONE = "none"
+    #: Written before the answer: survives the death of any process.
+    PROCESS_CRASH = "process-crash"
+    #: Written and synced before the answer: survives a power cut.
+    POWER_LOSS = "power-loss"
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """What is recorded of an endpoint's invocations."""
+
+    #: The inference table, relative to the root of all tables; empty: nothing is recorded.
+    table: str = ""
+    sampling_fraction: float = 1.0
+    durability: Durability = Durability.PROCESS_CRASH
+    #: Whether an invocation that cannot be recorded fails (503) instead of going unrecorded.
+    is_required: bool = False
+    max_payload_bytes: int = 1 << 20
+    #: Columns left out or hashed: of the table, or of the model's input as ``request.<column>``.
+    drop: tuple[str, ...] = ()
+    hash: tuple[str, ...] = ()
+    #: Days after which rows are deleted; 0: never.
+    retention_days: int = 0
+
+
 class EndpointRoute(msgspec.Struct, frozen=True):
     """An endpoint, as far as its invocations go."""
 
@@ -68,6 +96,7 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     entities: tuple[EntityRoute, ...]
     grants: tuple[Grant, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
+    capture: Capture = Capture()
 
 
 class RouteTable(msgspec.Struct, frozen=True):
@@ -109,5 +138,52 @@ class Activity(msgspec.Struct, frozen=True, tag=True):
     coercions: dict[str, dict[str, dict[str, int]]] = {}
 
 
+class TableStatus(msgspec.Struct, frozen=True):
+    """How the recorder stands with one table."""
+
+    rows: int = 0
+    #: Rows read from the journal that are not in the table yet.
+    waiting_rows: int = 0
+    #: Age of the oldest of them, seconds.
+    lag_s: float = 0.0
+    version: int = -1
+    #: Why nothing can be written to it at the moment; empty when all is well.
+    problem: str = ""
+
+
+class Recorded(msgspec.Struct, frozen=True, tag=True):
+    """Recorder -> control, once a second: how far it is. Counters are since the recorder started."""
+
+    pid: int
+    #: Age of the oldest record that is in no table yet, seconds.
+    lag_s: float
+    #: Bytes of journal on disk, and of those what was not read yet.
+    journal_bytes: int
+    unread_bytes: int
+    rows_total: int
+    commits_total: int
+    #: Bytes of torn tails that were cut off, and of damaged segments that were set aside.
+    torn_bytes_total: int
+    damaged_bytes_total: int
+    #: By table, relative to the root of all tables.
+    tables: dict[str, TableStatus] = {}
+    #: Endpoint -> outcome (matched, unknown, duplicate) -> lines of feedback.
+    feedback: dict[str, dict[str, int]] = {}
+
+
+class Flush(msgspec.Struct, frozen=True, tag=True):
+    """Control -> recorder: write what is in the journal now, without waiting for more; then say `Flushed`."""
+
+    number: int
+
+
+class Flushed(msgspec.Struct, frozen=True, tag=True):
+    """Recorder -> control: what was in the journal when `Flush` came is in the tables, or `problem` says why not."""
+
+    number: int
+    problem: str = ""
+
+
 ToGateway = Publish
-ToControl = Applied | Activity
+ToRecorder = Publish | Flush
+ToControl = Applied | Activity | Recorded | Flushed

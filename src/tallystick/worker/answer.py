@@ -191,6 +191,8 @@ class Answerer:
             model_ms=model_ms,
             coercions=coercions,
             ignored=tuple(decoded.notes),
+            client_request_id=decoded.client_request_id,
+            usage_context=decoded.usage_context,
         )
         return Answered(request, answer, body)
 
