@@ -107,6 +107,8 @@ class Invocation(msgspec.Struct, frozen=True, array_like=True):
     sticky_key_hash: str = ""
     #: What the worker said of it; None when no worker answered.
     answer: Answer | None = None
+    #: Part of `latency_ms` that it waited in the gateway for a worker with room.
+    waited_ms: float = 0.0
 
 
 class Feedback(msgspec.Struct, frozen=True, array_like=True):

@@ -13,6 +13,7 @@ import msgspec
 
 from tallystick.auth import StoredToken
 from tallystick.entities import Enforcement, Grant, ReplicaId
+from tallystick.protocol.counts import EntityCounts
 
 
 class EndpointState(StrEnum):
@@ -129,13 +130,38 @@ class Applied(msgspec.Struct, frozen=True, tag=True):
     version: int
 
 
+class JournalView(msgspec.Struct, frozen=True):
+    """How the journal of a process stands. Counters are since the process started."""
+
+    bytes: int
+    #: Records that were not written, by reason: disk_full, read_only, io_error, disk_slow, journal_full.
+    dropped: dict[str, int]
+    sync_failures: int
+    #: What is wrong now; empty when all is well.
+    problem: str = ""
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """Invocations of one served entity that one gateway has now: with workers, and waiting for one with room."""
+
+    in_flight: int
+    waiting: int
+
+
 class Activity(msgspec.Struct, frozen=True, tag=True):
-    """Gateway -> control: served entities (by id) with invocations in flight, or since the last report."""
+    """Gateway -> control, once a second: what has come since the last report, and how it stands now."""
 
     gateway: int
+    #: Served entities (by id) with invocations in flight, or since the last report.
     entities: dict[str, int]
-    #: Served entity -> column -> kind -> values changed to fit the signature since the last report.
-    coercions: dict[str, dict[str, dict[str, int]]] = {}
+    #: By served entity id: what has become of invocations since the last report.
+    counts: dict[str, EntityCounts] = {}
+    #: Requests since then that reached no served entity: HTTP status -> error code -> how many.
+    refusals: dict[int, dict[str, int]] = {}
+    #: By served entity id; left out where nothing is under way.
+    load: dict[str, Load] = {}
+    open_connections: int = 0
+    journal: JournalView | None = None
 
 
 class TableStatus(msgspec.Struct, frozen=True):
