@@ -15,7 +15,7 @@ import httpx
 import pytest
 from test_http import Wire, assert_refused, chunks, invocation
 
-from tallystick.gateway.invoke import render_coercions, render_ignored
+from tallystick.gateway.answers import render_coercions, render_ignored
 
 JSON = {"Content-Type": "application/json"}
 MIB = 1 << 20

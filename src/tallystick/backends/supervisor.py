@@ -37,6 +37,15 @@ from tallystick.protocol.supervise import (
 from tallystick.settings import Settings, write_settings
 
 _STOP_SLACK_S = 2.0
+#: The recorder moves what is left in the journal; what it does not get done waits for the next start.
+_RECORD_SLACK_S = 10.0
+#: For the recorder's libraries, which start threads by the processor and keep memory by the thread.
+_LEAN = {
+    "TOKIO_WORKER_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
 _BACKLOG = 2048
 #: What may wait for a control that does not read its process tables.
 _MAX_UNREAD_BYTES = 16 << 20
@@ -90,7 +99,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 @dataclass
 class Supervisor:
-    """Runs until SIGTERM or SIGINT, then stops everything in order: gateways, workers, control."""
+    """Runs until SIGTERM or SIGINT, then stops everything in order: gateways, workers, control, recorder."""
 
     settings: Settings
     listener: socket.socket
@@ -138,6 +147,10 @@ class Supervisor:
                 "",
             )
             self._own[name] = Process(spec, self._own_changed, pass_fds=(descriptor,), capture=False)
+        if self.settings.inference_tables or self.settings.access_log:
+            argv = (sys.executable, "-m", "tallystick.records", file)
+            recorder = ProcessSpec("recorder", argv, _LEAN | environment, "", final_exit_codes=(3,))
+            self._own["recorder"] = Process(recorder, self._own_changed, capture=False)
         for process in self._own.values():
             process.start()
 
@@ -147,7 +160,9 @@ class Supervisor:
             if view.phase is Phase.ENDED and not self._stop.is_set():
                 self.on_failed(view.report.message if view.report else f"{view.id}: {view.last_exit}")
                 self._stop.set()
-        if not self._was_ready and all(view.report and view.report.state == "ready" for view in views):
+        # Nobody waits for the recorder: what it does not read yet is in the journal.
+        needed = [view for view in views if view.id != "recorder"]
+        if not self._was_ready and all(view.report and view.report.state == "ready" for view in needed):
             self._was_ready = True
             self.on_ready()
 
@@ -216,12 +231,14 @@ class Supervisor:
                 writer.write(data)
 
     async def _stop_all(self) -> None:
-        gateways = [process for name, process in self._own.items() if name != "control"]
+        gateways = [process for name, process in self._own.items() if name.startswith("gateway-")]
         limit_s = self.settings.drain_s + _STOP_SLACK_S
         await _stop_each(gateways, limit_s)
         self.listener.close()
         await _stop_each(list(self._workers.values()), _STOP_SLACK_S)
         await _stop_each([self._own["control"]], _STOP_SLACK_S)
+        # Last: it takes what the others have left in the journal.
+        await _stop_each([self._own[name] for name in ("recorder",) if name in self._own], _RECORD_SLACK_S)
         for name in ("supervisor.sock", "control.sock", "link.sock", "settings.json"):
             with contextlib.suppress(OSError):
                 Path(self.settings.run_dir / name).unlink(missing_ok=True)

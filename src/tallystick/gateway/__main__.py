@@ -17,6 +17,7 @@ from tallystick.gateway.http import GuardedProtocol, HttpLimits, check_clocks, g
 from tallystick.gateway.invoke import Invoker
 from tallystick.gateway.link import ControlLink, SupervisorLink, read_last_table
 from tallystick.gateway.proxy import ControlProxy
+from tallystick.journal.writer import Journal
 from tallystick.lifeline import Lifeline, die_with_parent, outlive_server_signals
 from tallystick.protocol.supervise import LISTEN_FD
 from tallystick.settings import Settings, read_settings
@@ -30,6 +31,9 @@ _RESERVED_FDS = 128
 async def serve(settings: Settings, index: int, listener: socket.socket, lifeline: Lifeline) -> None:
     """Serve until SIGTERM, then drain."""
     supervisor = SupervisorLink(settings.run_dir / "supervisor.sock")
+    journal = None
+    if settings.inference_tables or settings.access_log:
+        journal = Journal(settings.journal_dir, f"gateway-{index}", max_bytes=settings.journal_max_bytes)
     invoker = Invoker(
         index=index,
         gateways=settings.gateways,
@@ -37,6 +41,8 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         wake_wait_s=settings.wake_wait_s,
         wake=supervisor.wake,
         kill=supervisor.kill,
+        journal=journal,
+        access_log=settings.access_log,
     )
     table = read_last_table(settings.data_dir)
     if table is not None:
@@ -45,7 +51,11 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
     control = ControlLink(settings.run_dir / "link.sock", index, invoker)
     app = App(invoker, proxy, frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host)))
     limits = HttpLimits(settings.max_body_bytes, settings.max_connections or _connection_cap())
-    protocol = guarded(limits, lambda connection, cycle: app.take(connection, cycle))
+    protocol = guarded(
+        limits,
+        lambda connection, cycle: app.take(connection, cycle),
+        journal.flush if journal is not None else lambda: None,
+    )
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -77,6 +87,8 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await proxy.close()
+    if journal is not None:
+        await journal.close()
 
 
 def _end_if_failed(task: asyncio.Task[None]) -> None:
@@ -94,6 +106,8 @@ async def _keep_time(invoker: Invoker, connections: set[GuardedProtocol]) -> Non
         now = loop.time()
         try:
             invoker.tick(now)
+            if invoker.journal is not None:
+                invoker.journal.tick()
             if now >= next_connections:
                 next_connections = now + 1.0
                 check_clocks(connections, now)

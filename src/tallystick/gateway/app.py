@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from importlib import metadata
 from typing import Any
 from urllib.parse import unquote
@@ -10,8 +11,9 @@ from urllib.parse import unquote
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tallystick.errors import BadRequest, InternalError, PermissionDenied, TallystickError
+from tallystick.gateway.answers import Send, log_failure, render_error, send_error
 from tallystick.gateway.http import GuardedProtocol
-from tallystick.gateway.invoke import Invoker, Receive, Scope, Send, log_failure, render_error, send_error
+from tallystick.gateway.invoke import Invoker, Receive, Scope
 from tallystick.gateway.limits import is_known_host, refuse_cross_site
 from tallystick.gateway.proxy import ControlProxy
 
@@ -48,25 +50,63 @@ class App:
         try:
             self._check_sender(dict(scope["headers"]), scope)
             target = parse_invocation_path(scope["raw_path"])
-            if target is not None:
-                if scope["method"] != "POST":
-                    await _send_405(send, self._invoker.new_request_id())
-                    return
+            if target is not None and scope["method"] == "POST":
                 await self._invoker.invoke(*target, scope, receive, send)
-            elif path in self._probes and scope["method"] in ("GET", "HEAD"):
-                await self._send_probe(path, scope["method"], send)
             elif path == _SUFFIX and scope["method"] == "POST":
                 await self._invoker.invoke(self._only_endpoint(), None, scope, receive, send)
+            elif path in self._probes and scope["method"] in ("GET", "HEAD"):
+                await self._send_probe(path, scope["method"], send)
             else:
-                await self._proxy.forward(scope, receive, send, self._invoker.new_request_id())
+                await self._answer_other(target is not None, scope, receive, send)
         except TallystickError as error:
-            await send_error(send, error, self._invoker.new_request_id())
+            request_id = self._invoker.new_request_id()
+            self._note_refused(scope, request_id, error)
+            await send_error(send, error, request_id)
         except Exception as error:  # noqa: BLE001  the boundary of a request
             request_id = self._invoker.new_request_id()
             log_failure(error, request_id)
             # When an answer has begun, uvicorn raises here and closes the connection.
             failure = InternalError(f"The server failed; its log has more under {request_id}.")
             await send_error(send, failure, request_id)
+
+    async def _answer_other(self, is_invocation_path: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is no invocation: control does, but for the wrong method on an invocation's path."""
+        request_id, time_us = self._invoker.new_request_id(), time.time_ns() // 1000
+        started, status = time.perf_counter(), 0
+
+        async def send_noting(message: dict[str, Any]) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            if is_invocation_path:
+                await _send_405(send_noting, request_id)
+            else:
+                await self._proxy.forward(scope, receive, send_noting, request_id)
+        except TallystickError as error:
+            await send_error(send_noting, error, request_id)
+        finally:
+            latency_ms = (time.perf_counter() - started) * 1000
+            headers = dict(scope["headers"])
+            agent = headers.get(b"user-agent", b"")
+            self._invoker.register.access(
+                request_id, time_us, latency_ms, scope["method"], scope["path"], status, self._caller(headers), agent
+            )
+
+    def _caller(self, headers: dict[bytes, bytes]) -> str:
+        """Return who calls, for the log; '' for those without a good token."""
+        try:
+            return self._invoker.principal(headers.get(b"authorization")).name
+        except TallystickError:
+            return ""
+
+    def _note_refused(self, scope: Scope, request_id: str, error: TallystickError) -> None:
+        agent = dict(scope["headers"]).get(b"user-agent", b"")
+        time_us = time.time_ns() // 1000
+        self._invoker.register.refused(
+            request_id, time_us, scope["method"], scope["path"], error.status, error.error_code, agent
+        )
 
     def take(self, connection: GuardedProtocol, cycle: RequestResponseCycle) -> bool:
         """Answer an ordinary invocation without a task of its own. Returns False for what `__call__` should answer."""
@@ -88,7 +128,9 @@ class App:
             self._check_sender(headers, scope)
             connection.call = self._invoker.begin(*target, headers, body, respond)
         except TallystickError as error:
-            respond(*render_error(error, self._invoker.new_request_id()))
+            request_id = self._invoker.new_request_id()
+            self._note_refused(scope, request_id, error)
+            respond(*render_error(error, request_id))
         except Exception as error:  # noqa: BLE001  the boundary of a request
             request_id = self._invoker.new_request_id()
             log_failure(error, request_id)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tallystick.gateway.replica import ReplicaLink
 
 
-#: (answer, body, None) or (None, b"", error).
-OnEnd = Callable[[Answer | None, bytes, TallystickError | None], None]
+#: (call, answer, body, None) or (call, None, b"", error).
+OnEnd = Callable[["Call", Answer | None, bytes, TallystickError | None], None]
 
 
 class Call:
@@ -37,8 +37,11 @@ class Call:
         "number",
         "on_chunk",
         "on_end",
+        "on_left",
         "on_over",
         "sent_at",
+        "sent_first_at",
+        "sent_times",
         "was_moved",
     )
 
@@ -56,6 +59,8 @@ class Call:
             self.answer = asyncio.get_running_loop().create_future()
         self.link: ReplicaLink | None = None
         self.sent_at = 0.0
+        #: Workers that were given it, and when the first was (`time.monotonic`: a loop's time has milliseconds only).
+        self.sent_times, self.sent_first_at = 0, 0.0
         #: Workers that died, or were killed, while they ran it.
         self.attempts = 0
         #: To be run in a call of the model of its own.
@@ -66,13 +71,15 @@ class Call:
         #: Set by a caller who takes a streamed answer.
         self.on_chunk: Callable[[bytes], None] | None = None
         self.on_over: Callable[[Call], None] | None = None
+        #: Told when the caller leaves before the end. Must not raise.
+        self.on_left: Callable[[Call], None] | None = None
 
     def finish(self, answer: Answer, body: bytes) -> None:
         """Give the caller the answer."""
         if not self._end():
             return
         if self.on_end is not None:
-            self.on_end(answer, body, None)
+            self.on_end(self, answer, body, None)
         elif self.answer is not None and not self.answer.done():
             self.answer.set_result((answer, body))
 
@@ -81,13 +88,17 @@ class Call:
         if not self._end():
             return
         if self.on_end is not None:
-            self.on_end(None, b"", error)
+            self.on_end(self, None, b"", error)
         elif self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
 
     def abandon(self) -> None:
         """The caller has left."""
-        if self._end() and self.answer is not None:
+        if not self._end():
+            return
+        if self.on_left is not None:
+            self.on_left(self)
+        if self.answer is not None:
             self.answer.cancel()
 
     def _end(self) -> bool:

@@ -55,16 +55,22 @@ class JoinedWrites:
     """A transport that sends what is written in one turn of the loop with one system call.
 
     uvicorn writes headers and body of an answer one after the other; sent apart, they cost a tenth of the
-    throughput of a small answer. `lingers` may take over a close: it returns whether it did.
+    throughput of a small answer. `before_sending` is called before any byte of a turn goes out. `lingers` may take
+    over a close: it returns whether it did.
     """
 
-    __slots__ = ("_is_closed", "_lingers", "_loop", "_pieces", "_transport", "given_bytes")
+    __slots__ = ("_before_sending", "_is_closed", "_lingers", "_loop", "_pieces", "_transport", "given_bytes")
 
     def __init__(
-        self, transport: asyncio.BaseTransport, loop: asyncio.AbstractEventLoop, lingers: Callable[[], bool]
+        self,
+        transport: asyncio.BaseTransport,
+        loop: asyncio.AbstractEventLoop,
+        before_sending: Callable[[], None],
+        lingers: Callable[[], bool],
     ) -> None:
         self._transport: Any = transport
         self._loop = loop
+        self._before_sending = before_sending
         self._lingers = lingers
         self._pieces: list[bytes] = []
         self._is_closed = False
@@ -95,6 +101,7 @@ class JoinedWrites:
     def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
         if pieces:
+            self._before_sending()
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             self.given_bytes += len(data)
             self._transport.write(data)
@@ -111,6 +118,8 @@ class GuardedProtocol(HttpToolsProtocol):
     #: Takes a request whose body is in and answers it by `respond`, now or later, without a task of its own;
     #: or says no, and the ASGI application is asked.
     take: Callable[[RequestResponseCycle], bool] | None = None
+    #: What has to happen before an answer may leave: the journal is written.
+    before_sending: ClassVar[Callable[[], None]]
 
     #: Monotonic seconds; 0 while nothing is awaited from the client.
     waiting_since = 0.0
@@ -143,7 +152,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, unless there are too many."""
-        super().connection_made(JoinedWrites(transport, self.loop, self._linger))  # type: ignore[arg-type]
+        super().connection_made(JoinedWrites(transport, self.loop, type(self).before_sending, self._linger))  # type: ignore[arg-type]
         self.waiting_since = self.loop.time()
         self.open_connections.add(self)
         excess = len(self.open_connections) - self.limits.max_connections
@@ -485,10 +494,13 @@ def _render_refusal(status: int, error_code: str, message: str) -> bytes:
 
 
 def guarded(
-    limits: HttpLimits, take: Callable[[GuardedProtocol, RequestResponseCycle], bool] | None = None
+    limits: HttpLimits,
+    take: Callable[[GuardedProtocol, RequestResponseCycle], bool] | None = None,
+    before_sending: Callable[[], None] = lambda: None,
 ) -> type[GuardedProtocol]:
-    """Return the protocol class for a process with these limits; see `GuardedProtocol.take`."""
-    return type("Protocol", (GuardedProtocol,), {"limits": limits, "open_connections": set(), "take": take})
+    """Return the protocol class for a process with these limits; see the attributes of `GuardedProtocol`."""
+    shared = {"limits": limits, "open_connections": set(), "take": take, "before_sending": staticmethod(before_sending)}
+    return type("Protocol", (GuardedProtocol,), shared)
 
 
 def check_clocks(connections: Iterable[GuardedProtocol], now: float) -> None:

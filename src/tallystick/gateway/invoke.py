@@ -1,7 +1,7 @@
 """The request path of an invocation, on one page.
 
 1. principal from the Authorization header (cached per route table), 2. endpoint and served entity from the route
-table, 3. rate limit, 4. body, inflated if need be, 5. to a worker by way of the entity's pool, 6. answer.
+table, 3. rate limit, 4. body, inflated if need be, 5. to a worker by way of the entity's pool, 6. journal, 7. answer.
 
 A bare ASGI callable: no router, no request object. Whatever goes wrong is an answer in Databricks' shape.
 """
@@ -9,41 +9,48 @@ A bare ASGI callable: no router, no request object. Whatever goes wrong is an an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from tallystick.auth import Principal, authenticate, token_from_header
 from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, InternalError, TallystickError
+from tallystick.gateway.answers import (
+    Header,
+    Send,
+    answer_headers,
+    length_header,
+    log_failure,
+    render_error,
+    send_answer,
+)
 from tallystick.gateway.call import Call, OnEnd
 from tallystick.gateway.limits import RateLimiter, inflate, too_large
+from tallystick.gateway.meters import Meters
 from tallystick.gateway.pool import EntityPool
+from tallystick.gateway.record import CALLER_LEFT, Entry, Register
 from tallystick.gateway.routing import CompiledEndpoint, Routes, pick_entity, pinned_entity
+from tallystick.journal.writer import Journal
 from tallystick.protocol.frame import Answer, Invoke
 from tallystick.protocol.routes import EntityRoute, RouteTable
 
 Scope = dict[str, Any]
 Receive = Callable[[], Any]
-Send = Callable[[dict[str, Any]], Any]
-Header = tuple[bytes, bytes]
 #: (status, headers, body)
 Respond = Callable[[int, list[Header], bytes], None]
 
 #: Above this a compressed body is inflated on a thread: 16 MiB take 50 ms of a loop that others wait for.
 _INFLATE_INLINE_BYTES = 64 * 1024
-#: A header with the coercions of a request of many columns is cut here; the counters have the rest.
-_MAX_COERCIONS_HEADER = 1024
-#: Likewise for keys that were ignored: clients and proxies give up at 4 to 64 KB of headers.
-_MAX_IGNORED_HEADER = 1024
 _MAX_CACHED_PRINCIPALS, _MAX_CACHED_HEADER = 10_000, 256
+_JSON, _EVENT_STREAM = "application/json", "text/event-stream"
 #: Chunks of a streamed answer that may wait for a slow client before the answer is given up.
 _MAX_WAITING_CHUNKS = 10_000
 
@@ -60,7 +67,12 @@ class Invoker:
         wake_wait_s: float,
         wake: Callable[[str], None],
         kill: Callable[[str, int, str], None],
+        journal: Journal | None = None,
+        access_log: bool = False,
     ) -> None:
+        self.meters = Meters()
+        self.journal = journal
+        self.register = Register(self.meters, journal, access_log=access_log)
         self.routes = Routes.compile(RouteTable())
         self.pools: dict[str, EntityPool] = {}
         self._gateways = gateways
@@ -139,45 +151,98 @@ class Invoker:
 
         The common path: no task, no future. Returns the call under way, None when it was answered at once.
         """
-        request_id = self.new_request_id()
-        entity: EntityRoute | None = None
+        entry = Entry(endpoint_name, headers, body, self.new_request_id(), time.time_ns() // 1000, time.monotonic())
         try:
-            entity = self._admit(endpoint_name, entity_name, headers)
-            pool = self.pools[entity.id]
-            on_end = functools.partial(self._end, entity, pool, request_id, respond)
-            call = self._new_call(entity, headers, body, request_id, on_end)
+            pool = self.pools[self._admit(entry, entity_name).id]
+            call = self._new_call(entry, functools.partial(self._end, entry, pool, respond))
             pool.submit(call)
         except TallystickError as error:
-            respond(*render_error(error, request_id, entity.name if entity is not None else None))
+            self._fail(entry, error, respond)
             return None
         return call
 
     def _end(
         self,
-        entity: EntityRoute,
+        entry: Entry,
         pool: EntityPool,
-        request_id: str,
         respond: Respond,
+        call: Call,
         answer: Answer | None,
         body: bytes,
         error: TallystickError | None,
     ) -> None:
         try:
+            _note_attempts(entry, call)
             if answer is None:
-                respond(*render_error(error or InternalError("No answer."), request_id, entity.name))
+                self._fail(entry, error or InternalError("No answer."), respond)
                 return
             pool.note_answer(answer)
-            respond(answer.status, [*_answer_headers(answer, entity, request_id), _length(body)], body)
+            assert entry.entity is not None
+            headers = [*answer_headers(answer, entry.entity, entry.request_id), length_header(body)]
+            self._conclude(entry, answer.status, headers, body, answer, respond)
         except Exception as failure:  # noqa: BLE001  the boundary of an invocation: other answers come after this one
-            log_failure(failure, request_id)
+            log_failure(failure, entry.request_id)
 
-    def _admit(self, endpoint_name: str, entity_name: str | None, headers: dict[bytes, bytes]) -> EntityRoute:
+    def _fail(self, entry: Entry, error: TallystickError, respond: Respond) -> None:
+        """Answer with an error, recorded like any other answer if its endpoint is known."""
+        status, headers, body = render_error(error, entry.request_id, entry.entity.name if entry.entity else None)
+        if entry.endpoint is None:
+            self._note_refused(entry, error)
+            respond(status, headers, body)
+        else:
+            self._conclude(entry, status, headers, body, None, respond)
+
+    def _conclude(
+        self, entry: Entry, status: int, headers: list[Header], body: bytes, answer: Answer | None, respond: Respond
+    ) -> None:
+        self.register.ended(
+            entry,
+            time.monotonic(),
+            status,
+            answer.content_type if answer is not None else _JSON,
+            body,
+            answer,
+            lambda: respond(status, headers, body),
+            lambda error: respond(*render_error(error, entry.request_id)),
+        )
+
+    async def _record(
+        self, entry: Entry, status: int, content_type: str, body: bytes, answer: Answer | None = None
+    ) -> None:
+        """As `_conclude`, for those who wait. Raises TemporarilyUnavailable for an answer that may not leave."""
+        recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def deliver() -> None:
+            if not recorded.done():
+                recorded.set_result(None)
+
+        def refuse(error: TallystickError) -> None:
+            if not recorded.done():
+                recorded.set_exception(error)
+
+        self.register.ended(entry, time.monotonic(), status, content_type, body, answer, deliver, refuse)
+        await recorded
+
+    def _left(self, entry: Entry, call: Call) -> None:
+        """The caller left before the answer was there."""
+        _note_attempts(entry, call)
+        self.register.ended(entry, time.monotonic(), CALLER_LEFT, "", b"", None, lambda: None, lambda _: None)
+
+    def _note_refused(self, entry: Entry, error: TallystickError) -> None:
+        path = f"/serving-endpoints/{entry.endpoint_name[:200]}/invocations"
+        agent = entry.headers.get(b"user-agent", b"")
+        self.register.refused(entry.request_id, entry.time_us, "POST", path, error.status, error.error_code, agent)
+
+    def _admit(self, entry: Entry, entity_name: str | None) -> EntityRoute:
         """Return which served entity answers, if the caller may ask it now."""
-        principal = self.principal(headers.get(b"authorization"))
-        endpoint = self.routes.find(endpoint_name, principal)
-        entity = _choose(endpoint, entity_name)
+        principal = self.principal(entry.headers.get(b"authorization"))
+        entry.requester = principal.name
+        endpoint = entry.endpoint = self.routes.find(entry.endpoint_name, principal)
+        entry.is_pinned = entity_name is not None
+        entity = entry.entity = _choose(endpoint, entity_name)
         if endpoint.route.rate_limits:
-            self._limiter.take(endpoint_name, endpoint.route.rate_limits, principal, time.time())
+            self._limiter.take(entry.endpoint_name, endpoint.route.rate_limits, principal, time.time())
+        self.register.refuse_unrecordable(endpoint)
         return entity
 
     async def invoke(
@@ -187,40 +252,40 @@ class Invoker:
 
         With `entity_name` the traffic split is not asked.
         """
-        request_id = self.new_request_id()
-        entity: EntityRoute | None = None
+        headers = dict(scope["headers"])
+        entry = Entry(endpoint_name, headers, b"", self.new_request_id(), time.time_ns() // 1000, time.monotonic())
         call: Call | None = None
         try:
-            headers = dict(scope["headers"])
             # Asked before the body is read, so that nobody sends megabytes for a refusal.
-            self.routes.find(endpoint_name, self.principal(headers.get(b"authorization")))
-            body = await self._read_body(headers, receive)
+            principal = self.principal(headers.get(b"authorization"))
+            entry.requester, entry.endpoint = principal.name, self.routes.find(endpoint_name, principal)
+            entry.body = await self._read_body(headers, receive)
+            entry.time_us, entry.started = time.time_ns() // 1000, time.monotonic()
             # Drawn after: the routes may have changed while the body came.
-            entity = self._admit(endpoint_name, entity_name, headers)
-            call = self._new_call(entity, headers, body, request_id)
+            entity = self._admit(entry, entity_name)
+            call = self._new_call(entry)
             connection = scope.get("tallystick.connection")
             if connection is not None:
                 connection.call = call
             pool = self.pools[entity.id]
             pool.submit(call)
-            if b'"stream"' in body:
-                await self._answer_maybe_streamed(call, entity, request_id, send)
+            if b'"stream"' in entry.body:
+                await self._answer_maybe_streamed(call, entry, entity, send)
                 return
             assert call.answer is not None
             answer, answer_body = await call.answer
             pool.note_answer(answer)
-            await _send(send, answer.status, _answer_headers(answer, entity, request_id), answer_body)
+            await self._answer(call, entry, entity, answer, answer_body, send)
         except TallystickError as error:
-            await send_error(send, error, request_id, entity.name if entity is not None else None)
+            await self._answer_error(entry, call, error, send)
         except asyncio.CancelledError:
             if call is None or not call.is_over:
                 raise
             # The client left; uvicorn drops what is sent to nobody.
         except Exception as error:  # noqa: BLE001  the boundary of an invocation
-            log_failure(error, request_id)
-            await send_error(
-                send, InternalError(f"The server failed; its log has more under {request_id}."), request_id
-            )
+            log_failure(error, entry.request_id)
+            failure = InternalError(f"The server failed; its log has more under {entry.request_id}.")
+            await self._answer_error(entry, call, failure, send)
         finally:
             connection = scope.get("tallystick.connection")
             if connection is not None:
@@ -228,23 +293,41 @@ class Invoker:
             if call is not None:
                 call.abandon()
 
-    def _new_call(
-        self,
-        entity: EntityRoute,
-        headers: dict[bytes, bytes],
-        body: bytes,
-        request_id: str,
-        on_end: OnEnd | None = None,
-    ) -> Call:
+    async def _answer(
+        self, call: Call, entry: Entry, entity: EntityRoute, answer: Answer, body: bytes, send: Send
+    ) -> None:
+        _note_attempts(entry, call)
+        await self._record(entry, answer.status, answer.content_type, body, answer)
+        await send_answer(send, answer.status, answer_headers(answer, entity, entry.request_id), body)
+
+    async def _answer_error(self, entry: Entry, call: Call | None, error: TallystickError, send: Send) -> None:
+        if call is not None:
+            _note_attempts(entry, call)
+        status, headers, body = render_error(error, entry.request_id, entry.entity.name if entry.entity else None)
+        if entry.endpoint is None:
+            self._note_refused(entry, error)
+        else:
+            # One that may not leave unrecorded is an error itself, and this one says as much.
+            with contextlib.suppress(TallystickError):
+                await self._record(entry, status, _JSON, body)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _new_call(self, entry: Entry, on_end: OnEnd | None = None) -> Call:
+        entity, headers = entry.entity, entry.headers
+        assert entity is not None
         timeout_s = entity.timeout_s
         meta = Invoke(
             headers.get(b"content-type", b"").decode("latin-1"),
             headers.get(b"accept", b"").decode("latin-1"),
             timeout_s,
             entity.enforcement is Enforcement.STRICT,
-            request_id,
+            entry.request_id,
         )
-        return Call(next(self._numbers), meta, body, asyncio.get_running_loop().time() + timeout_s, on_end)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        call = Call(next(self._numbers), meta, entry.body, deadline, on_end)
+        call.on_left = functools.partial(self._left, entry)
+        return call
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         message = await receive()
@@ -271,7 +354,7 @@ class Invoker:
                 body = await asyncio.to_thread(inflate, body, name, self._max_body_bytes)
         return body
 
-    async def _answer_maybe_streamed(self, call: Call, entity: EntityRoute, request_id: str, send: Send) -> None:
+    async def _answer_maybe_streamed(self, call: Call, entry: Entry, entity: EntityRoute, send: Send) -> None:
         """Answer a request that may stream; which of the two it is, the worker's first frame tells."""
         chunks: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -286,112 +369,41 @@ class Invoker:
         call.answer.add_done_callback(lambda _: chunks.put_nowait(b""))
         first = await chunks.get()
         if not first:
-            answer, body = await call.answer
-            await _send(send, answer.status, _answer_headers(answer, entity, request_id), body)
+            await self._answer(call, entry, entity, *await call.answer, send)
             return
-        headers = _answer_headers(Answer(200, "text/event-stream"), entity, request_id)
+        headers = answer_headers(Answer(200, _EVENT_STREAM), entity, entry.request_id)
         headers.append((b"cache-control", b"no-cache"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        chunk = first
+        chunk, sent, limit = first, bytearray(), entry.endpoint.route.capture.max_payload_bytes if entry.endpoint else 0
         while chunk:
+            if len(sent) <= limit:
+                # One byte over the limit says that there was more.
+                sent += chunk
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             chunk = await chunks.get()
+        tail, status, answer = b"", 200, None
         try:
-            await call.answer
+            answer, _ = await call.answer
         except TallystickError as error:
-            tail = b"data: " + msgspec.json.encode(error.to_body()) + b"\n\n"
+            tail, status = b"data: " + msgspec.json.encode(error.to_body()) + b"\n\n", error.status
+        _note_attempts(entry, call)
+        try:
+            await self._record(entry, status, _EVENT_STREAM, bytes(sent) + tail, answer)
+        except TallystickError:
+            # The status line is out, so an answer that may not leave unrecorded breaks off.
+            return
+        if tail:
             await send({"type": "http.response.body", "body": tail, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _note_attempts(entry: Entry, call: Call) -> None:
+    entry.attempts = call.sent_times
+    if call.sent_first_at:
+        entry.waited_s = max(0.0, call.sent_first_at - entry.started)
 
 
 def _choose(endpoint: CompiledEndpoint, entity_name: str | None) -> EntityRoute:
     if entity_name is not None:
         return pinned_entity(endpoint, entity_name)
     return pick_entity(endpoint, random.random())  # noqa: S311  shares traffic, keeps no secret
-
-
-def _answer_headers(answer: Answer, entity: EntityRoute, request_id: str) -> list[Header]:
-    headers = [
-        (b"content-type", answer.content_type.encode("latin-1")),
-        (b"served-model-name", entity.name.encode("latin-1")),
-        (b"x-request-id", request_id.encode("latin-1")),
-    ]
-    if answer.coercions:
-        headers.append((b"x-tallystick-coercions", render_coercions(answer.coercions)))
-    if answer.ignored:
-        headers.append((b"x-tallystick-ignored", render_ignored(answer.ignored)))
-    return headers
-
-
-def render_coercions(coercions: dict[str, dict[str, int]]) -> bytes:
-    """Return what was changed to fit the signature as a header value, cut at 1 KiB.
-
-    >>> render_coercions({"age": {"fraction_dropped": 2}, "größe": {"number_from_text": 1}})
-    b'age;fraction_dropped=2, gr%C3%B6%C3%9Fe;number_from_text=1'
-    """
-    parts = []
-    size = 0
-    for column, kinds in coercions.items():
-        part = quote(column[:100], safe="") + "".join(f";{kind}={count}" for kind, count in kinds.items())
-        size += len(part) + 2
-        if size > _MAX_COERCIONS_HEADER:
-            parts.append("...")
-            break
-        parts.append(part)
-    return ", ".join(parts).encode("latin-1")
-
-
-def render_ignored(names: Iterable[str]) -> bytes:
-    """Return the keys of a request that were ignored as a header value, cut at 1 KiB.
-
-    >>> render_ignored(["a,b", "größe"])
-    b'a%2Cb,gr%C3%B6%C3%9Fe'
-    """
-    parts: list[str] = []
-    size = 0
-    for name in names:
-        part = quote(name[:100], safe="")
-        size += len(part) + 1
-        if size > _MAX_IGNORED_HEADER:
-            break
-        parts.append(part)
-    return ",".join(parts).encode("latin-1")
-
-
-async def _send(send: Send, status: int, headers: list[Header], body: bytes) -> None:
-    headers.append(_length(body))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def render_error(
-    error: TallystickError, request_id: str, served_model_name: str | None = None
-) -> tuple[int, list[Header], bytes]:
-    """Return (status, headers, body) of an error, in Databricks' shape."""
-    body = msgspec.json.encode(error.to_body())
-    headers: list[Header] = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
-    if served_model_name is not None:
-        headers.append((b"served-model-name", served_model_name.encode("latin-1")))
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", str(error.retry_after_s).encode()))
-    if error.status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="tallystick"'))
-    return error.status, [*headers, _length(body)], body
-
-
-async def send_error(send: Send, error: TallystickError, request_id: str, served_model_name: str | None = None) -> None:
-    """Answer with an error."""
-    status, headers, body = render_error(error, request_id, served_model_name)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _length(body: bytes) -> Header:
-    return b"content-length", str(len(body)).encode()
-
-
-def log_failure(error: BaseException, request_id: str) -> None:
-    """Log a fault of ours, once, with the id that the caller was given."""
-    import logging
-
-    logging.getLogger("tallystick.gateway").error("request %s failed", request_id, exc_info=error)

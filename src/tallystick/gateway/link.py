@@ -48,6 +48,11 @@ class _Line:
         if self._writer is not None:
             self._writer.write(render_message(message))
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is somebody to send to."""
+        return self._writer is not None
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         while True:
@@ -113,10 +118,21 @@ class ControlLink(_Line):
     async def _report_activity(self) -> None:
         while True:
             await asyncio.sleep(_ACTIVITY_EVERY_S)
-            used = {
-                entity_id: count for entity_id, pool in self._invoker.pools.items() if (count := pool.take_activity())
-            }
-            pools = self._invoker.pools.items()
-            coercions = {entity_id: counts for entity_id, pool in pools if (counts := pool.take_coercions())}
-            if used or coercions:
-                self.send(Activity(self._index, used, coercions))
+            # While control is away the counts wait here; a control that starts anew begins at nothing.
+            if self.is_connected:
+                self.send(activity_of(self._index, self._invoker))
+
+
+def activity_of(index: int, invoker: Invoker) -> Activity:
+    """Return what this gateway has to tell of the time since the last report; what was told is not told again."""
+    pools = invoker.pools
+    counts, refusals = invoker.meters.take()
+    return Activity(
+        index,
+        {entity_id: used for entity_id, pool in pools.items() if (used := pool.take_activity())},
+        counts,
+        refusals,
+        {entity_id: pool.load for entity_id, pool in pools.items() if not pool.is_idle},
+        invoker.meters.count_connections(),
+        invoker.journal.view() if invoker.journal is not None else None,
+    )

@@ -20,7 +20,7 @@ from tallystick.errors import (
 from tallystick.gateway.call import Call
 from tallystick.gateway.replica import ReplicaLink
 from tallystick.protocol.frame import Answer
-from tallystick.protocol.routes import EntityRoute
+from tallystick.protocol.routes import EntityRoute, Load
 
 #: A worker that answers nothing for this long, or this many times its slowest call, is silent.
 SILENT_AFTER_S, SILENT_AFTER_CALLS = 1.0, 4.0
@@ -31,8 +31,6 @@ DEATHS_TO_BLAME, BLAME_S = 2, 600.0
 #: Pause between two requests to wake the same workers.
 WAKE_AGAIN_S = 0.5
 _MAX_BLAMED = 10_000
-#: Coercions are counted for this many columns between two reports.
-_MAX_COUNTED_COLUMNS = 1000
 
 
 class EntityPool:
@@ -65,7 +63,6 @@ class EntityPool:
         self._away_since = 0.0
         #: Fingerprint -> (workers that it ended, loop time of the last).
         self._blamed: dict[bytes, tuple[int, float]] = {}
-        self._coercions: dict[str, dict[str, int]] = {}
         #: Calls since the last `take_activity`.
         self._used = 0
         self.update(route)
@@ -118,6 +115,12 @@ class EntityPool:
         """Return how many calls came since the last time, or are under way."""
         used, self._used = self._used, 0
         return max(used, self._open)
+
+    @property
+    def load(self) -> Load:
+        """How many calls are with workers, and how many wait for one with room."""
+        in_flight = sum(len(link.in_flight) for link in (*self._links.values(), *self._leaving))
+        return Load(in_flight, max(0, self._open - in_flight))
 
     @property
     def is_idle(self) -> bool:
@@ -290,22 +293,9 @@ class EntityPool:
             raise _ends_workers(self.route)
 
     def note_answer(self, answer: Answer) -> None:
-        """Remember how long calls take, so that a slow one is not taken for a silent one; count the coercions."""
+        """Remember how long calls take, so that a slow one is not taken for a silent one."""
         # Half-life of some hundred calls: one slow start is forgotten.
         self._slowest_s = max(answer.model_ms / 1000, self._slowest_s * 0.995)
-        for column, kinds in answer.coercions.items():
-            counts = self._coercions.get(column)
-            if counts is None:
-                if len(self._coercions) >= _MAX_COUNTED_COLUMNS:
-                    continue
-                counts = self._coercions[column] = {}
-            for kind, count in kinds.items():
-                counts[kind] = counts.get(kind, 0) + count
-
-    def take_coercions(self) -> dict[str, dict[str, int]]:
-        """Return column -> kind -> values changed since the last time."""
-        counts, self._coercions = self._coercions, {}
-        return counts
 
 
 def _late(route: EntityRoute) -> DeadlineExceeded:

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 
 from tallystick.errors import BadRequest, PayloadTooLarge, TemporarilyUnavailable
-from tallystick.gateway.invoke import Receive, Scope, Send
+from tallystick.gateway.answers import Send
+from tallystick.gateway.invoke import Receive, Scope
 
 #: Control's requests are small; the largest is a config of fifteen served entities.
 MAX_BODY_BYTES = 1 << 20

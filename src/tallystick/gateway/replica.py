@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -92,6 +93,8 @@ class ReplicaLink(asyncio.Protocol):
         if call.alone:
             self._lone = call.number
         call.link, call.sent_at = self, now
+        call.sent_times += 1
+        call.sent_first_at = call.sent_first_at or time.monotonic()
         self.in_flight[call.number] = call
         meta = call.meta
         left_s = call.deadline - now

@@ -24,6 +24,10 @@ class CompiledEndpoint:
     #: Upper ends of the shares, in slots, of `drawn`.
     bounds: list[int]
     drawn: list[EntityRoute]
+    #: Whether bodies of requests, and of answers, go into the journal at all.
+    keeps: tuple[bool, bool] = (True, True)
+    #: Numbers of journal contexts by served entity id, with the generation that they are good in.
+    contexts: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: Levels of principals that have called, by name and admin right; lives as long as the table.
     _levels: dict[tuple[str, bool], Level] = field(default_factory=dict)
 
@@ -75,7 +79,9 @@ class Routes:
 def _compile(route: EndpointRoute) -> CompiledEndpoint:
     drawn = [entity for entity in route.entities if entity.share_slots > 0]
     bounds = list(accumulate(entity.share_slots for entity in drawn))
-    return CompiledEndpoint(route, {entity.name: entity for entity in route.entities}, bounds, drawn)
+    # What is dropped is not written down first.
+    keeps = ("request" not in route.capture.drop, "response" not in route.capture.drop)
+    return CompiledEndpoint(route, {entity.name: entity for entity in route.entities}, bounds, drawn, keeps)
 
 
 def pick_entity(endpoint: CompiledEndpoint, draw: float) -> EntityRoute:

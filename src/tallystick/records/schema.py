@@ -55,7 +55,7 @@ INFERENCE_FIELDS = (
     Field("attempt", SMALL, "Workers that were given it: 1 as a rule, 2 when the first died, 0 when none was."),
     Field("latency_ms", REAL, "From the complete request to the answer, as the gateway saw it."),
     Field("gateway_ms", REAL, "Part of `latency_ms` that was neither queue nor model."),
-    Field("queue_ms", REAL, "Part that it waited in the worker for its turn."),
+    Field("queue_ms", REAL, "Part that it waited, in the gateway and in the worker, for its turn."),
     Field("model_ms", REAL, "Part that the model took."),
     Field("request_rows", INTEGER, "Rows of input; null when the body could not be read."),
     Field("batch_requests", SMALL, "Requests that shared the call of the model."),

@@ -8,7 +8,7 @@ from tallystick.errors import DeadlineExceeded, InvalidParameter, TemporarilyUna
 from tallystick.gateway.call import Call
 from tallystick.gateway.pool import EntityPool
 from tallystick.protocol.frame import Answer, Hello, Invoke
-from tallystick.protocol.routes import EntityRoute, Replica
+from tallystick.protocol.routes import EntityRoute, Load, Replica
 
 
 class FakeLink:
@@ -286,3 +286,15 @@ async def test_workers_gone_from_the_route_are_let_go_and_new_ones_taken():
     assert gone.is_retired
     assert not kept.is_retired
     assert bench.links[-1].replica.id == "r9"
+
+
+async def test_load_tells_what_workers_have_from_what_waits():
+    bench = Bench()
+    calls = [bench.call() for _ in range(5)]
+    assert bench.pool.load == Load(4, 1)
+    bench.links[0].answer(calls[0].number)
+    assert bench.pool.load == Load(4, 0)
+    for call in calls:
+        call.abandon()
+    assert bench.pool.load == Load(0, 0)
+    assert bench.pool.is_idle

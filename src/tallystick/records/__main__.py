@@ -1,0 +1,264 @@
+"""Start of the recorder: ``python -m tallystick.records SETTINGS.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from tallystick.errors import TallystickError
+from tallystick.journal.format import Access, Context, Invocation
+from tallystick.journal.reader import Entry
+from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
+from tallystick.protocol.routes import Flush, Flushed, Recorded
+from tallystick.records.access_log import AccessLog, Line, access_line
+from tallystick.records.delta import DeltaWriter
+from tallystick.records.recorder import FeedbackLines, Recorder
+from tallystick.records.redact import Redaction, compile_redaction, load_hash_key
+from tallystick.records.tracing import Traces, open_traces
+from tallystick.settings import Settings, read_settings
+
+#: Pause when there is nothing to read; what is read then is what came meanwhile.
+_PAUSE_S = 0.1
+_STATUS_EVERY_S = 1.0
+_RECONNECT_S = 0.5
+#: A stop moves what is left in the journal for so long; the rest waits for the next start.
+_DRAIN_S = 8.0
+#: Invocations come first.
+_NICE = 5
+
+_log = logging.getLogger("tallystick.records")
+
+
+class ControlLine:
+    """The line to control: says how far the recorder is, hears who wants what was just written. On its own thread."""
+
+    def __init__(self, path: Path, hello: Recorded) -> None:
+        self._path, self._hello = path, hello
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self.flushes: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.woken = threading.Event()
+        threading.Thread(target=self._stay_connected, daemon=True, name="control-line").start()
+
+    def send(self, message: Recorded | Flushed) -> None:
+        """Send, or drop it when control is away."""
+        with self._lock:
+            if isinstance(message, Recorded):
+                self._hello = message
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.sendall(render_message(message))
+
+    def _stay_connected(self) -> None:
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+                    peer.connect(str(self._path))
+                    with self._lock:
+                        peer.sendall(render_message(self._hello))
+                        self._socket = peer
+                    self._listen(peer)
+            except (OSError, BrokenMessage):
+                pass  # away: its supervisor starts it again
+            finally:
+                with self._lock:
+                    self._socket = None
+            time.sleep(_RECONNECT_S)
+
+    def _listen(self, peer: socket.socket) -> None:
+        messages: MessageReader[Flush] = MessageReader(Flush)
+        while data := peer.recv(1 << 16):
+            for message in messages.feed(data):
+                self.flushes.put(message.number)
+                self.woken.set()
+
+
+class RequestLog:
+    """Leaves a line in the access log, and a span where traces are made, for every request."""
+
+    def __init__(self, log: AccessLog | None, traces: Traces | None) -> None:
+        self._log, self._traces = log, traces
+
+    def see(self, stream_id: str, entries: list[Entry]) -> None:
+        """Take what was read from one stream, in order."""
+        lines: list[tuple[int, Line]] = []
+        for entry in entries:
+            record = entry.record
+            if isinstance(record, Invocation | Access):
+                lines.append((entry.sequence, access_line(record, entry.context)))
+                if self._traces is not None and isinstance(record, Invocation) and entry.context is not None:
+                    self._traces.add(record, entry.context)
+        if lines and self._log is not None:
+            self._log.write(stream_id, lines)
+
+
+class Redactions:
+    """How the rows of each context are redacted; worked out once for each."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], Redaction | None] = {}
+
+    def __call__(self, context: Context) -> Redaction | None:
+        """Return how to redact, or None for what stays as it is."""
+        if not context.drop and not context.hash:
+            return None
+        wish = (context.drop, context.hash)
+        if wish not in self._known:
+            self._known[wish] = compile_redaction(context.drop, context.hash, self._key)
+        return self._known[wish]
+
+
+class FeedbackCounts:
+    """How many lines of feedback found their invocation, by endpoint, since the recorder started."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.by_endpoint: dict[str, Counter[str]] = {}
+
+    def count(self, lines: FeedbackLines) -> None:
+        """Look lines up in their tables. What cannot be read now is not counted."""
+        # 20 MB of libraries that most recorders never need.
+        from tallystick.records.matching import count_outcomes
+
+        try:
+            payload = DeltaTable(f"{self._root}/{lines.payload_table}")
+            before = None
+            if lines.version_before >= 0:
+                before = DeltaTable(f"{self._root}/{lines.feedback_table}", version=lines.version_before)
+            outcomes = count_outcomes(
+                lines.rows, payload.to_pyarrow_dataset(), before.to_pyarrow_dataset() if before else None
+            )
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            _log.warning("feedback of %s could not be looked up: %s", lines.endpoint_name, type(error).__name__)
+            return
+        counts = self.by_endpoint.setdefault(lines.endpoint_name, Counter())
+        counts.update(matched=outcomes.matched, unknown=outcomes.unknown, duplicate=outcomes.duplicate)
+
+
+def run(settings: Settings, lifeline: Lifeline) -> None:
+    """Record until SIGTERM, then move what is left."""
+    stop = threading.Event()
+    line: ControlLine | None = None
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        if line is not None:
+            line.woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    threading.Thread(target=_watch, args=(lifeline,), daemon=True, name="lifeline").start()
+    settings.journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _take_lock(settings.journal_dir)
+    feedback = FeedbackCounts(settings.tables_root)
+    logs = settings.data_dir / "logs"
+    requests = RequestLog(
+        AccessLog(logs / "access.jsonl") if settings.access_log else None, open_traces(settings.otlp_endpoint)
+    )
+    recorder = Recorder(
+        settings.journal_dir,
+        lambda table, schema, partition: DeltaWriter(f"{settings.tables_root}/{table}", schema, partition),
+        Redactions(load_hash_key(settings.data_dir)),
+        (requests,),
+        on_feedback=feedback.count,
+    )
+    pid = os.getpid()
+    line = ControlLine(settings.run_dir / "link.sock", recorder.status(pid))
+    # What is there now stays; full collections then look at rows only.
+    gc.collect()
+    gc.freeze()
+    lifeline.report("ready")
+    next_status = 0.0
+    while not stop.is_set():
+        _turn(recorder, line)
+        now = time.monotonic()
+        if now >= next_status:
+            next_status = now + _STATUS_EVERY_S
+            counts = {endpoint: dict(found) for endpoint, found in feedback.by_endpoint.items()}
+            line.send(msgspec.structs.replace(recorder.status(pid), feedback=counts))
+    recorder.drain(time.monotonic() + _DRAIN_S)
+    os.close(lock)
+
+
+def _turn(recorder: Recorder, line: ControlLine) -> None:
+    """Read and write once; answer those who wait for it; rest when there is nothing to do."""
+    line.woken.clear()
+    flushes = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            flushes.append(line.flushes.get_nowait())
+    is_behind = recorder.step(flush=bool(flushes))
+    while flushes and is_behind:
+        is_behind = recorder.step(flush=True)
+    problem = "; ".join(f"{table}: {text}" for table, text in recorder.problems.items()) if flushes else ""
+    for number in flushes:
+        line.send(Flushed(number, problem))
+    if not is_behind:
+        recorder.maintain()
+        line.woken.wait(_PAUSE_S)
+
+
+class _WithoutPandas:
+    """Arrow imports pandas when it is there, at the first list that it converts: 40 MB that nothing here uses."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Raise ModuleNotFoundError for pandas; leave all others to those who find them."""
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
+
+
+def _take_lock(folder: Path) -> int:
+    """Keep a second recorder away: it would write the same rows. Waits for one that is ending."""
+    descriptor = os.open(folder / "recorder.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _watch(lifeline: Lifeline) -> None:
+    """End with the supervisor. Killed like this nothing is lost: the journal has what no table has."""
+    if lifeline.socket is None:
+        return
+    with contextlib.suppress(OSError):
+        lifeline.socket.recv(1)
+    os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the recorder."""
+    die_with_parent()
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    sys.meta_path.insert(0, _WithoutPandas)
+    # Commits are small: more threads would take the processors from invocations.
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    lifeline = Lifeline()
+    try:
+        run(read_settings(arguments[0]), lifeline)
+    except TallystickError as error:
+        lifeline.report("failed", error.message)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

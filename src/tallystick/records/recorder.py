@@ -1,0 +1,430 @@
+"""The recorder: journals in, tables out, each record exactly once.
+
+It remembers nothing of its own. How far a stream is in a table is in the table, written in the same commit as the rows;
+what is not yet safe in its table is still in the journal. So it may die anywhere and begins again at the oldest segment
+that is left. Memory is bounded however far behind it is: it reads as much as it may hold, commits, and reads on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from tallystick.journal.format import Access, Context, Entity, Feedback, Invocation, Record
+from tallystick.journal.reader import Entry, StreamReader, find_streams
+from tallystick.protocol.routes import Recorded, TableStatus
+from tallystick.records.delta import TableProblem
+from tallystick.records.rows import Redactions, entity_rows, feedback_rows, invocation_rows
+from tallystick.records.schema import ENTITY_SCHEMA, ENTITY_TABLE, FEEDBACK_SCHEMA, INFERENCE_SCHEMA
+
+#: Rows and bytes of bodies that one commit holds at most; two such commits are in memory at a time.
+COMMIT_ROWS, COMMIT_BYTES = 20_000, 8 << 20
+#: Rows wait at most this long for others, unless commits of many tables take too much of the time.
+COMMIT_AFTER_S = 2.0
+#: Commits may take this share of the time before they wait longer for more rows, up to the last figure.
+_COMMIT_SHARE, _COMMIT_AFTER_MAX_S = 0.2, 60.0
+#: Journal that is read between two looks at what is to be committed.
+_READ_BYTES = 2 << 20
+#: A table that cannot be written is tried again after this long, twice as long each time, up to the last figure.
+_RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 60.0
+#: Tables are looked after this often, sooner when they have become this many files.
+_MAINTAIN_EVERY_S, _MAINTAIN_FILES = 3600.0, 200
+
+_log = logging.getLogger("tallystick.records")
+
+
+class Writer(Protocol):
+    """One table, as `delta.DeltaWriter` has it."""
+
+    @property
+    def version(self) -> int:
+        """Version of the table as last seen."""
+
+    def committed(self, stream_id: str) -> int:
+        """Return the sequence up to which a stream is in the table. Raises TableProblem."""
+
+    def append(self, rows: pa.Table, sequences: Mapping[str, int]) -> None:
+        """Add rows and sequences in one commit. Raises TableProblem."""
+
+    def maintain(self, today: date, retention_days: int) -> None:
+        """Compact, delete what is old, vacuum. Raises TableProblem."""
+
+
+class Observer(Protocol):
+    """Sees every record once or, after a crash, again."""
+
+    def see(self, stream_id: str, entries: list[Entry]) -> None:
+        """Take what was read from one stream, in order. Must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackLines:
+    """Lines of feedback that are in their table now."""
+
+    endpoint_name: str
+    payload_table: str
+    feedback_table: str
+    #: Version of the feedback table before them.
+    version_before: int
+    rows: pa.Table
+
+
+OnFeedback = Callable[[FeedbackLines], None]
+#: (table, schema, partition column) -> its writer
+OpenTable = Callable[[str, pa.Schema, str | None], Writer]
+
+
+@dataclass
+class _Sink:
+    """One table and what waits for it."""
+
+    table: str
+    writer: Writer
+    #: (record, context, sequence, stream)
+    waiting: list[tuple[Record, Context | None]] = field(default_factory=list)
+    waiting_bytes: int = 0
+    oldest_at: float = 0.0
+    oldest_us: int = 0
+    #: By stream: what is in the table, and the last and first of what waits.
+    committed: dict[str, int] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+    first: dict[str, int] = field(default_factory=dict)
+    #: By stream: the first record that was passed over because the table could not be written.
+    passed_over: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
+    retry_at: float = 0.0
+    retry_s: float = _RETRY_FIRST_S
+    rows_total: int = 0
+    commits: int = 0
+    commit_s: float = 0.0
+    retention_days: int = 0
+    maintain_at: float = 0.0
+    commits_since_maintenance: int = 0
+
+    @property
+    def kind(self) -> type[Record]:
+        """What its rows are made of."""
+        return type(self.waiting[0][0])
+
+
+class Recorder:
+    """Moves records of all streams below one folder into tables. One process, one thread."""
+
+    def __init__(
+        self,
+        journal_dir: Path,
+        open_table: OpenTable,
+        redactions: Redactions,
+        observers: tuple[Observer, ...] = (),
+        *,
+        on_feedback: OnFeedback = lambda lines: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal_dir = journal_dir
+        self._open_table, self._redactions, self._observers = open_table, redactions, observers
+        self._on_feedback = on_feedback
+        self._clock, self._wall = clock, wall
+        self._streams: dict[str, StreamReader] = {}
+        self._sinks: dict[str, _Sink] = {}
+        self._torn_bytes = self._damaged_bytes = 0
+        self._last_read_us = 0
+        self._poisoned = 0
+        #: Feedback that is looked up once the invocations that came before it are in their tables.
+        self._uncounted: list[FeedbackLines] = []
+
+    # -- one turn --------------------------------------------------------------------------------------------
+
+    def step(self, *, flush: bool = False) -> bool:
+        """Read a piece of the journal and commit what is due; with `flush`, all of it, once nothing is left to read.
+
+        Returns whether there is more to read at once. Blocks for as long as commits take.
+        """
+        self._find_streams()
+        is_behind = False
+        for reader in list(self._streams.values()):
+            entries = reader.read(_READ_BYTES)
+            is_behind = is_behind or reader.is_behind
+            if entries:
+                self._take(reader.stream_id, entries)
+                for observer in self._observers:
+                    observer.see(reader.stream_id, entries)
+            self._commit_due(False)
+        self._commit_due(flush and not is_behind)
+        self._retry()
+        if not is_behind:
+            self._count_feedback()
+        self._forget()
+        return is_behind
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Return table -> why it cannot be written, of those that cannot."""
+        return {sink.table: sink.problem for sink in self._sinks.values() if sink.problem}
+
+    def drain(self, deadline: float) -> bool:
+        """Move all that is in the journal now, until `deadline` (of the clock). Returns whether that was done."""
+        while self._clock() < deadline:
+            if not self.step(flush=True):
+                return not self.problems
+        return False
+
+    def maintain(self) -> None:
+        """Look after one table that is due: compaction, retention, vacuum."""
+        now = self._clock()
+        for sink in self._sinks.values():
+            is_due = now >= sink.maintain_at or sink.commits_since_maintenance >= _MAINTAIN_FILES
+            if not is_due or sink.problem or sink.writer.version < 0:
+                continue
+            sink.maintain_at, sink.commits_since_maintenance = now + _MAINTAIN_EVERY_S, 0
+            try:
+                sink.writer.maintain(datetime.now(UTC).date(), sink.retention_days)
+            except TableProblem as problem:
+                # Nothing waits for it; the next time is soon enough.
+                _log.warning("the table %s could not be compacted: %s", sink.table, problem)
+            return
+
+    def status(self, pid: int) -> Recorded:
+        """Return how far it is."""
+        now, wall = self._clock(), self._wall()
+        sizes = [reader.size() for reader in self._streams.values()]
+        total, unread = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+        lags = [max(0.0, wall - sink.oldest_us / 1e6) for sink in self._sinks.values() if sink.oldest_us]
+        if unread and self._last_read_us:
+            lags.append(max(0.0, wall - self._last_read_us / 1e6))
+        return Recorded(
+            pid=pid,
+            lag_s=max(lags, default=0.0),
+            journal_bytes=total,
+            unread_bytes=unread,
+            rows_total=sum(sink.rows_total for sink in self._sinks.values()),
+            commits_total=sum(sink.commits for sink in self._sinks.values()),
+            torn_bytes_total=self._torn_bytes + sum(reader.torn_bytes for reader in self._streams.values()),
+            damaged_bytes_total=self._damaged_bytes + sum(reader.damaged_bytes for reader in self._streams.values()),
+            tables={
+                sink.table: TableStatus(
+                    rows=sink.rows_total,
+                    waiting_rows=len(sink.waiting),
+                    lag_s=max(0.0, now - sink.oldest_at) if sink.waiting else 0.0,
+                    version=sink.writer.version,
+                    problem=sink.problem,
+                )
+                for sink in self._sinks.values()
+            },
+        )
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def _find_streams(self) -> None:
+        for folder in find_streams(self._journal_dir):
+            if folder.name not in self._streams:
+                self._streams[folder.name] = StreamReader(folder)
+
+    def _take(self, stream_id: str, entries: list[Entry]) -> None:
+        now = self._clock()
+        for entry in entries:
+            record = entry.record
+            table = _table_of(record, entry.context)
+            if not table:
+                continue
+            sink = self._sinks.get(table) or self._new_sink(table, record)
+            if sink.problem:
+                sink.passed_over.setdefault(stream_id, entry.sequence)
+                continue
+            self._add(sink, stream_id, entry, now)
+        last = entries[-1].record
+        self._last_read_us = getattr(last, "time_us", self._last_read_us)
+
+    def _add(self, sink: _Sink, stream_id: str, entry: Entry, now: float) -> None:
+        committed = sink.committed.get(stream_id)
+        if committed is None:
+            try:
+                committed = sink.committed[stream_id] = sink.writer.committed(stream_id)
+            except TableProblem as problem:
+                self._block(sink, str(problem))
+                sink.passed_over.setdefault(stream_id, entry.sequence)
+                return
+        if entry.sequence <= committed:
+            return
+        if not sink.waiting:
+            sink.oldest_at, sink.oldest_us = now, getattr(entry.record, "time_us", 0)
+        sink.waiting.append((entry.record, entry.context))
+        sink.waiting_bytes += _size(entry.record)
+        sink.first.setdefault(stream_id, entry.sequence)
+        sink.last[stream_id] = entry.sequence
+        if entry.context is not None:
+            sink.retention_days = entry.context.retention_days
+        if len(sink.waiting) >= COMMIT_ROWS or sink.waiting_bytes >= COMMIT_BYTES:
+            self._commit(sink)
+
+    def _new_sink(self, table: str, record: Record) -> _Sink:
+        schema, partition = _SHAPES[type(record)]
+        sink = _Sink(table, self._open_table(table, schema, partition))
+        sink.maintain_at = self._clock() + _MAINTAIN_EVERY_S / 4
+        self._sinks[table] = sink
+        return sink
+
+    # -- committing ------------------------------------------------------------------------------------------
+
+    def _commit_due(self, is_all: bool) -> None:
+        waiting = [sink for sink in self._sinks.values() if sink.waiting]
+        if not waiting:
+            return
+        now = self._clock()
+        busy_s = sum(sink.commit_s for sink in waiting)
+        after_s = min(max(COMMIT_AFTER_S, busy_s / _COMMIT_SHARE), _COMMIT_AFTER_MAX_S)
+        for sink in waiting:
+            if is_all or now - sink.oldest_at >= after_s:
+                self._commit(sink)
+        # What all tables hold together is bounded as well.
+        while sum(sink.waiting_bytes for sink in self._sinks.values()) > 2 * COMMIT_BYTES:
+            self._commit(max(self._sinks.values(), key=lambda sink: sink.waiting_bytes))
+
+    def _commit(self, sink: _Sink) -> None:
+        started, version_before = self._clock(), sink.writer.version
+        rows = self._rows(sink)
+        try:
+            sink.writer.append(rows, sink.last)
+        except TableProblem as problem:
+            self._block(sink, str(problem))
+            return
+        sink.committed.update(sink.last)
+        sink.rows_total += rows.num_rows
+        sink.commits += 1
+        sink.commits_since_maintenance += 1
+        if sink.kind is Feedback:
+            first = sink.waiting[0][0]
+            assert isinstance(first, Feedback)
+            lines = FeedbackLines(first.endpoint_name, first.payload_table, sink.table, version_before, rows)
+            self._uncounted.append(lines)
+        _clear(sink)
+        took_s = self._clock() - started
+        sink.commit_s = took_s if not sink.commit_s else 0.8 * sink.commit_s + 0.2 * took_s
+        sink.retry_s = _RETRY_FIRST_S
+
+    def _rows(self, sink: _Sink) -> pa.Table:
+        try:
+            return self._convert(sink.kind, sink.waiting)
+        except Exception:  # noqa: BLE001  the boundary of a record
+            # One record that we cannot convert must not hold up all others for ever.
+            _log.exception("rows of %s cannot be converted together", sink.table)
+        tables = []
+        for place in range(len(sink.waiting)):
+            try:
+                tables.append(self._convert(sink.kind, sink.waiting[place : place + 1]))
+            except Exception:  # noqa: BLE001  the boundary of a record
+                self._poisoned += 1
+                _log.exception("a record for %s cannot be converted and is left out", sink.table)
+        return pa.concat_tables(tables) if tables else _SHAPES[sink.kind][0].empty_table()
+
+    def _convert(self, kind: type[Record], waiting: list[tuple[Record, Context | None]]) -> pa.Table:
+        if kind is Invocation:
+            return invocation_rows(waiting, self._redactions)  # type: ignore[arg-type]
+        records = [record for record, _ in waiting]
+        if kind is Feedback:
+            return feedback_rows(records)  # type: ignore[arg-type]
+        return entity_rows(records)  # type: ignore[arg-type]
+
+    def _count_feedback(self) -> None:
+        """Look up to which invocations feedback belongs, when those that came before it are in their tables."""
+        waiting = {table for table, sink in self._sinks.items() if sink.waiting or sink.problem}
+        ready = [lines for lines in self._uncounted if lines.payload_table not in waiting]
+        self._uncounted = [lines for lines in self._uncounted if lines.payload_table in waiting]
+        for lines in ready:
+            self._on_feedback(lines)
+
+    def _block(self, sink: _Sink, problem: str) -> None:
+        """The table cannot be written now: its records stay in the journal, and other tables go on."""
+        if sink.problem != problem:
+            _log.error("the table %s cannot be written; its rows stay in the journal: %s", sink.table, problem)
+        sink.problem, sink.retry_at = problem, self._clock() + sink.retry_s
+        sink.retry_s = min(sink.retry_s * 2, _RETRY_LAST_S)
+        for stream_id, sequence in sink.first.items():
+            sink.passed_over[stream_id] = min(sequence, sink.passed_over.get(stream_id, sequence))
+        # Whether a commit that failed is in the table all the same, only the table can say.
+        sink.committed.clear()
+        _clear(sink)
+
+    def _retry(self) -> None:
+        now = self._clock()
+        for sink in self._sinks.values():
+            if sink.problem and now >= sink.retry_at:
+                self._catch_up(sink)
+
+    def _catch_up(self, sink: _Sink) -> None:
+        """Read again, for one table, what was passed over."""
+        known, sink.problem = sink.problem, ""
+        passed_over, sink.passed_over = sink.passed_over, {}
+        for reader in list(self._streams.values()):
+            if reader.stream_id not in passed_over:
+                continue
+            again = StreamReader(reader.folder)
+            while not sink.problem and again.last_sequence < reader.last_sequence:
+                entries = again.read(_READ_BYTES)
+                if not entries:
+                    break
+                for entry in entries:
+                    is_mine = _table_of(entry.record, entry.context) == sink.table
+                    if is_mine and not sink.problem and entry.sequence <= reader.last_sequence:
+                        self._add(sink, reader.stream_id, entry, self._clock())
+        if sink.waiting and not sink.problem:
+            self._commit(sink)
+        if sink.problem:
+            for stream_id, sequence in passed_over.items():
+                sink.passed_over[stream_id] = min(sequence, sink.passed_over.get(stream_id, sequence))
+            if known != sink.problem:
+                _log.error("the table %s still cannot be written: %s", sink.table, sink.problem)
+        else:
+            _log.warning("the table %s is written again", sink.table)
+
+    def _forget(self) -> None:
+        """Take away what is safe in all its tables."""
+        for name, reader in list(self._streams.items()):
+            stream_id = reader.stream_id
+            unsafe = [
+                sequence
+                for sink in self._sinks.values()
+                for sequence in (sink.first.get(stream_id), sink.passed_over.get(stream_id))
+                if sequence is not None
+            ]
+            reader.forget(min(unsafe, default=reader.last_sequence + 1))
+            if not unsafe and reader.remove_if_over():
+                self._torn_bytes += reader.torn_bytes
+                self._damaged_bytes += reader.damaged_bytes
+                del self._streams[name]
+
+
+_SHAPES: dict[type, tuple[pa.Schema, str | None]] = {
+    Invocation: (INFERENCE_SCHEMA, "request_date"),
+    Feedback: (FEEDBACK_SCHEMA, "feedback_date"),
+    Entity: (ENTITY_SCHEMA, None),
+}
+
+
+def _clear(sink: _Sink) -> None:
+    sink.waiting, sink.waiting_bytes = [], 0
+    sink.first, sink.last = {}, {}
+    sink.oldest_us = 0
+
+
+def _table_of(record: Record, context: Context | None) -> str:
+    """Return the table that a record belongs to; '' for those that belong to none."""
+    if isinstance(record, Invocation):
+        return context.table if context is not None and record.is_captured else ""
+    if isinstance(record, Access):
+        return ""
+    return ENTITY_TABLE if isinstance(record, Entity) else record.table
+
+
+def _size(record: Record) -> int:
+    """Return about how much memory a record takes until it is committed."""
+    if isinstance(record, Invocation):
+        return 500 + len(record.request or b"") + len(record.response or b"")
+    return 500
