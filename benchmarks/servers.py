@@ -75,13 +75,13 @@ def serve_argv(data_dir: Path, port: int, tracking_uri: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def tallystick(data_dir: Path, tracking_uri: str) -> Iterator[Tallystick]:
-    """Run Tallystick with one gateway while in the block."""
+def tallystick(data_dir: Path, tracking_uri: str, *options: str) -> Iterator[Tallystick]:
+    """Run Tallystick with one gateway, and with further options, while in the block."""
     port = free_port()
     ready = data_dir / "server.json"
     ready.unlink(missing_ok=True)
     log = data_dir.parent / f"{data_dir.name}.log"
-    with running(serve_argv(data_dir, port, tracking_uri), log) as process:
+    with running([*serve_argv(data_dir, port, tracking_uri), *options], log) as process:
         wait_for(lambda: ready.exists() or process.poll() is not None, "tallystick serve", _START_S)
         if process.poll() is not None:
             raise RuntimeError(f"tallystick serve ended: {log.read_text()[-2000:]}")

@@ -29,7 +29,7 @@ from tallystick.discovery import (
 )
 from tallystick.settings import Settings
 
-_NETWORK, _MODELS, _LIMITS = "Network", "Models and data", "Limits"
+_NETWORK, _MODELS, _RECORDS, _LIMITS = "Network", "Models and data", "Records", "Limits"
 
 
 def serve(
@@ -95,6 +95,49 @@ def serve(
             envvar="TALLYSTICK_REGISTRY_URI",
             help="MLflow model registry. Default: MLFLOW_REGISTRY_URI, else the tracking store.",
             rich_help_panel=_MODELS,
+        ),
+    ] = "",
+    inference_tables: Annotated[
+        bool,
+        typer.Option(
+            "--inference-tables/--no-inference-tables",
+            envvar="TALLYSTICK_INFERENCE_TABLES",
+            help="Record invocations in Delta tables; single endpoints can say no.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = True,
+    tables: Annotated[
+        str,
+        typer.Option(
+            envvar="TALLYSTICK_TABLES",
+            help="Root of all tables: a folder, or a URL such as s3://bucket/prefix. Default: in the data directory.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = "",
+    journal_max_gb: Annotated[
+        float,
+        typer.Option(
+            envvar="TALLYSTICK_JOURNAL_MAX_GB",
+            help="Journal that one gateway may leave on disk, in GiB; beyond, rows are dropped and counted.",
+            min=0.001,
+            rich_help_panel=_RECORDS,
+        ),
+    ] = 8,
+    access_log: Annotated[
+        bool,
+        typer.Option(
+            "--access-log/--no-access-log",
+            envvar="TALLYSTICK_ACCESS_LOG",
+            help="Leave a JSON line for each request in logs/access.jsonl of the data directory.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = True,
+    otlp_endpoint: Annotated[
+        str,
+        typer.Option(
+            envvar="TALLYSTICK_OTLP_ENDPOINT",
+            help="Send traces to this OpenTelemetry collector (OTLP over HTTP); needs the extra 'otel'.",
+            rich_help_panel=_RECORDS,
         ),
     ] = "",
     gateways: Annotated[
@@ -188,6 +231,11 @@ def serve(
         wake_wait_s=_positive(wake_wait, "--wake-wait"),
         queue_per_concurrency=queue_per_concurrency,
         max_connections=max_connections,
+        inference_tables=inference_tables,
+        tables_url=absolute_tables(tables, Path.cwd()),
+        journal_max_bytes=int(journal_max_gb * 2**30),
+        access_log=access_log,
+        otlp_endpoint=otlp_endpoint,
         drain_s=parse_duration(drain),
         # What uvicorn says of its start and stop is nothing to the person who reads the banner.
         log_level="warning",
@@ -297,6 +345,18 @@ def absolute_store(uri: str, folder: Path) -> str:
     if uri and ":" not in uri and uri not in ("databricks", "databricks-uc"):
         return str(folder / Path(uri).expanduser())
     return uri
+
+
+def absolute_tables(root: str, folder: Path) -> str:
+    """Return the root of all tables so that it means the same in every folder.
+
+    >>> absolute_tables("s3://bucket/prefix/", Path("/srv")), absolute_tables("tables", Path("/srv"))
+    ('s3://bucket/prefix', '/srv/tables')
+    """
+    root = root.rstrip("/")
+    if not root or "://" in root:
+        return root
+    return str(folder / Path(root).expanduser())
 
 
 def without_password(uri: str) -> str:

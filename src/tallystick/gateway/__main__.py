@@ -56,6 +56,7 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         lambda connection, cycle: app.take(connection, cycle),
         journal.flush if journal is not None else lambda: None,
     )
+    invoker.meters.count_connections = lambda: len(protocol.open_connections)
     config = uvicorn.Config(
         app,
         http=protocol,

@@ -190,10 +190,17 @@ class Invoker:
             self._note_refused(entry, error)
             respond(status, headers, body)
         else:
-            self._conclude(entry, status, headers, body, None, respond)
+            self._conclude(entry, status, headers, body, None, respond, error.error_code)
 
     def _conclude(
-        self, entry: Entry, status: int, headers: list[Header], body: bytes, answer: Answer | None, respond: Respond
+        self,
+        entry: Entry,
+        status: int,
+        headers: list[Header],
+        body: bytes,
+        answer: Answer | None,
+        respond: Respond,
+        error_code: str = "",
     ) -> None:
         self.register.ended(
             entry,
@@ -204,10 +211,17 @@ class Invoker:
             answer,
             lambda: respond(status, headers, body),
             lambda error: respond(*render_error(error, entry.request_id)),
+            error_code,
         )
 
     async def _record(
-        self, entry: Entry, status: int, content_type: str, body: bytes, answer: Answer | None = None
+        self,
+        entry: Entry,
+        status: int,
+        content_type: str,
+        body: bytes,
+        answer: Answer | None = None,
+        error_code: str = "",
     ) -> None:
         """As `_conclude`, for those who wait. Raises TemporarilyUnavailable for an answer that may not leave."""
         recorded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -220,7 +234,7 @@ class Invoker:
             if not recorded.done():
                 recorded.set_exception(error)
 
-        self.register.ended(entry, time.monotonic(), status, content_type, body, answer, deliver, refuse)
+        self.register.ended(entry, time.monotonic(), status, content_type, body, answer, deliver, refuse, error_code)
         await recorded
 
     def _left(self, entry: Entry, call: Call) -> None:
@@ -309,7 +323,7 @@ class Invoker:
         else:
             # One that may not leave unrecorded is an error itself, and this one says as much.
             with contextlib.suppress(TallystickError):
-                await self._record(entry, status, _JSON, body)
+                await self._record(entry, status, _JSON, body, None, error.error_code)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

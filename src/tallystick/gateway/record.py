@@ -96,6 +96,7 @@ class Register:
         answer: Answer | None,
         deliver: Callable[[], None],
         refuse: Callable[[TemporarilyUnavailable], None],
+        error_code: str = "",
     ) -> None:
         """Record an invocation of a known endpoint, then `deliver` its answer, or `refuse` it unrecorded.
 
@@ -108,30 +109,43 @@ class Register:
         latency_s = now - entry.started
         endpoint, entity, journal = entry.endpoint, entry.entity, self.journal
         assert endpoint is not None
-        if entity is not None:
-            self.meters.note(entity.id, status, answer, latency_s)
-        else:
-            self.meters.note_refused(status, "")
         capture = endpoint.route.capture
         fraction = capture.sampling_fraction
         is_captured = bool(capture.table) and (fraction >= 1.0 or random.random() < fraction)  # noqa: S311
+
+        def conclude(is_recorded: bool) -> None:
+            if is_recorded or not capture.is_required:
+                self._note(entity, status, error_code, answer, latency_s, entry.waited_s)
+                deliver()
+            else:
+                error = _unrecordable()
+                self._note(entity, error.status, error.error_code, None, latency_s, entry.waited_s)
+                refuse(error)
+
         if journal is None or not (is_captured or self._access_log):
-            deliver()
+            conclude(True)
             return
         record = self._record(entry, latency_s, status, content_type, body, answer, is_captured)
         durability = capture.durability
-        if not is_captured or not (capture.is_required or durability is Durability.POWER_LOSS):
+        if is_captured and (capture.is_required or durability is Durability.POWER_LOSS):
+            journal.append(record, on_done=conclude, is_durable=durability is Durability.POWER_LOSS)
+        else:
             journal.append(record, is_lazy=not is_captured or durability is Durability.NONE)
-            deliver()
-            return
+            conclude(True)
 
-        def done(is_safe: bool) -> None:
-            if is_safe or not capture.is_required:
-                deliver()
-            else:
-                refuse(_unrecordable())
-
-        journal.append(record, on_done=done, is_durable=durability is Durability.POWER_LOSS)
+    def _note(
+        self,
+        entity: EntityRoute | None,
+        status: int,
+        error_code: str,
+        answer: Answer | None,
+        latency_s: float,
+        waited_s: float,
+    ) -> None:
+        if entity is not None:
+            self.meters.note(entity.id, status, answer, latency_s, waited_s)
+        else:
+            self.meters.note_refused(status, error_code)
 
     def refused(
         self, request_id: str, time_us: int, method: str, path: str, status: int, error_code: str, user_agent: bytes

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -36,7 +35,7 @@ MAX_RECORD_BYTES = 1 << 30
 
 _HEAD = struct.Struct("<IIQB")
 FRAME_OVERHEAD = _HEAD.size
-_CHECKED = struct.Struct("<QB")
+_START, _CHECKED = struct.Struct("<II"), struct.Struct("<QB")
 
 
 class Kind(IntEnum):
@@ -76,7 +75,7 @@ class Context(msgspec.Struct, frozen=True, array_like=True):
     retention_days: int = 0
 
 
-class Invocation(msgspec.Struct, frozen=True, array_like=True):
+class Invocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One invocation as the gateway saw it, when its answer was ready or its caller had left."""
 
     context: int
@@ -177,7 +176,7 @@ _TYPES: dict[int, Any] = {
     Kind.ACCESS: Access,
 }
 _KINDS = {kind: number for number, kind in _TYPES.items()}
-_decoders = {number: msgspec.msgpack.Decoder(kind) for number, kind in _TYPES.items()}
+_decoders = {number: msgspec.msgpack.Decoder(kind).decode for number, kind in _TYPES.items()}
 _encode = msgspec.msgpack.Encoder().encode
 _crc32 = zlib.crc32
 
@@ -198,8 +197,8 @@ def render_record(sequence: int, record: Record | Context) -> bytes:
 
 def render_payload(sequence: int, kind: int, payload: bytes) -> bytes:
     """Return the frame of a record that is encoded already."""
-    checksum = _crc32(payload, _crc32(_CHECKED.pack(sequence, kind)))
-    return _HEAD.pack(len(payload) + 1, checksum, sequence, kind) + payload
+    checked = _CHECKED.pack(sequence, kind) + payload
+    return _START.pack(len(payload) + 1, _crc32(checked)) + checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,45 +213,30 @@ class Piece:
     is_damaged: bool
 
 
-def read_records(data: bytes | memoryview, start: int = 0, max_records: int = 1 << 30) -> Piece:
+def read_records(data: bytes | memoryview, start: int = 0) -> Piece:
     """Return the whole frames in `data` from `start` on.
 
     Stops at the first incomplete frame, which may be one that is being written, and at the first that is damaged.
     Never raises.
     """
     records: list[tuple[int, Record | Context]] = []
-    for sequence, kind, payload, end in _frames(data, start):
-        if payload is None:
-            return Piece(records, start, True)
-        decoder = _decoders.get(kind)
-        try:
-            if decoder is None:
-                return Piece(records, start, True)
-            records.append((sequence, decoder.decode(payload)))
-        except msgspec.MsgspecError:
-            return Piece(records, start, True)
-        start = end
-        if len(records) >= max_records:
-            break
-    return Piece(records, start, False)
-
-
-def _frames(data: bytes | memoryview, start: int) -> Iterator[tuple[int, int, memoryview | None, int]]:
     view, size = memoryview(data), len(data)
     while size - start >= FRAME_OVERHEAD:
         length, checksum, sequence, kind = _HEAD.unpack_from(view, start)
         if not 1 <= length <= MAX_RECORD_BYTES:
-            yield 0, 0, None, start
-            return
+            return Piece(records, start, True)
         end = start + FRAME_OVERHEAD - 1 + length
         if end > size:
-            return
-        payload = view[start + FRAME_OVERHEAD : end]
-        if _crc32(payload, _crc32(_CHECKED.pack(sequence, kind))) != checksum:
-            yield 0, 0, None, start
-            return
-        yield sequence, kind, payload, end
+            break
+        decode = _decoders.get(kind)
+        if _crc32(view[start + _START.size : end]) != checksum or decode is None:
+            return Piece(records, start, True)
+        try:
+            records.append((sequence, decode(view[start + FRAME_OVERHEAD : end])))
+        except msgspec.MsgspecError:
+            return Piece(records, start, True)
         start = end
+    return Piece(records, start, False)
 
 
 def read_stream_id(header: bytes) -> str:

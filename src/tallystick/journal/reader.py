@@ -13,8 +13,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from tallystick.journal.format import HEADER_BYTES, BrokenJournal, Context, Record, read_records, read_stream_id
+from tallystick.journal.format import (
+    HEADER_BYTES,
+    BrokenJournal,
+    Context,
+    Invocation,
+    Record,
+    read_records,
+    read_stream_id,
+)
 from tallystick.journal.writer import LOCK_NAME
 
 #: Read at a time; more only for a record that is larger.
@@ -27,8 +36,7 @@ DAMAGED = "damaged"
 _log = logging.getLogger("tallystick.journal")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record of a stream, with the context that it names, if it names one."""
 
     sequence: int
@@ -211,23 +219,25 @@ class StreamReader:
         return True
 
     def _take(self, segment: _Segment, records: list[tuple[int, Record | Context]], entries: list[Entry]) -> None:
+        contexts, last = segment.contexts, self.last_sequence
         for sequence, record in records:
             if isinstance(record, Context):
-                segment.contexts[record.number] = record
+                contexts[record.number] = record
                 continue
-            segment.last_sequence = max(segment.last_sequence, sequence)
-            if sequence <= self.last_sequence:
+            if sequence > segment.last_sequence:
+                segment.last_sequence = sequence
+            if sequence <= last:
                 continue
-            self.last_sequence = sequence
+            last = sequence
             context = None
-            number = getattr(record, "context", None)
-            if number is not None:
-                context = segment.contexts.get(number)
+            if isinstance(record, Invocation):
+                context = contexts.get(record.context)
                 if context is None:
                     self.orphaned_records += 1
                     _log.error("a record of the journal names a context that is not there; it is left out")
                     continue
             entries.append(Entry(sequence, record, context))
+        self.last_sequence = last
 
     def _cut(self, segment: _Segment, size: int) -> None:
         lost = size - segment.offset

@@ -53,7 +53,7 @@ class Invoke(msgspec.Struct, frozen=True, array_like=True):
     alone: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How to answer, with the body that follows."""
 
     status: int

@@ -32,6 +32,8 @@ COMMIT_AFTER_S = 2.0
 _COMMIT_SHARE, _COMMIT_AFTER_MAX_S = 0.2, 60.0
 #: Journal that is read between two looks at what is to be committed.
 _READ_BYTES = 2 << 20
+#: Records that are added between two looks at whether a commit is due.
+_ADD_RECORDS = 256
 #: A table that cannot be written is tried again after this long, twice as long each time, up to the last figure.
 _RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 60.0
 #: Tables are looked after this often, sooner when they have become this many files.
@@ -228,39 +230,56 @@ class Recorder:
                 self._streams[folder.name] = StreamReader(folder)
 
     def _take(self, stream_id: str, entries: list[Entry]) -> None:
-        now = self._clock()
+        by_table: dict[str, list[Entry]] = {}
         for entry in entries:
-            record = entry.record
-            table = _table_of(record, entry.context)
-            if not table:
-                continue
-            sink = self._sinks.get(table) or self._new_sink(table, record)
-            if sink.problem:
-                sink.passed_over.setdefault(stream_id, entry.sequence)
-                continue
-            self._add(sink, stream_id, entry, now)
-        last = entries[-1].record
-        self._last_read_us = getattr(last, "time_us", self._last_read_us)
+            context = entry.context
+            if context is not None:
+                # The common case, without a call.
+                table = context.table if entry.record.is_captured else ""  # type: ignore[union-attr]
+            else:
+                table = _table_of(entry.record)
+            if table:
+                found = by_table.get(table)
+                if found is None:
+                    by_table[table] = [entry]
+                else:
+                    found.append(entry)
+        for table, mine in by_table.items():
+            sink = self._sinks.get(table) or self._new_sink(table, mine[0].record)
+            self._add(sink, stream_id, mine)
+        self._last_read_us = getattr(entries[-1].record, "time_us", self._last_read_us)
 
-    def _add(self, sink: _Sink, stream_id: str, entry: Entry, now: float) -> None:
+    def _add(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
+        """Let records of one stream wait for their commit, but for those that are in the table already."""
+        if sink.problem:
+            sink.passed_over.setdefault(stream_id, entries[0].sequence)
+            return
         committed = sink.committed.get(stream_id)
         if committed is None:
             try:
                 committed = sink.committed[stream_id] = sink.writer.committed(stream_id)
             except TableProblem as problem:
                 self._block(sink, str(problem))
-                sink.passed_over.setdefault(stream_id, entry.sequence)
+                sink.passed_over.setdefault(stream_id, entries[0].sequence)
                 return
-        if entry.sequence <= committed:
-            return
+        if entries[0].sequence <= committed:
+            entries = [entry for entry in entries if entry.sequence > committed]
+        for start in range(0, len(entries), _ADD_RECORDS):
+            if sink.problem:
+                sink.passed_over.setdefault(stream_id, entries[start].sequence)
+                return
+            self._add_some(sink, stream_id, entries[start : start + _ADD_RECORDS])
+
+    def _add_some(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
         if not sink.waiting:
-            sink.oldest_at, sink.oldest_us = now, getattr(entry.record, "time_us", 0)
-        sink.waiting.append((entry.record, entry.context))
-        sink.waiting_bytes += _size(entry.record)
-        sink.first.setdefault(stream_id, entry.sequence)
-        sink.last[stream_id] = entry.sequence
-        if entry.context is not None:
-            sink.retention_days = entry.context.retention_days
+            sink.oldest_at, sink.oldest_us = self._clock(), getattr(entries[0].record, "time_us", 0)
+        sink.waiting += [(record, context) for _, record, context in entries]
+        sink.waiting_bytes += sum([_size(record) for _, record, _ in entries])
+        sink.first.setdefault(stream_id, entries[0].sequence)
+        sink.last[stream_id] = entries[-1].sequence
+        context = entries[-1].context
+        if context is not None:
+            sink.retention_days = context.retention_days
         if len(sink.waiting) >= COMMIT_ROWS or sink.waiting_bytes >= COMMIT_BYTES:
             self._commit(sink)
 
@@ -370,10 +389,13 @@ class Recorder:
                 entries = again.read(_READ_BYTES)
                 if not entries:
                     break
-                for entry in entries:
-                    is_mine = _table_of(entry.record, entry.context) == sink.table
-                    if is_mine and not sink.problem and entry.sequence <= reader.last_sequence:
-                        self._add(sink, reader.stream_id, entry, self._clock())
+                mine = [
+                    entry
+                    for entry in entries
+                    if entry.sequence <= reader.last_sequence and _table_of(entry.record, entry.context) == sink.table
+                ]
+                if mine:
+                    self._add(sink, reader.stream_id, mine)
         if sink.waiting and not sink.problem:
             self._commit(sink)
         if sink.problem:
@@ -414,7 +436,7 @@ def _clear(sink: _Sink) -> None:
     sink.oldest_us = 0
 
 
-def _table_of(record: Record, context: Context | None) -> str:
+def _table_of(record: Record, context: Context | None = None) -> str:
     """Return the table that a record belongs to; '' for those that belong to none."""
     if isinstance(record, Invocation):
         return context.table if context is not None and record.is_captured else ""

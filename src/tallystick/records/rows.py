@@ -79,7 +79,7 @@ def invocation_rows(entries: Sequence[tuple[Invocation, Context]], redactions: R
     queue_ms = [record.waited_ms + answer.queue_ms for record, answer in zip(records, answers, strict=True)]
     columns: dict[str, pa.Array] = {
         "databricks_request_id": pa.array([record.request_id for record in records], TEXT),
-        "client_request_id": pa.array([each.client_request_id for each in said], TEXT),
+        "client_request_id": _sparse([each.client_request_id for each in said], TEXT),
         "request_date": pa.array([record.time_us // _DAY_US for record in records], pa.int32()).cast(pa.date32()),
         "request_time": pa.array([record.time_us for record in records], INTEGER).cast(TIMESTAMP),
         "status_code": pa.array([record.status for record in records], SMALL),
@@ -104,7 +104,7 @@ def invocation_rows(entries: Sequence[tuple[Invocation, Context]], redactions: R
             ],
             REAL,
         ),
-        "sticky_key_hash": pa.array([record.sticky_key_hash or None for record in records], TEXT),
+        "sticky_key_hash": _sparse([record.sticky_key_hash or None for record in records], TEXT),
         "arm": pa.array([record.arm for record in records], TEXT),
         "attempt": pa.array([record.attempt for record in records], SMALL),
         "latency_ms": pa.array([record.latency_ms for record in records], REAL),
@@ -121,22 +121,22 @@ def invocation_rows(entries: Sequence[tuple[Invocation, Context]], redactions: R
         "batch_requests": pa.array(
             [None if record.answer is None else record.answer.batch_requests for record in records], SMALL
         ),
-        "coercions": pa.array([_coercions(answer) for answer in answers], COERCIONS),
-        "ignored_fields": pa.array([answer.ignored for answer in answers], pa.list_(TEXT)),
+        "coercions": _lists([_coercions(answer) if answer.coercions else () for answer in answers], COERCIONS),
+        "ignored_fields": _lists([answer.ignored for answer in answers], pa.list_(TEXT)),
         "user_agent": pa.array([record.user_agent for record in records], TEXT),
-        "usage_context": pa.array(
+        "usage_context": _sparse(
             [None if each.usage_context is None else list(each.usage_context.items()) for each in said],
             pa.map_(TEXT, TEXT),
         ),
-        "error_code": pa.array(error_codes, TEXT),
+        "error_code": _sparse(error_codes, TEXT),
         "request_content_type": pa.array([record.content_type for record in records], TEXT),
         "response_content_type": pa.array([record.response_content_type for record in records], TEXT),
         "request_bytes": pa.array([record.request_bytes for record in records], INTEGER),
         "response_bytes": pa.array([record.response_bytes for record in records], INTEGER),
-        "trace_id": pa.array([_trace_id(record.traceparent) for record in records], TEXT),
+        "trace_id": _sparse([_trace_id(record.traceparent) for record in records], TEXT),
     }
     # Last: bodies that turn out to be no text add to it.
-    columns["logging_error_codes"] = pa.array(codes, pa.list_(TEXT))
+    columns["logging_error_codes"] = _lists(codes, pa.list_(TEXT))
     if any(redact):
         _redact_columns(columns, [redact[place] for place in places.to_pylist()])
     return pa.table([columns[name] for name in INFERENCE_SCHEMA.names], schema=INFERENCE_SCHEMA)
@@ -155,6 +155,18 @@ def _distinct(contexts: Sequence[Context]) -> tuple[list[Context], pa.Array]:
             distinct.append(context)
         places.append(place)
     return distinct, pa.array(places, pa.int32())
+
+
+def _sparse(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Return a column that is null more often than not."""
+    return pa.array(values, kind) if any(values) else pa.nulls(len(values), kind)
+
+
+def _lists(values: Sequence[Sequence[Any]], kind: pa.DataType) -> pa.Array:
+    """Return a column of lists that are empty more often than not."""
+    if any(values):
+        return pa.array(values, kind)
+    return pa.ListArray.from_arrays(pa.array([0] * (len(values) + 1), pa.int32()), pa.array([], kind.value_type))
 
 
 def _said(record: Invocation, answer: Answer) -> _Said:
@@ -232,7 +244,9 @@ def _coercions(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _trace_id(traceparent: str) -> str | None:
-    found = _TRACE.fullmatch(traceparent) if traceparent else None
+    if not traceparent:
+        return None
+    found = _TRACE.fullmatch(traceparent)
     return found[1] if found else None
 
 
@@ -279,7 +293,7 @@ def feedback_rows(records: Sequence[Feedback]) -> pa.Table:
         "feedback_time": pa.array([record.time_us for record in records], INTEGER).cast(TIMESTAMP),
         "endpoint_name": pa.array([record.endpoint_name for record in records], TEXT),
         "databricks_request_id": pa.array([record.request_id for record in records], TEXT),
-        "client_request_id": pa.array([record.client_request_id for record in records], TEXT),
+        "client_request_id": _sparse([record.client_request_id for record in records], TEXT),
         "row": pa.array([record.row for record in records], INTEGER),
         "name": pa.array([record.name for record in records], TEXT),
         "value": pa.array([record.value for record in records], REAL),

@@ -166,6 +166,7 @@ async def test_columns_are_those_of_the_schema_and_duckdb_and_polars_read_them_w
 @pytest.mark.parametrize("place", range(3))
 async def test_a_recorder_that_is_killed_around_any_commit_loses_and_doubles_nothing(kit, step, place, monkeypatch):
     monkeypatch.setattr(recorder_module, "COMMIT_ROWS", 10)
+    monkeypatch.setattr(recorder_module, "_ADD_RECORDS", 5)
     journal = kit.journal(segment_bytes=2000)
     put(journal, *(f"r{number}" for number in range(35)))
     kit.plans["churn_payload"] = [""] * place + [step]
@@ -370,6 +371,7 @@ async def test_a_record_that_cannot_be_converted_holds_up_no_other(kit, monkeypa
 async def test_many_records_of_backlog_are_read_in_pieces(kit, monkeypatch):
     monkeypatch.setattr(recorder_module, "COMMIT_BYTES", 100_000)
     monkeypatch.setattr(recorder_module, "_READ_BYTES", 50_000)
+    monkeypatch.setattr(recorder_module, "_ADD_RECORDS", 20)
     journal = kit.journal()
     put(journal, *(f"r{number}" for number in range(1000)), request=b"x" * 900, request_bytes=900)
     recorder = kit.recorder()
