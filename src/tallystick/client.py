@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -177,6 +177,24 @@ class Client:
                     f"it: 'tallystick endpoints get {name}' shows how it stands."
                 )
             sleep(next(polls, _POLL_S))
+
+    # Inference tables and feedback
+
+    def inference_table(self, name: str) -> Json:
+        """Return what is recorded of an endpoint's invocations, where, and how far the recorder is."""
+        return self.call("GET", _path(name) + "/inference-table")
+
+    def put_inference_table(self, name: str, settings: Json) -> Json:
+        """Replace an endpoint's own settings of its inference table; what holds now is returned."""
+        return self.call("PUT", _path(name) + "/inference-table", settings)
+
+    def flush_inference_table(self, name: str) -> str:
+        """Have what was recorded written to the table. Returns why that failed, or ''."""
+        return str(self.call("POST", _path(name) + "/inference-table/flush").get("problem", ""))
+
+    def send_feedback(self, name: str, lines: Sequence[Json]) -> int:
+        """Send labels, outcomes or other values for invocations; all are stored, or none. Returns how many values."""
+        return int(self.call("POST", _path(name) + "/feedback", {"feedback": list(lines)})["accepted"])
 
     # Invocations
 

@@ -40,6 +40,8 @@ from databricks.sdk.service import serving
 from tallystick.auth import Principal
 from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
+from tallystick.control.feedback_api import add_feedback_routes
+from tallystick.control.journal import MemoryJournal
 from tallystick.control.service import Service, build_service
 from tallystick.control.sql_store import open_store
 from tallystick.entities import Deployment, EntityStatus, ResolvedModel
@@ -114,6 +116,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     reconciler.service = service
     app = create_app(service, Logs(), principal_by_token(service), status)
+    add_feedback_routes(app, service, MemoryJournal())
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -320,6 +323,54 @@ def test_small_changes(client: WorkspaceClient) -> None:
     assert api.get("e1").telemetry_config == telemetry
 
 
+def test_all_objects_of_inference_tables_have_their_effect(server: Server, client: WorkspaceClient) -> None:
+    api, path = client.serving_endpoints, "/api/2.0/serving-endpoints/e1/inference-table"
+    captured = config(entity())
+    captured.auto_capture_config = serving.AutoCaptureConfigInput("main", True, "ml", "churn")
+    made = api.create_and_wait("e1", config=captured, timeout=timedelta(seconds=10))
+    assert made.config is not None
+    assert made.config.auto_capture_config is not None
+    state = made.config.auto_capture_config.state
+    assert state is not None
+    assert state.payload_table is not None
+    assert (state.payload_table.name, state.payload_table.status) == ("main/ml/churn_payload", "pending")
+    assert client.api_client.do("GET", path)["location"].endswith("/main/ml/churn_payload")
+
+    off = serving.AiGatewayInferenceTableConfig(catalog_name="main", schema_name="gw", enabled=False)
+    api.put_ai_gateway("e1", inference_table_config=off)
+    found = client.api_client.do("GET", path)
+    assert (found["enabled"], found["table"]) == (False, "main/gw/e1_payload")
+
+    telemetry = serving.TelemetryConfig(
+        inference_table_config=serving.TelemetryInferenceTableConfig(name="main.ml.t", sampling_fraction=0.5)
+    )
+    api.patch_telemetry_config("e1", telemetry_config=telemetry)
+    found = client.api_client.do("GET", path)
+    assert (found["enabled"], found["table"], found["sampling_fraction"]) == (True, "main/ml/t_payload", 0.5)
+
+    found = client.api_client.do("PUT", path, body={"sampling_fraction": 1, "hash_columns": ["requester"]})
+    assert (found["enabled"], found["sampling_fraction"], found["hash_columns"]) == (True, 1, ["requester"])
+    with pytest.raises(InvalidParameterValue, match="hash_columns"):
+        client.api_client.do("PUT", path, body={"hash_columns": ["latency_ms"]})
+    flushed = client.api_client.do("POST", f"{path}/flush")
+    assert flushed == {"flushed": False, "problem": "No recorder is running."}
+
+
+def test_feedback_is_taken_from_who_may_query(server: Server, client: WorkspaceClient) -> None:
+    client.serving_endpoints.create("e1", config=config(entity()))
+    line = {"client_request_id": "order-7", "label": True, "values": {"spent": 12.5}}
+    assert client.api_client.do("POST", "/serving-endpoints/e1/feedback", body=line) == {"accepted": 2}
+    request = urllib.request.Request(
+        f"{server.url}/api/2.0/serving-endpoints/e1/feedback",
+        b"request_id,label\na,1\n",
+        {"authorization": f"Bearer {server.token('root', is_admin=True)}", "content-type": "text/csv"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert json.load(answer) == {"accepted": 1}
+    with pytest.raises(NotFound):
+        server.client("bob").api_client.do("POST", "/serving-endpoints/e1/feedback", body=line)
+
+
 def test_logs_openapi_and_metrics(server: Server, client: WorkspaceClient) -> None:
     client.serving_endpoints.create("e1", config=config(entity()))
     assert client.serving_endpoints.logs("e1", "m-1").logs.startswith("printed ")
@@ -377,7 +428,6 @@ def test_errors_become_the_clients_own_exceptions(server: Server, client: Worksp
         (ResourceDoesNotExist, lambda: api.delete("e2")),
         (NotFound, lambda: api.get("a b/c?d")),
         (NotImplemented, lambda: api.create_provisioned_throughput_endpoint("x", serving.PtEndpointCoreConfig())),
-        (NotImplemented, lambda: api.export_metrics("e1")),
         (NotImplemented, lambda: client.clusters.get("x")),
         (PermissionDenied, lambda: server.client("bob").serving_endpoints.create("e2")),
         (Unauthenticated, lambda: WorkspaceClient(host=server.url, token="dapi-x").serving_endpoints.list()),

@@ -9,6 +9,9 @@ from tallystick.commands.config_edit import Json
 from tallystick.commands.session import Session, print_table, with_session
 from tallystick.errors import PermissionDenied
 
+#: A recorder that is as far behind is worth a line; it commits every few seconds.
+LATE_S = 60.0
+
 
 @with_session
 def status(session: Session) -> None:
@@ -28,6 +31,8 @@ def status(session: Session) -> None:
     if server:
         applied = "in force at every gateway" if server["is_applied"] else "not yet in force at every gateway"
         print(f"Routes     version {server['route_table_version']}, {applied}")
+    for line in recording(server):
+        print(f"Recording  {line}")
     if not endpoints:
         print("Endpoints  none yet. Make one: tallystick deploy NAME models:/MODEL/VERSION")
         return
@@ -42,6 +47,36 @@ def status(session: Session) -> None:
     print_table(("endpoint", "served entity", "model", "traffic", "state", "workers"), rows)
     for line in (line for endpoint in endpoints for line in messages(endpoint)):
         print(line)
+
+
+def recording(server: Json) -> list[str]:
+    """Return what is wrong with the recording of invocations; nothing when all is well, or is for admins to see.
+
+    >>> recording({"journals": {"gateway-0": {"dropped": {"disk_full": 2}, "sync_failures": 0, "problem": ""}}})
+    ['gateway-0 dropped 2 records (disk_full)']
+    """
+    lines = []
+    for process, journal in (server.get("journals") or {}).items():
+        if journal["problem"]:
+            lines.append(f"{process} cannot write its journal: {journal['problem']}")
+        lines.extend(f"{process} dropped {count} records ({reason})" for reason, count in journal["dropped"].items())
+        if journal["sync_failures"]:
+            lines.append(f"{process}: {journal['sync_failures']} syncs of the journal failed")
+    recorder = server.get("recorder")
+    if recorder is None:
+        return lines
+    if not recorder["is_connected"]:
+        lines.append(f"the recorder is away since {recorder['age_s']:.0f} s; rows wait in the journal")
+    elif recorder["lag_s"] >= LATE_S:
+        lines.append(f"the recorder is {recorder['lag_s']:.0f} s behind, {recorder['unread_bytes']} bytes unread")
+    if recorder["damaged_bytes"]:
+        lines.append(f"{recorder['damaged_bytes']} bytes of journal were damaged and are set aside")
+    lines.extend(
+        f"table {table}: {found['problem']} ({found['waiting_rows']} rows wait)"
+        for table, found in recorder["tables"].items()
+        if found["problem"]
+    )
+    return lines
 
 
 def condition(endpoint: Json) -> str:

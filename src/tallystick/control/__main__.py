@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -18,19 +19,26 @@ from tallystick.auth import new_token
 from tallystick.backends.client import SupervisorClient
 from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
+from tallystick.control.feedback_api import add_feedback_routes
+from tallystick.control.journal import STREAM_NAME, EntityRecords, StreamJournal, Tables
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs, FileLogs
+from tallystick.control.metrics.api import add_metrics_routes
+from tallystick.control.metrics.source import MetricsSource
+from tallystick.control.metrics.standing import recording
 from tallystick.control.reconciler import Reconciler
 from tallystick.control.service import Service, build_service
 from tallystick.control.sql_store import open_store
 from tallystick.control.worker_launch import WorkerLauncher
 from tallystick.errors import TallystickError
+from tallystick.journal.writer import Journal
 from tallystick.lifeline import Lifeline, die_with_parent, outlive_server_signals
 from tallystick.settings import Settings, read_settings
 
 #: The server's own token, for the CLI on this machine.
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105  a file's name
 EXIT_CANNOT_START = 3
+_JOURNAL_TICK_S = 0.25
 
 
 def _now_ms() -> int:
@@ -59,7 +67,13 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     links = GatewayLinks(settings.data_dir, settings.gateways, lambda: _look(wakeup))
     build_logs = BuildLogs(settings.data_dir)
     launcher = WorkerLauncher(settings, os.environ, service.resolve_environment)
-    reconciler = Reconciler(settings, service, supervisor, links, launcher, build_logs, _now_ms)
+    # The one place where control meets the journal's writer.
+    stream = Journal(settings.journal_dir, STREAM_NAME, max_bytes=settings.journal_max_bytes)
+    journal = StreamJournal(stream.append)
+    tables = Tables(settings.tables_root, settings.inference_tables, lambda: links.recorded, links.flush)
+    service = dataclasses.replace(service, tables=tables)
+    entity_records = EntityRecords(journal) if settings.inference_tables else None
+    reconciler = Reconciler(settings, service, supervisor, links, launcher, build_logs, _now_ms, entity_records)
     wakeup.reconciler = reconciler
 
     async def status() -> dict[str, Any]:
@@ -67,7 +81,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         return {
             "route_table_version": links.table.version,
             "is_applied": links.is_applied,
-            "coercions": links.coercions,
+            "coercions": {key: counts.coercions for key, counts in links.tally.totals.items() if counts.coercions},
             "workers": [
                 {
                     "id": view.id,
@@ -79,9 +93,23 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
                 }
                 for view in views.values()
             ],
+            **recording(
+                links.recorded,
+                time.monotonic() - links.recorded_at,
+                metrics.journals(),
+                is_connected=links.is_recorder_connected,
+            ),
         }
 
     api = create_app(service, FileLogs(settings.data_dir, build_logs), principal_by_token(service), status)
+    metrics = MetricsSource(
+        links,
+        lambda: supervisor.processes or {},
+        has_recorder=settings.inference_tables or settings.access_log,
+        own_journal=stream.view,
+    )
+    add_metrics_routes(api, service, metrics)
+    add_feedback_routes(api, service, journal)
     app = InForce(api, reconciler)
     path = settings.run_dir / "control.sock"
     path.unlink(missing_ok=True)
@@ -103,6 +131,8 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         asyncio.create_task(supervisor.run()),
         asyncio.create_task(reconciler.run()),
         asyncio.create_task(reconciler.clean_up()),
+        asyncio.create_task(_tick(stream)),
+        asyncio.create_task(metrics.run()),
         asyncio.create_task(_watch_lifeline(lifeline)),
         asyncio.create_task(_report_ready(server, path, lifeline, greeting)),
     ]
@@ -111,6 +141,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await stream.close()
 
 
 class InForce:
@@ -120,6 +151,8 @@ class InForce:
     """
 
     LIMIT_S = 2.0
+    #: What changes nothing that gateways know of.
+    _APART = ("/feedback", "/inference-table/flush")
 
     def __init__(self, app: ASGIApp, reconciler: Reconciler) -> None:
         self._app = app
@@ -127,7 +160,11 @@ class InForce:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        changes = scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        changes = (
+            scope["type"] == "http"
+            and scope["method"] not in ("GET", "HEAD", "OPTIONS")
+            and not scope["path"].endswith(self._APART)
+        )
 
         async def send_in_force(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] < 300:
@@ -143,6 +180,12 @@ async def _watch_lifeline(lifeline: Lifeline) -> None:
     lifeline.socket.setblocking(False)
     await asyncio.get_running_loop().sock_recv(lifeline.socket, 1)
     os._exit(1)
+
+
+async def _tick(journal: Journal) -> None:
+    while True:
+        await asyncio.sleep(_JOURNAL_TICK_S)
+        journal.tick()
 
 
 async def _report_ready(server: uvicorn.Server, path: Path, lifeline: Lifeline, greeting: str) -> None:

@@ -14,11 +14,14 @@ from importlib import metadata
 from typing import Any, Protocol
 
 from tallystick.auth import ADMINS, EVERYONE, Principal
-from tallystick.control import render
+from tallystick.control import capture, render
 from tallystick.control.fields import as_integer
 from tallystick.control.service import Service, level
-from tallystick.entities import Endpoint, ServedEntityId
+from tallystick.entities import Endpoint, EndpointConfig, ServedEntityId
 from tallystick.errors import InvalidParameter, NotImplementedHere
+
+#: A flush takes as long as a commit of what waits, a second or two.
+_FLUSH_TIMEOUT_S = 10.0
 
 
 class LogSource(Protocol):
@@ -99,6 +102,18 @@ def patch_notifications(call: Call) -> dict[str, Any]:
 
 def patch_telemetry(call: Call) -> dict[str, Any]:
     return _detailed(call, call.service.patch_telemetry(call.principal, call.path["name"], call.body))
+
+
+def inference_table(call: Call) -> dict[str, Any]:
+    return _inference_table(call, call.service.get_endpoint(call.principal, call.path["name"]))
+
+
+def put_inference_table(call: Call) -> dict[str, Any]:
+    return _inference_table(call, call.service.put_inference_table(call.principal, call.path["name"], call.body))
+
+
+def flush_inference_table(call: Call) -> Awaitable[dict[str, Any]]:
+    return _flushed(call.service.tables.flush(_FLUSH_TIMEOUT_S))
 
 
 def openapi(call: Call) -> dict[str, Any]:
@@ -199,6 +214,22 @@ def server_logs(logs: LogSource) -> Handler:
     return lambda call: _told(logs.server_log(_served_entity_id(call)))
 
 
+async def _flushed(flush: Awaitable[str]) -> dict[str, Any]:
+    problem = await flush
+    return {"flushed": False, "problem": problem} if problem else {"flushed": True}
+
+
+def _inference_table(call: Call, endpoint: Endpoint) -> dict[str, Any]:
+    tables = call.service.tables
+    return capture.described(
+        endpoint,
+        endpoint.active or endpoint.pending,
+        default_on=tables.are_on,
+        root=tables.root,
+        recorded=tables.recorded(),
+    )
+
+
 async def _told(text: Awaitable[str]) -> dict[str, Any]:
     return {"logs": await text}
 
@@ -213,4 +244,9 @@ def _served_entity_id(call: Call) -> ServedEntityId:
 
 
 def _detailed(call: Call, endpoint: Endpoint) -> dict[str, Any]:
-    return render.detailed(endpoint, level(call.principal, endpoint), call.base_url)
+    tables = call.service.tables
+
+    def payload_table(config: EndpointConfig) -> dict[str, str] | None:
+        return capture.payload_table(endpoint, config, default_on=tables.are_on, recorded=tables.recorded())
+
+    return render.detailed(endpoint, level(call.principal, endpoint), call.base_url, payload_table)

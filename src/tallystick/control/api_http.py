@@ -41,7 +41,7 @@ _REQUEST_ID = re.compile(r"[\w.:/=+-]{1,128}", re.ASCII)
 # Paths of the Databricks API that we know of and leave out.
 _LEFT_OUT = re.compile(
     r"/serving-endpoints/.*"
-    r"|/api/2\.0/serving-endpoints/(pt/[^/]+/config|[^/]+/metrics)"
+    r"|/api/2\.0/serving-endpoints/pt/[^/]+/config"
     r"|/api/2\.0/(external-function|secrets/get|secrets/acls/.*|token-management/.*|token/.*)"
     r"|/api/2\.\d/(preview/)?(accounts|alerts|apps|clusters|database|dbfs|feature-store|git-credentials|global-init-scripts"
     r"|instance-pools|instance-profiles|ip-access-lists|jobs|lakeview|libraries|mlflow|permissions|pipelines|policies"

@@ -111,6 +111,7 @@ def _endpoint_routes(logs: LogSource) -> tuple[Operation, ...]:
             handle.patch_telemetry,
             schemas.TELEMETRY,
         ),
+        *_inference_table_routes(),
         Operation("GET", f"{_ENDPOINT}/openapi", view, "How to invoke the endpoint, as OpenAPI", handle.openapi),
         Operation(
             "GET",
@@ -125,6 +126,24 @@ def _endpoint_routes(logs: LogSource) -> tuple[Operation, ...]:
             manage,
             "What the workers of a served entity printed last",
             handle.server_logs(logs),
+        ),
+    )
+
+
+def _inference_table_routes() -> tuple[Operation, ...]:
+    path = f"{_ENDPOINT}/inference-table"
+    return (
+        Operation("GET", path, Rule.VIEW, "What is recorded, and where", handle.inference_table),
+        Operation(
+            "PUT",
+            path,
+            Rule.MANAGE,
+            "Replace what is recorded",
+            handle.put_inference_table,
+            schemas.INFERENCE_TABLE,
+        ),
+        Operation(
+            "POST", f"{path}/flush", Rule.VIEW, "Write to the table what was recorded", handle.flush_inference_table
         ),
     )
 

@@ -27,6 +27,7 @@ class Rule(StrEnum):
     MEMBER = "every principal with a token"
     ADMIN = "admins"
     VIEW = "CAN_VIEW on the endpoint"
+    QUERY = "CAN_QUERY on the endpoint"
     MANAGE = "CAN_MANAGE on the endpoint"
     VIEW_BY_ID = "CAN_VIEW on the endpoint of this id"
     MANAGE_BY_ID = "CAN_MANAGE on the endpoint of this id"
@@ -83,6 +84,8 @@ def _require(service: Service, principal: Principal, rule: Rule, path: dict[str,
                 raise PermissionDenied(f"Only admins may do this, and {principal.name}'s token is not an admin's.")
         case Rule.VIEW:
             service.get_endpoint(principal, path["name"], Level.CAN_VIEW)
+        case Rule.QUERY:
+            service.get_endpoint(principal, path["name"], Level.CAN_QUERY)
         case Rule.MANAGE:
             service.get_endpoint(principal, path["name"], Level.CAN_MANAGE)
         case Rule.VIEW_BY_ID:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tallystick.control.config_request import WORKLOAD_TYPES
 from tallystick.entities import WORKLOAD_SIZES
+from tallystick.protocol.routes import Durability
 
 Schema = dict[str, Any]
 
@@ -87,8 +88,31 @@ TELEMETRY = _object(
     telemetry_config=_object(
         table_names=_object(logs_table=_text(), metrics_table=_text(), traces_table=_text()),
         inference_table_config=_object(name=_text(), sampling_fraction={"type": "number"}),
+        enabled_telemetry_features=_list(_text()),
     )
 )
+INFERENCE_TABLE = _object(
+    enabled=_FLAG,
+    sampling_fraction={"type": "number", "minimum": 0, "maximum": 1},
+    durability=_text(enum=[level.value for level in Durability]),
+    required=_FLAG,
+    max_payload_bytes=_integer("Larger bodies are left out; at most 16 MiB"),
+    drop_columns=_list(_text()),
+    hash_columns=_list(_text()),
+    retention_days=_integer("0: for ever"),
+)
+_VALUE: Schema = {"type": ["number", "boolean", "string"]}
+_FEEDBACK_LINE = _object(
+    request_id=_text("The id that the server gave; or client_request_id"),
+    client_request_id=_text("The id that the client sent"),
+    row=_integer("Row of the input, from 0"),
+    label=_VALUE,
+    outcome=_VALUE,
+    values={"type": "object", "additionalProperties": _VALUE},
+    name=_text("With value: one more"),
+    value=_VALUE,
+)
+FEEDBACK = _FEEDBACK_LINE | {"properties": _FEEDBACK_LINE["properties"] | {"feedback": _list(_FEEDBACK_LINE)}}
 CREATE_ENDPOINT = _object(
     ("name",),
     name=_text("1 to 63 letters, digits, '-' and '_'; cannot be changed"),
@@ -100,6 +124,7 @@ CREATE_ENDPOINT = _object(
     route_optimized=_FLAG,
     email_notifications=NOTIFICATIONS["properties"]["email_notifications"],
     telemetry_config=TELEMETRY["properties"]["telemetry_config"],
+    inference_table=INFERENCE_TABLE,
 )
 PATCH_TAGS = _object(add_tags=_TAGS, delete_tags=_list(_text()))
 ACCESS_CONTROL_LIST = _object(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from tallystick.control.capture import folder_problem, prefix_problem
 from tallystick.control.fields import Fields, as_integer, shown
 from tallystick.control.model_sources import source_problem
 from tallystick.control.worker_options import parse_options
@@ -241,6 +242,16 @@ def percentage(slots: int) -> int | float:
     return slots // 100 if slots % 100 == 0 else slots / 100
 
 
+def parse_table_names(fields: Fields) -> dict[str, Any]:
+    """Return which parts of an inference table's name are given; they are to be names of folders."""
+    checks = {"catalog_name": folder_problem, "schema_name": folder_problem, "table_name_prefix": prefix_problem}
+    found: dict[str, Any] = {key: fields.text(key) for key in checks if fields.has(key)}
+    for key, part in found.items():
+        if part and (problem := checks[key](part)):
+            fields.wrong(key, problem)
+    return found
+
+
 def name_problem(name: str) -> str:
     """Return what is wrong with a name that does not match NAME_PATTERN."""
     return f"'{name[:80]}' is not a name: 1 to 63 letters, digits, '-' and '_', the first a letter or digit"
@@ -250,8 +261,6 @@ def _parse_auto_capture(fields: Fields) -> dict[str, Any] | None:
     if not fields.has("auto_capture_config"):
         return None
     inner = fields.inner("auto_capture_config")
-    found: dict[str, Any] = {
-        key: inner.text(key) for key in ("catalog_name", "schema_name", "table_name_prefix") if inner.has(key)
-    }
+    found = parse_table_names(inner)
     enabled = inner.flag("enabled")
     return found if enabled is None else found | {"enabled": enabled}

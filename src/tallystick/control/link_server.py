@@ -1,28 +1,40 @@
-"""Control's end of the line to the gateways: publish a route table, know who uses which."""
+"""Control's end of the lines to gateways and recorder: publish a route table, know who uses which and how far all are.
+
+Both connect to one socket and say by their first message what they are. Numbers are handed to `metrics.tally`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from tallystick.control.metrics.tally import Tally
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
-from tallystick.protocol.routes import Activity, Applied, Publish, RouteTable, ToControl, table_path
+from tallystick.protocol.routes import (
+    Activity,
+    Applied,
+    Flush,
+    Flushed,
+    Publish,
+    Recorded,
+    RouteTable,
+    ToControl,
+    table_path,
+)
 
-#: Coercions are counted for this many columns of a served entity.
-_MAX_COUNTED_COLUMNS = 1000
 #: What may wait for a gateway that does not read its tables.
 _MAX_UNREAD_BYTES = 64 << 20
 
 
 class GatewayLinks:
-    """The gateways that are connected, and the table that they should route by."""
+    """The gateways that are connected, the table that they should route by, and the recorder."""
 
     def __init__(self, data_dir: Path, gateways: int, on_change: Callable[[], None]) -> None:
         self._path = table_path(data_dir)
@@ -33,12 +45,19 @@ class GatewayLinks:
         self._latest: dict[int, asyncio.StreamWriter] = {}
         #: Monotonic seconds of the last invocation, by served entity id.
         self.used_at: dict[str, float] = {}
-        #: Served entity -> column -> kind -> values changed to fit the signature, since control started.
-        self.coercions: dict[str, dict[str, Counter[str]]] = {}
+        #: What gateways report.
+        self.tally = Tally()
+        #: What the recorder said last, and when (monotonic seconds); None until it was there.
+        self.recorded: Recorded | None = None
+        self.recorded_at = 0.0
+        self._recorder: asyncio.StreamWriter | None = None
+        #: Flushes that are waited for, by number.
+        self._flushes: dict[int, asyncio.Future[str]] = {}
+        self._flush_numbers = itertools.count(1)
         self.table = RouteTable()
 
     async def listen(self, path: Path) -> asyncio.Server:
-        """Take gateways on a unix socket."""
+        """Take gateways and the recorder on a unix socket."""
         path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(self._serve, path)
         path.chmod(0o600)
@@ -70,40 +89,78 @@ class GatewayLinks:
             version >= self.table.version for version in self._applied.values()
         )
 
-    def _count(self, coercions: dict[str, dict[str, dict[str, int]]]) -> None:
-        for entity_id, columns in coercions.items():
-            known = self.coercions.setdefault(entity_id, {})
-            for column, kinds in columns.items():
-                if column in known or len(known) < _MAX_COUNTED_COLUMNS:
-                    known.setdefault(column, Counter()).update(kinds)
+    @property
+    def is_recorder_connected(self) -> bool:
+        """Whether there is a recorder."""
+        return self._recorder is not None
+
+    async def flush(self, timeout_s: float) -> str:
+        """Have all that is in the journal now written to the tables. Returns what is in the way; empty: it is done."""
+        if self._recorder is None:
+            return "The recorder is not running; it is started again by itself. Ask again in a few seconds."
+        number = next(self._flush_numbers)
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._flushes[number] = done
+        self._recorder.write(render_message(Flush(number)))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await done
+        except TimeoutError:
+            return f"The recorder did not finish within {timeout_s:g} s; it goes on. Ask again later."
+        finally:
+            del self._flushes[number]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         messages: MessageReader[ToControl] = MessageReader(ToControl)
         index: int | None = None
-        self._writers.add(writer)
-        if self.table.version:
-            writer.write(render_message(Publish(self.table)))
         try:
             while data := await reader.read(1 << 16):
                 for message in messages.feed(data):
-                    if isinstance(message, Applied):
-                        index = message.gateway
-                        self._applied[index] = message.version
-                        self._latest[index] = writer
-                        self._on_change()
-                    elif isinstance(message, Activity):
-                        now = time.monotonic()
-                        self.used_at.update(dict.fromkeys(message.entities, now))
-                        self._count(message.coercions)
+                    match message:
+                        case Applied():
+                            index = message.gateway
+                            self._applied_by(writer, message)
+                        case Activity():
+                            now = time.monotonic()
+                            self.used_at.update(dict.fromkeys(message.entities, now))
+                            self.tally.take(message, now)
+                        case Recorded():
+                            self._recorder = writer
+                            self.recorded, self.recorded_at = message, time.monotonic()
+                        case Flushed():
+                            self._flushed(message)
         except (ConnectionError, BrokenMessage):
-            pass  # its supervisor starts it again, and it will tell what it routes by
+            pass  # its supervisor starts it again, and it will tell what it routes by, or how far it is
         finally:
-            self._writers.discard(writer)
-            if index is not None and self._latest.get(index) is writer:
-                # Until it is back nothing is known of it, so nothing counts as applied.
-                self._applied.pop(index, None)
+            self._left(writer, index)
             with contextlib.suppress(OSError):
                 writer.close()
+
+    def _applied_by(self, writer: asyncio.StreamWriter, message: Applied) -> None:
+        if writer not in self._writers:
+            self._writers.add(writer)
+            if self.table.version:
+                writer.write(render_message(Publish(self.table)))
+        self._applied[message.gateway] = message.version
+        self._latest[message.gateway] = writer
+        self.tally.applied(message.gateway, message.pid, message.version)
+        self._on_change()
+
+    def _flushed(self, message: Flushed) -> None:
+        done = self._flushes.get(message.number)
+        if done is not None and not done.done():
+            done.set_result(message.problem)
+
+    def _left(self, writer: asyncio.StreamWriter, index: int | None) -> None:
+        self._writers.discard(writer)
+        if index is not None and self._latest.get(index) is writer:
+            # Until it is back nothing is known of it, so nothing counts as applied.
+            self._applied.pop(index, None)
+            self.tally.left(index)
+        if self._recorder is writer:
+            self._recorder = None
+            for number in list(self._flushes):
+                self._flushed(Flushed(number, "The recorder ended before it had finished; it is started again."))
 
 
 def _write_durably(path: Path, data: bytes) -> None:

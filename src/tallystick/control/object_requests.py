@@ -1,4 +1,4 @@
-"""Reads what surrounds a config in requests: name, tags, limits, gateway, notifications, telemetry, grants. Pure.
+"""Reads what surrounds a config in requests: name, tags, limits, gateway, tables, telemetry, grants. Pure.
 
 Only known fields are kept, so that what is stored is what was checked. Problems go to the list of `fields`.
 """
@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from tallystick.control.config_request import name_problem
-from tallystick.control.fields import Fields
+from tallystick.control.capture import MAX_PAYLOAD_BYTES, table_problem
+from tallystick.control.config_request import name_problem, parse_table_names
+from tallystick.control.fields import Fields, shown
 from tallystick.entities import NAME_PATTERN, Grant, Level
 from tallystick.errors import NotImplementedHere
+from tallystick.protocol.routes import Durability
 
 #: Calls a minute that a limit may name; beyond, the limit is a slip.
 _MAX_CALLS = 10**12
 _PRINCIPAL_KINDS = ("user_name", "group_name", "service_principal_name")
 _GRANTABLE = tuple(level.name for level in Level if level is not Level.NONE)
+#: Columns of an inference table that may be left out or hashed; the others are needed to read it.
+_WITHHELD = (
+    "request", "response", "requester", "client_request_id", "user_agent", "usage_context", "sticky_key_hash",
+)  # fmt: skip
+_INPUT_COLUMN = "request."
+_MAX_WITHHELD, _MAX_COLUMN_CHARS = 1000, 256
+_MAX_RETENTION_DAYS = 36_500
 _TELEMETRY_TABLES = ("logs_table", "metrics_table", "traces_table", "annotations_table")
 
 
@@ -59,7 +68,7 @@ def parse_ai_gateway(fields: Fields, endpoint_name: str) -> dict[str, Any]:
         table = fields.inner("inference_table_config")
         found["inference_table_config"] = {
             "table_name_prefix": endpoint_name,
-            **_texts(table, ("catalog_name", "schema_name", "table_name_prefix")),
+            **parse_table_names(table),
             "enabled": bool(table.flag("enabled")),
         }
     if fields.has("usage_tracking_config"):
@@ -80,16 +89,41 @@ def parse_telemetry(fields: Fields) -> dict[str, Any] | None:
     inner = fields.inner("telemetry_config")
     found: dict[str, Any] = _texts(inner, ("telemetry_profile_id",))
     if inner.has("table_names"):
-        found["table_names"] = _texts(inner.inner("table_names"), _TELEMETRY_TABLES)
+        names = inner.inner("table_names")
+        found["table_names"] = _texts(names, _TELEMETRY_TABLES)
+        _check_table(names, "logs_table")
     if inner.has("inference_table_config"):
         table = inner.inner("inference_table_config")
         share = table.share("sampling_fraction")
+        _check_table(table, "name")
         found["inference_table_config"] = _texts(table, ("name",)) | (
             {} if share is None else {"sampling_fraction": share}
         )
     if inner.has("enabled_telemetry_features"):
         found["enabled_telemetry_features"] = inner.texts("enabled_telemetry_features")
     return found
+
+
+def parse_inference_table(fields: Fields) -> dict[str, Any]:
+    """Return what an endpoint's own object says of its inference table: only what is given."""
+    found: dict[str, Any] = {
+        "enabled": fields.flag("enabled"),
+        "sampling_fraction": fields.share("sampling_fraction"),
+        "required": fields.flag("required"),
+        "max_payload_bytes": fields.integer("max_payload_bytes", 0, MAX_PAYLOAD_BYTES),
+        "retention_days": fields.integer("retention_days", 0, _MAX_RETENTION_DAYS),
+    }
+    if fields.has("durability"):
+        levels = tuple(level.value for level in Durability)
+        found["durability"] = fields.one_of("durability", levels, Durability.PROCESS_CRASH)
+    for key in ("drop_columns", "hash_columns"):
+        if fields.has(key):
+            found[key] = _withheld(fields, key)
+    for column in sorted({*found.get("drop_columns", ())} & {*found.get("hash_columns", ())}):
+        fields.wrong("hash_columns", f"'{column[:64]}' is to be dropped too; give it once")
+    if found["required"] and found.get("durability") == Durability.NONE:
+        fields.wrong("required", f"'{Durability.NONE}' answers before anything is written; give another durability")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def parse_grants(fields: Fields) -> tuple[Grant, ...]:
@@ -123,6 +157,24 @@ def _rate_limit(fields: Fields, keys: tuple[str, ...]) -> dict[str, Any]:
     if found["key"] in ("user_group", "service_principal") and not found.get("principal"):
         fields.wrong("principal", f"is missing: a limit of a {found['key']} says whose")
     return found
+
+
+def _withheld(fields: Fields, key: str) -> list[str]:
+    found = list(dict.fromkeys(fields.texts(key)))
+    for column in found:
+        is_input = column.startswith(_INPUT_COLUMN) and len(_INPUT_COLUMN) < len(column) <= _MAX_COLUMN_CHARS
+        if not is_input and column not in _WITHHELD:
+            listed = ", ".join(_WITHHELD)
+            fields.wrong(key, f"expected one of {listed}, or 'request.<column of the input>', got {shown(column)}")
+    if len(found) > _MAX_WITHHELD:
+        fields.wrong(key, f"has {len(found)} columns; at most {_MAX_WITHHELD} are allowed")
+    return found
+
+
+def _check_table(fields: Fields, key: str) -> None:
+    name = fields.text(key)
+    if name and (problem := table_problem(name)):
+        fields.wrong(key, problem)
 
 
 def _texts(fields: Fields, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tallystick.backends.client import SupervisorClient
 from tallystick.control import plan as planning
 from tallystick.control.environments import build_environment
 from tallystick.control.housekeeping import remove_unused
+from tallystick.control.journal import EntityRecords
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs
 from tallystick.control.plan import Build, World
@@ -50,6 +51,7 @@ class Reconciler:
         launcher: WorkerLauncher,
         build_logs: BuildLogs,
         now_ms: Callable[[], int],
+        entity_records: EntityRecords | None = None,
     ) -> None:
         self._settings = settings
         self._service = service
@@ -58,6 +60,7 @@ class Reconciler:
         self._launcher = launcher
         self._build_logs = build_logs
         self._now_ms = now_ms
+        self._entity_records = entity_records
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_stale = True
@@ -127,9 +130,12 @@ class Reconciler:
             place=self._launcher.place,
             timeout_s=self._settings.request_timeout_s,
             queue_per_concurrency=self._settings.queue_per_concurrency,
+            inference_tables=self._settings.inference_tables,
         )
         await self._publish(wanted)
         self._published = announced
+        if self._entity_records is not None:
+            self._entity_records.update(self._endpoints, self._resolved)
         self._note_progress(self._supervisor.processes)
         for action in planning.plan(self._world()):
             try:
@@ -151,7 +157,7 @@ class Reconciler:
             digests = {model.digest for model in self._resolved.values()}
             settings = self._settings
             await asyncio.to_thread(remove_unused, settings.data_dir, settings.run_dir, named, digests)
-            for known in (self._links.coercions, self._links.used_at, self._grace_s):
+            for known in (self._links.tally.totals, self._links.used_at, self._grace_s):
                 for gone in known.keys() - named:
                     del known[gone]
 

@@ -6,12 +6,16 @@ Environment variables are echoed with their secret references; secret values are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tallystick.auth import ADMINS
 from tallystick.control.config_request import percentage
 from tallystick.control.lifecycle import CREATING
 from tallystick.entities import Endpoint, EndpointConfig, EntityStatus, Grant, Level, ServedEntity
+
+#: Tells how the table stands that invocations answered by a config go to; None where there is none.
+PayloadTableOf = Callable[[EndpointConfig], dict[str, str] | None]
 
 #: What each level is for, as `permissionLevels` tells it.
 LEVELS = {
@@ -21,7 +25,9 @@ LEVELS = {
 }
 
 
-def detailed(endpoint: Endpoint, level: Level, base_url: str = "") -> dict[str, Any]:
+def detailed(
+    endpoint: Endpoint, level: Level, base_url: str = "", payload_table: PayloadTableOf = lambda _config: None
+) -> dict[str, Any]:
     """Return a whole endpoint (`ServingEndpointDetailed`), `level` being the caller's own.
 
     A config that is being rolled out, or failed to, is the `pending_config`: its served entities say why.
@@ -30,9 +36,9 @@ def detailed(endpoint: Endpoint, level: Level, base_url: str = "") -> dict[str, 
     if base_url:
         body["endpoint_url"] = f"{base_url.rstrip('/')}/serving-endpoints/{endpoint.name}/invocations"
     if endpoint.active:
-        body["config"] = _config(endpoint, endpoint.active)
+        body["config"] = _config(endpoint, endpoint.active, payload_table)
     if latest := endpoint.pending or endpoint.failed:
-        body["pending_config"] = _config(endpoint, latest) | {"start_time": latest.start_time_ms}
+        body["pending_config"] = _config(endpoint, latest, payload_table) | {"start_time": latest.start_time_ms}
     return body
 
 
@@ -110,8 +116,11 @@ def _head(endpoint: Endpoint, level: Level) -> dict[str, Any]:
     }
 
 
-def _config(endpoint: Endpoint, config: EndpointConfig) -> dict[str, Any]:
+def _config(endpoint: Endpoint, config: EndpointConfig, payload_table: PayloadTableOf) -> dict[str, Any]:
     entities = [_entity(entity, endpoint.entity_status.get(entity.id, CREATING)) for entity in config.served_entities]
+    auto_capture = config.auto_capture
+    if auto_capture is not None and (table := payload_table(config)) is not None:
+        auto_capture = auto_capture | {"state": {"payload_table": table}}
     return _without_none(
         {
             "served_entities": entities,
@@ -126,7 +135,7 @@ def _config(endpoint: Endpoint, config: EndpointConfig) -> dict[str, Any]:
                     for route in config.routes
                 ]
             },
-            "auto_capture_config": config.auto_capture,
+            "auto_capture_config": auto_capture,
             "config_version": config.version,
         }
     )

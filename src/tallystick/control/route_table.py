@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tallystick.auth import StoredToken
+from tallystick.control.capture import capture_of
 from tallystick.control.plan import replica_id
 from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ServedEntity
 from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RateLimit, Replica, RouteTable
@@ -19,10 +20,11 @@ def desired_routes(
     place: Callable[[str], Replica],
     timeout_s: float,
     queue_per_concurrency: int,
+    inference_tables: bool = True,
 ) -> RouteTable:
     """Return the table, with version 0: who publishes it gives it one.
 
-    `place` says where the worker of a replica id listens.
+    `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded.
     """
 
     def entity_route(entity: ServedEntity, config: EndpointConfig) -> EntityRoute:
@@ -56,6 +58,7 @@ def desired_routes(
             else (),
             grants=endpoint.grants,
             rate_limits=tuple(_rate_limits(endpoint.extras)),
+            capture=capture_of(endpoint, config, default_on=inference_tables),
         )
     return RouteTable(0, routes, dict(tokens))
 

@@ -7,19 +7,22 @@ reconciler comes without one, by the methods at the end. All methods block on th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tallystick.auth import Principal, StoredToken, level_of
 from tallystick.control import lifecycle
+from tallystick.control.capture import shared_table, tables_of
 from tallystick.control.config_request import has_config, parse_config
 from tallystick.control.fields import Fields, fields_of
+from tallystick.control.journal import Tables
 from tallystick.control.model_sources import is_local
 from tallystick.control.object_requests import (
     parse_ai_gateway,
     parse_endpoint_name,
     parse_grants,
+    parse_inference_table,
     parse_notifications,
     parse_rate_limits,
     parse_tags,
@@ -40,7 +43,7 @@ from tallystick.entities import (
     ServedEntity,
     ServedEntityId,
 )
-from tallystick.errors import Conflict, NotFound, PermissionDenied
+from tallystick.errors import Conflict, InvalidParameter, NotFound, PermissionDenied
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Service:
     #: Gives ids that were never given before: 32 hex digits.
     new_id: Callable[[], str]
     on_change: Callable[[], None]
+    tables: Tables = field(default_factory=Tables)
 
     def create_endpoint(self, caller: Principal, body: object) -> Endpoint:
         """Create an endpoint, and begin to deploy its config if it has one. Raises AlreadyExists."""
@@ -81,6 +85,7 @@ class Service:
         fields.refuse_if_wrong("The endpoint")
         if requested is not None:
             endpoint = lifecycle.with_update(endpoint, requested, caller.name, now_ms, self.new_id)
+        _refuse_shared_table(endpoint, self.store.endpoints())
         self.store.add_endpoint(endpoint)
         self.on_change()
         return endpoint
@@ -180,6 +185,12 @@ class Service:
 
         return self._set_extra(caller, name, "telemetry_config", telemetry, fields, refuse)
 
+    def put_inference_table(self, caller: Principal, name: str, body: object) -> Endpoint:
+        """Replace what an endpoint's own object says of its inference table; an empty one clears it."""
+        fields = fields_of(body)
+        wanted = parse_inference_table(fields)
+        return self._set_extra(caller, name, "inference_table", wanted, fields)
+
     def openapi_document(self, caller: Principal, name: str, base_url: str) -> dict[str, Any]:
         """Return how to invoke an endpoint, as OpenAPI. Raises InvalidState unless it serves a known signature."""
         return endpoint_openapi(self.get_endpoint(caller, name), self.store.resolved(), base_url)
@@ -268,9 +279,13 @@ class Service:
         """Change an endpoint that the caller manages; asked again inside the transaction, where it counts."""
         find = self.get_endpoint_by_id if by_id else self.get_endpoint
         found = find(caller, name, Level.CAN_MANAGE)
+        others = self.store.endpoints()
 
         def permitted_change(endpoint: Endpoint) -> Endpoint:
-            return change(_permitted(caller, endpoint, Level.CAN_MANAGE, _no_name(name)))
+            changed = change(_permitted(caller, endpoint, Level.CAN_MANAGE, _no_name(name)))
+            if tables_of(changed) != tables_of(endpoint):
+                _refuse_shared_table(changed, others)
+            return changed
 
         try:
             changed = self.store.update_endpoint(found.id, permitted_change)
@@ -336,9 +351,22 @@ def _parse_extras(fields: Fields, name: str) -> dict[str, Any]:
         "ai_gateway": parse_ai_gateway(fields.inner("ai_gateway"), name),
         "email_notifications": parse_notifications(fields),
         "telemetry_config": parse_telemetry(fields),
+        "inference_table": parse_inference_table(fields.inner("inference_table")),
         "budget_policy_id": fields.text("budget_policy_id"),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _refuse_shared_table(endpoint: Endpoint, others: Iterable[Endpoint]) -> None:
+    """Raise InvalidParameter where an endpoint would write into the tables of another one.
+
+    Who manages one endpoint could else put rows and labels into the record of any other.
+    """
+    if table := shared_table(endpoint, others):
+        raise InvalidParameter(
+            f"The inference table '{table}' is another endpoint's. Give a table_name_prefix, schema or catalog of "
+            f"its own to endpoint '{endpoint.name}'."
+        )
 
 
 def _refuse_beyond_rights(caller: Principal, endpoint: Endpoint, entities: Iterable[ServedEntity]) -> None:
