@@ -32,6 +32,7 @@ from tallystick.records.delta import DeltaWriter
 from tallystick.records.recorder import FeedbackLines, Recorder
 from tallystick.records.redact import Redaction, compile_redaction, load_hash_key
 from tallystick.records.tracing import Traces, open_traces
+from tallystick.records.upkeep import MEMORY_FILE, Upkeep
 from tallystick.settings import Settings, read_settings
 
 #: Pause when there is nothing to read; what is read then is what came meanwhile.
@@ -173,12 +174,14 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     requests = RequestLog(
         AccessLog(logs / "access.jsonl") if settings.access_log else None, open_traces(settings.otlp_endpoint)
     )
+    upkeep = Upkeep(settings.tables_root, settings.data_dir / MEMORY_FILE)
     recorder = Recorder(
         settings.journal_dir,
         lambda table, schema, partition: DeltaWriter(f"{settings.tables_root}/{table}", schema, partition),
         Redactions(load_hash_key(settings.data_dir)),
         (requests,),
         on_feedback=feedback.count,
+        on_commit=upkeep.note_commit,
     )
     pid = os.getpid()
     line = ControlLine(settings.run_dir / "link.sock", recorder.status(pid))
@@ -191,6 +194,7 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     next_status = 0.0
     while not stop.is_set():
         _turn(recorder, line)
+        upkeep.tick()
         now = time.monotonic()
         if now >= next_status:
             next_status = now + _STATUS_EVERY_S
@@ -214,7 +218,6 @@ def _turn(recorder: Recorder, line: ControlLine) -> None:
     for number in flushes:
         line.send(Flushed(number, problem))
     if not is_behind:
-        recorder.maintain()
         line.woken.wait(_PAUSE_S)
 
 

@@ -81,8 +81,6 @@ class DeltaWriter:
         self._folder = None if "://" in uri else Path(uri)
         self._table: DeltaTable | None = None
         self._checkpointed = 0
-        #: Files since the last compaction, by partition.
-        self.files_since_compaction = 0
 
     @property
     def version(self) -> int:
@@ -133,7 +131,6 @@ class DeltaWriter:
                     post_commithook_properties=_NO_HOOKS,
                 )
             self._make_safe(before, table.version())
-            self.files_since_compaction += 1
             if table.version() - self._checkpointed >= CHECKPOINT_EVERY:
                 self._checkpoint(table)
         except _FAILURES as error:
@@ -207,7 +204,6 @@ class DeltaWriter:
             if retention_days and self._partition:
                 self._delete_old(table, today, retention_days)
             self._compact(table)
-            self.files_since_compaction = 0
             if table.version() != before:
                 self._make_safe(before, table.version())
                 self._checkpoint(table)

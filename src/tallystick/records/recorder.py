@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -36,8 +35,6 @@ _READ_BYTES = 2 << 20
 _ADD_RECORDS = 256
 #: A table that cannot be written is tried again after this long, twice as long each time, up to the last figure.
 _RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 60.0
-#: Tables are looked after this often, sooner when they have become this many files.
-_MAINTAIN_EVERY_S, _MAINTAIN_FILES = 3600.0, 200
 
 _log = logging.getLogger("tallystick.records")
 
@@ -54,9 +51,6 @@ class Writer(Protocol):
 
     def append(self, rows: pa.Table, sequences: Mapping[str, int]) -> None:
         """Add rows and sequences in one commit. Raises TableProblem."""
-
-    def maintain(self, today: date, retention_days: int) -> None:
-        """Compact, delete what is old, vacuum. Raises TableProblem."""
 
 
 class Observer(Protocol):
@@ -79,6 +73,8 @@ class FeedbackLines:
 
 
 OnFeedback = Callable[[FeedbackLines], None]
+#: (table, partition column, retention in days)
+OnCommit = Callable[[str, str | None, int], None]
 #: (table, schema, partition column) -> its writer
 OpenTable = Callable[[str, pa.Schema, str | None], Writer]
 
@@ -107,8 +103,6 @@ class _Sink:
     commits: int = 0
     commit_s: float = 0.0
     retention_days: int = 0
-    maintain_at: float = 0.0
-    commits_since_maintenance: int = 0
 
     @property
     def kind(self) -> type[Record]:
@@ -127,12 +121,13 @@ class Recorder:
         observers: tuple[Observer, ...] = (),
         *,
         on_feedback: OnFeedback = lambda lines: None,
+        on_commit: OnCommit = lambda table, partition, retention_days: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._journal_dir = journal_dir
         self._open_table, self._redactions, self._observers = open_table, redactions, observers
-        self._on_feedback = on_feedback
+        self._on_feedback, self._on_commit = on_feedback, on_commit
         self._clock, self._wall = clock, wall
         self._streams: dict[str, StreamReader] = {}
         self._sinks: dict[str, _Sink] = {}
@@ -177,21 +172,6 @@ class Recorder:
             if not self.step(flush=True):
                 return not self.problems
         return False
-
-    def maintain(self) -> None:
-        """Look after one table that is due: compaction, retention, vacuum."""
-        now = self._clock()
-        for sink in self._sinks.values():
-            is_due = now >= sink.maintain_at or sink.commits_since_maintenance >= _MAINTAIN_FILES
-            if not is_due or sink.problem or sink.writer.version < 0:
-                continue
-            sink.maintain_at, sink.commits_since_maintenance = now + _MAINTAIN_EVERY_S, 0
-            try:
-                sink.writer.maintain(datetime.now(UTC).date(), sink.retention_days)
-            except TableProblem as problem:
-                # Nothing waits for it; the next time is soon enough.
-                _log.warning("the table %s could not be compacted: %s", sink.table, problem)
-            return
 
     def status(self, pid: int) -> Recorded:
         """Return how far it is."""
@@ -286,7 +266,6 @@ class Recorder:
     def _new_sink(self, table: str, record: Record) -> _Sink:
         schema, partition = _SHAPES[type(record)]
         sink = _Sink(table, self._open_table(table, schema, partition))
-        sink.maintain_at = self._clock() + _MAINTAIN_EVERY_S / 4
         self._sinks[table] = sink
         return sink
 
@@ -317,7 +296,7 @@ class Recorder:
         sink.committed.update(sink.last)
         sink.rows_total += rows.num_rows
         sink.commits += 1
-        sink.commits_since_maintenance += 1
+        self._on_commit(sink.table, _SHAPES[sink.kind][1], sink.retention_days)
         if sink.kind is Feedback:
             first = sink.waiting[0][0]
             assert isinstance(first, Feedback)

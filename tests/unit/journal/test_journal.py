@@ -167,7 +167,7 @@ async def test_a_segment_cut_at_any_byte_gives_its_whole_records_and_reports_the
     path = next(stream.glob("*.journal"))
     data = path.read_bytes()
     whole = read_records(data, HEADER_BYTES)
-    ends = [end for end in range(HEADER_BYTES, len(data) + 1) if not read_records(data[:end], HEADER_BYTES).end != end]
+    ends = [end for end in range(HEADER_BYTES, len(data) + 1) if read_records(data[:end], HEADER_BYTES).end == end]
     for cut in range(len(data)):
         path.write_bytes(data[:cut])
         reader = StreamReader(stream)
