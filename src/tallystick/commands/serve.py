@@ -27,6 +27,7 @@ from tallystick.discovery import (
     remove_server_file,
     write_server_file,
 )
+from tallystick.errors import TallystickError
 from tallystick.settings import Settings
 
 _NETWORK, _MODELS, _RECORDS, _LIMITS = "Network", "Models and data", "Records", "Limits"
@@ -241,6 +242,7 @@ def serve(
         log_level="warning",
     )
     refuse_unsafe(settings)
+    refuse_untraceable(settings)
     run(settings, as_json=as_json)
 
 
@@ -293,6 +295,26 @@ def refuse_unsafe(settings: Settings) -> None:
             "and data. Give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that has them; "
             "--allow-plain-http serves without."
         )
+
+
+def refuse_untraceable(settings: Settings) -> None:
+    """Raise BadUsage when traces are asked for that cannot be sent."""
+    if not settings.otlp_endpoint:
+        return
+    from importlib.util import find_spec
+
+    from tallystick.records.tracing import traces_url
+
+    try:
+        traces_url(settings.otlp_endpoint)
+    except TallystickError as error:
+        raise BadUsage(error.message) from error
+    try:
+        is_there = find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        is_there = False
+    if not is_there:
+        raise BadUsage("--otlp-endpoint needs OpenTelemetry: pip install 'tallystick[otel]'.")
 
 
 def address(settings: Settings) -> str:

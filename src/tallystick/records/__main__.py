@@ -99,15 +99,18 @@ class RequestLog:
 
     def see(self, stream_id: str, entries: list[Entry]) -> None:
         """Take what was read from one stream, in order."""
-        lines: list[tuple[int, Line]] = []
-        for entry in entries:
-            record = entry.record
-            if isinstance(record, Invocation | Access):
-                lines.append((entry.sequence, access_line(record, entry.context)))
-                if self._traces is not None and isinstance(record, Invocation) and entry.context is not None:
-                    self._traces.add(record, entry.context)
-        if lines and self._log is not None:
-            self._log.write(stream_id, lines)
+        if self._log is not None:
+            lines: list[tuple[int, Line]] = [
+                (sequence, access_line(record, context))
+                for sequence, record, context in entries
+                if isinstance(record, Invocation | Access)
+            ]
+            if lines:
+                self._log.write(stream_id, lines)
+        if self._traces is not None:
+            for _, record, context in entries:
+                if isinstance(record, Invocation) and context is not None:
+                    self._traces.add(record, context)
 
 
 class Redactions:
@@ -171,9 +174,8 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     lock = _take_lock(settings.journal_dir)
     feedback = FeedbackCounts(settings.tables_root)
     logs = settings.data_dir / "logs"
-    requests = RequestLog(
-        AccessLog(logs / "access.jsonl") if settings.access_log else None, open_traces(settings.otlp_endpoint)
-    )
+    traces = open_traces(settings.otlp_endpoint)
+    requests = RequestLog(AccessLog(logs / "access.jsonl") if settings.access_log else None, traces)
     upkeep = Upkeep(settings.tables_root, settings.data_dir / MEMORY_FILE)
     recorder = Recorder(
         settings.journal_dir,
@@ -201,6 +203,8 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
             counts = {endpoint: dict(found) for endpoint, found in feedback.by_endpoint.items()}
             line.send(msgspec.structs.replace(recorder.status(pid), feedback=counts))
     recorder.drain(time.monotonic() + _DRAIN_S)
+    if traces is not None:
+        traces.close()
     os.close(lock)
 
 

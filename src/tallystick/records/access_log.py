@@ -31,6 +31,8 @@ _MAX_STREAMS = 256
 #: Where a torn line is looked for; several times the longest one.
 _TAIL_BYTES = 64 * 1024
 _WARN_EVERY_S = 60.0
+#: msgspec leaves out a default that is this very object, not one that is equal.
+_ZERO = 0.0
 #: Positions go to a file of this suffix beside the log.
 POSITIONS_SUFFIX = ".positions"
 
@@ -47,8 +49,8 @@ class InvocationLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     served_entity: str = ""
     model_version: str = ""
     #: Waiting for its turn, in the gateway and in the worker.
-    queue_ms: float = 0.0
-    model_ms: float = 0.0
+    queue_ms: float = _ZERO
+    model_ms: float = _ZERO
     rows: int = -1
     attempt: int = 0
     #: live | pinned | shadow
@@ -83,7 +85,7 @@ Line: TypeAlias = InvocationLine | AccessLine
 def access_line(record: Invocation | Access, context: Context | None = None) -> Line:
     """Return the line for one record of the journal; an invocation needs its context. Pure.
 
-    Who called, by which client and in which trace are left out where the endpoint drops or hashes these columns.
+    Who called and by which client are left out where the endpoint drops or hashes these columns.
     """
     if isinstance(record, Access):
         return AccessLine(
@@ -98,7 +100,7 @@ def access_line(record: Invocation | Access, context: Context | None = None) -> 
         )
     assert context is not None
     status, answer, queue_ms = record.status, record.answer, record.waited_ms
-    model_ms, rows, coerced = 0.0, -1, 0
+    model_ms, rows, coerced = _ZERO, -1, 0
     if answer is not None:
         queue_ms += answer.queue_ms
         model_ms, rows = answer.model_ms, answer.rows
@@ -113,8 +115,8 @@ def access_line(record: Invocation | Access, context: Context | None = None) -> 
         round(record.latency_ms, 3),
         context.served_entity_name,
         context.model_version,
-        round(queue_ms, 3),
-        round(model_ms, 3),
+        round(queue_ms, 3) or _ZERO,
+        round(model_ms, 3) or _ZERO,
         rows,
         record.attempt,
         record.arm,
@@ -134,7 +136,7 @@ def access_line(record: Invocation | Access, context: Context | None = None) -> 
 
 
 #: Columns of the inference table that are fields of a line too.
-_PERSONAL = frozenset({"requester", "user_agent", "trace_id"})
+_PERSONAL = frozenset({"requester", "user_agent"})
 
 
 def _rfc3339(time_us: int) -> str:

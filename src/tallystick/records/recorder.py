@@ -24,7 +24,7 @@ from tallystick.records.rows import Redactions, entity_rows, feedback_rows, invo
 from tallystick.records.schema import ENTITY_SCHEMA, ENTITY_TABLE, FEEDBACK_SCHEMA, INFERENCE_SCHEMA
 
 #: Rows and bytes of bodies that one commit holds at most; two such commits are in memory at a time.
-COMMIT_ROWS, COMMIT_BYTES = 20_000, 8 << 20
+COMMIT_ROWS, COMMIT_BYTES = 20_000, 6 << 20
 #: Rows wait at most this long for others, unless commits of many tables take too much of the time.
 COMMIT_AFTER_S = 2.0
 #: Commits may take this share of the time before they wait longer for more rows, up to the last figure.

@@ -79,11 +79,20 @@ class Redaction:
         """Whether bodies of answers with status 400 and above may be recorded; they repeat pieces of a request."""
         return self.is_understood and not self.inputs and not self.body_keys
 
-    def column(self, name: str, value: str | None) -> str | None:
-        """Return the value of a column of the inference table as it may be recorded; None where it is dropped."""
+    def column(self, name: str, value: Any) -> Any:
+        """Return the value of a column of the inference table as it may be recorded; None where it is dropped.
+
+        A text is hashed whole, of the pairs of a map each value. What is neither has no hash, and is left out.
+        """
         if value is None or name in self.dropped_columns:
             return None
-        return self.hash(value) if name in self.hashed_columns else value
+        if name not in self.hashed_columns:
+            return value
+        if isinstance(value, str):
+            return self.hash(value)
+        if name == "usage_context":
+            return [(key, None if item is None else self.hash(item)) for key, item in value]
+        return None
 
     def body(self, body: bytes, content_type: str) -> bytes | None:
         """Return a request's body without the values to be redacted; None when that cannot be done for certain.
@@ -166,7 +175,6 @@ class _Names:
     """The names to be redacted, and what can be taken for one of them."""
 
     def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
         self._folded = frozenset(map(_fold, names))
         # A name in quotes within a text: JSON in a value. As JSON writes the text, its quotes have backslashes.
         any_name = "|".join(map(re.escape, sorted(names)))
@@ -174,20 +182,20 @@ class _Names:
         self._escaped = re.compile(rf'\\"\s*(?:{any_name})\s*\\*"', re.IGNORECASE)
 
     def among(self, names: Iterable[str]) -> frozenset[str]:
-        """Return those that are among `names`. Raises for one that is nearly there: who knows what was meant."""
-        alike = frozenset(name for name in names if _fold(name) in self._folded)
-        if not alike <= self._names:
-            raise _Withheld("a name that is spelled nearly like one to be redacted")
-        return alike
+        """Return those of `names` that are one to be redacted, or are spelled so nearly like one that it was meant.
+
+        The latter are no column's names; who finds one where a column is, gives nothing back.
+        """
+        return frozenset(name for name in names if _fold(name) in self._folded)
 
     def check_text(self, text: str) -> None:
         """Raise when a value holds a name as an object in it would: JSON in a text."""
-        if self._quoted.search(text):
+        if '"' in text and self._quoted.search(_unescape(text)):
             raise _Withheld("a name in a value")
 
     def check_rendered(self, text: str) -> None:
         """Raise when a value in a JSON text does."""
-        if "\\" in text and self._escaped.search(text):
+        if "\\" in text and self._escaped.search(_unescape(text)):
             raise _Withheld("a name in a value")
 
     def check_cells(self, cells: list[str]) -> None:
@@ -200,6 +208,25 @@ class _Names:
             map(_fold, _SEPARATORS.split(line))
         ):
             raise _Withheld("a name in a cell")
+
+
+_ESCAPE = re.compile(r"\\+u([0-9a-fA-F]{4})")
+#: JSON in JSON in JSON; nobody writes more.
+_MAX_LEVELS = 3
+
+
+def _unescape(text: str) -> str:
+    """Return `text` with JSON's escapes by number replaced, also those of JSON in it. For matching only."""
+    for _ in range(_MAX_LEVELS):
+        if "\\u" not in text:
+            break
+        text = _ESCAPE.sub(_escaped_character, text)
+    return text
+
+
+def _escaped_character(found: re.Match[str]) -> str:
+    character = chr(int(found[1], 16))
+    return '\\"' if character == '"' else character
 
 
 _SEPARATORS = re.compile(r"[;|\t,\r\n]")

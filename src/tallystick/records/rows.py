@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,10 +33,10 @@ from tallystick.records.schema import (
     TEXT,
     TIMESTAMP,
 )
+from tallystick.records.tracing import parse_traceparent
 
 _DAY_US = 86_400_000_000
 _NO_ANSWER = Answer(0, "")
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 _ERROR_STATUS = 400
 
 
@@ -246,8 +245,8 @@ def _coercions(answer: Answer) -> list[dict[str, Any]]:
 def _trace_id(traceparent: str) -> str | None:
     if not traceparent:
         return None
-    found = _TRACE.fullmatch(traceparent)
-    return found[1] if found else None
+    parent = parse_traceparent(traceparent)
+    return parent.trace_id if parent is not None else None
 
 
 def _redact_bodies(

@@ -119,7 +119,7 @@ def attributes(record: Invocation, context: Context) -> dict[str, str | int]:
         "http.response.status_code": record.status,
         "http.request.body.size": record.request_bytes,
         "http.response.body.size": record.response_bytes,
-        "user_agent.original": record.user_agent,
+        "user_agent.original": "" if "user_agent" in context.drop + context.hash else record.user_agent,
         "error.type": str(record.status) if record.status >= 500 else "",
         "tallystick.request_id": record.request_id,
         "tallystick.endpoint": context.endpoint_name,
