@@ -1,0 +1,518 @@
+"""The reading face of an inference table: its rows, the decoded view, SQL. All of it streams Arrow batches.
+
+The decoded view has one line for each *row of input* of an invocation that was answered 200: the model's input columns
+as it saw them (`decode`), its prediction (`predictions`), and what feedback said since (`labels`). Writes nothing, and
+asks no server: finding a table by its endpoint's name is `tallystick.tables`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from tallystick.errors import DeploymentFailed, InvalidParameter, NotFound
+from tallystick.protocol.signature import Signature, parse_signature
+from tallystick.records import schema
+from tallystick.records.bodies import Ints, connect, one_chunk
+from tallystick.records.decode import InputDecoder, Requests, infer_fields
+from tallystick.records.labels import Labels
+from tallystick.records.predictions import Answers, PredictionReader, declared_type, prediction_type
+from tallystick.records.values import promoted, signature_fields, to_type
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A moment, or how long ago.
+When: TypeAlias = datetime | timedelta
+
+PREDICTION = "prediction"
+#: What stands in the view beside input, prediction and feedback: name -> column of the inference table.
+IDENTITY = {
+    "_request_id": "databricks_request_id",
+    "_client_request_id": "client_request_id",
+    "_row": "",
+    "_request_time": "request_time",
+    "_served_entity": "served_entity_name",
+    "_model_version": "model_version",
+    "_requester": "requester",
+    "_user_agent": "user_agent",
+    "_arm": "arm",
+}
+BATCH_ROWS = 65_536
+#: Invocations, and bytes of bodies, that are decoded at a time: enough for all cores, little beside any memory.
+_STEP_INVOCATIONS = 65_536
+_STEP_BYTES = 64 << 20
+#: What a row of a Parquet file is when it is read, for each of its bytes in the file. Bodies pack well.
+_UNPACKED = 5
+#: Invocations that are looked at for the types of what no signature names.
+_SAMPLES = 200
+_BODY_COLUMNS = (
+    "databricks_request_id",
+    "served_entity_id",
+    "request",
+    "response",
+    "logging_error_codes",
+    "request_content_type",
+    "response_content_type",
+    "request_rows",
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """How the invocations of one served entity are decoded."""
+
+    inputs: InputDecoder
+    predictions: PredictionReader
+
+
+@dataclass(frozen=True)
+class _View:
+    """The decoded view of one read: its columns, and how each is made."""
+
+    models: Mapping[str, _Model]
+    labels: Labels
+    input_fields: Mapping[str, pa.DataType]
+    #: Type of `prediction`.
+    prediction: pa.DataType
+    #: Our own columns, and those of feedback: what it is -> its name here.
+    names: Mapping[str, str]
+    label_names: Mapping[str, str]
+    schema: pa.Schema
+
+
+class InferenceTable:
+    """An endpoint's inference table, with what belongs to it.
+
+    `location` is a folder or a URL; `storage_options` are those of delta-rs. Each read sees the table as it is then.
+    """
+
+    def __init__(self, location: str, *, name: str = "", storage_options: Mapping[str, str] | None = None) -> None:
+        self.location = location.rstrip("/")
+        self.name = name or self.location.rpartition("/")[2].removesuffix(schema.PAYLOAD_SUFFIX)
+        self._options = dict(storage_options or {})
+        #: Rows that the latest read of the decoded view left out, and values that are null for it, by reason.
+        self.undecoded: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"InferenceTable({self.name!r}, {self.location!r})"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the inference table. Raises NotFound when there is no table."""
+        return self._dataset().schema
+
+    def invocations(
+        self,
+        columns: Sequence[str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        where: ds.Expression | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return the rows of the inference table, from `since` until before `until`, as a stream.
+
+        Raises NotFound when there is no table, InvalidParameter for a column that it does not have.
+        """
+        table, dataset = self._open(self.location)
+        unknown = [name for name in columns or () if name not in dataset.schema.names]
+        if unknown:
+            raise InvalidParameter(
+                f"The inference table has no column {unknown[0]!r}; it has {_listed(dataset.schema)}."
+            )
+        wanted = _all_of(_between(since, until), where)
+        return _scan(table, dataset, list(columns) if columns is not None else None, wanted)
+
+    def decoded(
+        self,
+        columns: Sequence[str] | None = None,
+        since: When | None = None,
+        until: When | None = None,
+        served_entity: str | None = None,
+        feedback: bool = True,
+        batch_rows: int = BATCH_ROWS,
+    ) -> pa.RecordBatchReader:
+        """Return the decoded view as a stream of batches of at most `batch_rows` rows.
+
+        Raises NotFound when there is no table, InvalidParameter for a column that the view does not have. A row that
+        cannot be decoded is left out and counted in `undecoded`, which begins anew here.
+        """
+        undecoded: Counter[str] = Counter()
+        self.undecoded = undecoded
+        table, dataset = self._open(self.location)
+        wanted = _all_of(_between(since, until), ds.field("status_code") == 200, _is_entity(served_entity))
+        connection = connect()
+        view = self._view(table, dataset, wanted, connection, feedback, since)
+        unknown = [name for name in columns or () if name not in view.schema.names]
+        if unknown:
+            raise InvalidParameter(f"The decoded view has no column {unknown[0]!r}; it has {_listed(view.schema)}.")
+        shown = view.schema if columns is None else pa.schema([view.schema.field(name) for name in columns])
+        source = (*_BODY_COLUMNS, *(name for name in IDENTITY.values() if name and name not in _BODY_COLUMNS))
+        batches = _steps(_scan(table, dataset, list(source), wanted))
+        return pa.RecordBatchReader.from_batches(shown, _decode(batches, view, shown, max(1, batch_rows), undecoded))
+
+    def to_arrow(self, **options: Any) -> pa.Table:
+        """Return the decoded view as one table; `options` are those of `decoded`."""
+        return self.decoded(**options).read_all()
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """Return the decoded view as a pandas DataFrame; `options` are those of `decoded`."""
+        frame: pd.DataFrame = self.to_arrow(**options).to_pandas()
+        return frame
+
+    def feedback(self) -> pa.RecordBatchReader:
+        """Return all lines of feedback, also those that a later one replaces; an empty stream when none came."""
+        return self._side_table(schema.feedback_table(self.location), schema.FEEDBACK_SCHEMA)
+
+    def served_entities(self) -> pa.RecordBatchReader:
+        """Return what is known of all served entities of the server; an empty stream when nothing is."""
+        return self._side_table(self._entities_location() or "", schema.ENTITY_SCHEMA)
+
+    def newest(self, limit: int, since: When | None = None, until: When | None = None) -> pa.Table:
+        """Return the newest invocations, the newest first. Bodies of others are not read."""
+        table, dataset = self._open(self.location)
+        wanted = _between(since, until)
+        # Times alone are little to read; with the earliest of the wanted ones, most files are not opened again.
+        times = np.zeros(0, np.int64)
+        for batch in _scan(table, dataset, ["request_time"], wanted):
+            times = np.concatenate([times, batch.column(0).cast(pa.int64()).to_numpy(zero_copy_only=False)])
+            if len(times) > limit:
+                times = np.partition(times, len(times) - limit)[len(times) - limit :] if limit else times[:0]
+        if not len(times):
+            return dataset.schema.empty_table()
+        earliest = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(times.min()))
+        found = _scan(table, dataset, None, _all_of(wanted, _between(earliest, None))).read_all()
+        return found.sort_by([("request_time", "descending")]).slice(0, limit)
+
+    def sql(self, query: str) -> pa.Table:
+        """Return the answer to a DuckDB query.
+
+        The inference table is there under its endpoint's name and as `invocations`; beside it `decoded`, `feedback`
+        and `served_entities`. Raises InvalidParameter when the query cannot be run, NotFound when there is no table.
+        """
+        connection = duckdb.connect()
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            self._register(connection, query)
+            result = connection.sql(query)
+            return pa.table({}) if result is None else result.to_arrow_table()
+        except duckdb.Error as error:
+            raise InvalidParameter(f"The query cannot be run: {error}") from error
+        finally:
+            connection.close()
+
+    def _register(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
+        dataset = self._dataset()
+        connection.register("invocations", dataset)
+        if self.name not in ("invocations", "decoded", "feedback", "served_entities"):
+            connection.register(self.name, dataset)
+        views = {"decoded": self.decoded, "feedback": self.feedback, "served_entities": self.served_entities}
+        for name, read in views.items():
+            # To plan the decoded view takes a look at the table, so it is there only for queries that name it.
+            if re.search(rf"\b{name}\b", query, re.IGNORECASE):
+                connection.register(name, _Stream(read))
+
+    def _dataset(self) -> ds.Dataset:
+        return self._open(self.location)[1]
+
+    def _open(self, location: str) -> tuple[DeltaTable, ds.Dataset]:
+        try:
+            table = DeltaTable(location, storage_options=self._options or None)
+            return table, table.to_pyarrow_dataset()
+        except TableNotFoundError as error:
+            raise NotFound(
+                f"There is no inference table for '{self.name}' at {location}. It begins with the first invocation."
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise NotFound(f"The table at {location} cannot be read: {error}") from error
+
+    def _open_if_there(self, location: str) -> tuple[DeltaTable, ds.Dataset] | None:
+        if not location or not _is_table(location, self._options):
+            return None
+        return self._open(location)
+
+    def _side_table(self, location: str, columns: pa.Schema) -> pa.RecordBatchReader:
+        opened = self._open_if_there(location)
+        if opened is None:
+            return pa.RecordBatchReader.from_batches(columns, [])
+        return _scan(*opened, None, None)
+
+    def _entities_location(self) -> str | None:
+        """Return the table of served entities: beside this one, or above where a table has folders of its own."""
+        # A table may be at <catalog>/<schema>/<prefix>_payload below the root.
+        folder = self.location
+        for _ in range(3):
+            folder = folder.rpartition("/")[0]
+            if folder and _is_table(f"{folder}/{schema.ENTITY_TABLE}", self._options):
+                return f"{folder}/{schema.ENTITY_TABLE}"
+        return None
+
+    def _signatures(self) -> dict[str, str]:
+        """Return the signature of each served entity as JSON; the last that was recorded."""
+        rows = self.served_entities().read_all().select(["served_entity_id", "change_time", "signature"])
+        return {row["served_entity_id"]: row["signature"] or "" for row in rows.sort_by("change_time").to_pylist()}
+
+    def _view(
+        self,
+        table: DeltaTable,
+        dataset: ds.Dataset,
+        wanted: ds.Expression,
+        connection: duckdb.DuckDBPyConnection,
+        with_feedback: bool,
+        since: When | None,
+    ) -> _View:
+        opened = self._open_if_there(schema.feedback_table(self.location)) if with_feedback else None
+        lines = None if opened is None else opened[1]
+        if lines is not None and since is not None:
+            # What is said of an invocation is said after it.
+            first = _moment(since)
+            lines = lines.filter((ds.field("feedback_date") >= first.date()) & (ds.field("feedback_time") >= first))
+        labels = Labels(connection, lines)
+        signatures = self._signatures()
+        models: dict[str, _Model] = {}
+        shared: dict[str, _Model] = {}
+        for entity in _distinct(table, dataset, wanted):
+            text = signatures.get(entity, "")
+            if text and text in shared:
+                models[entity] = shared[text]
+                continue
+            samples = _head(dataset, _all_of(wanted, ds.field("served_entity_id") == entity))
+            models[entity] = shared[text] = _model(text, samples, connection)
+        return _plan_view(models, labels, with_feedback)
+
+
+class _Stream:
+    """A view for DuckDB, which may scan it more than once."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._read().__arrow_c_stream__(requested_schema)
+
+
+def _is_table(location: str, options: Mapping[str, str]) -> bool:
+    try:
+        return DeltaTable.is_deltatable(location, storage_options=dict(options) or None)
+    except (DeltaError, OSError):
+        return False
+
+
+def _moment(when: When) -> datetime:
+    if isinstance(when, timedelta):
+        return datetime.now(UTC) - when
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _between(since: When | None, until: When | None) -> ds.Expression | None:
+    """Return the condition on `request_time`, and on `request_date` so that other partitions are not opened."""
+    wanted: ds.Expression | None = None
+    if since is not None:
+        first = _moment(since)
+        wanted = (ds.field("request_date") >= first.date()) & (
+            ds.field("request_time") >= pa.scalar(first, schema.TIMESTAMP)
+        )
+    if until is not None:
+        last = _moment(until)
+        before = (ds.field("request_date") <= last.date()) & (
+            ds.field("request_time") < pa.scalar(last, schema.TIMESTAMP)
+        )
+        wanted = _all_of(wanted, before)
+    return wanted
+
+
+def _is_entity(name: str | None) -> ds.Expression | None:
+    return None if name is None else (ds.field("served_entity_name") == name) | (ds.field("served_entity_id") == name)
+
+
+def _all_of(*conditions: ds.Expression | None) -> ds.Expression | None:
+    given = [condition for condition in conditions if condition is not None]
+    return functools.reduce(lambda one, other: one & other, given) if given else None
+
+
+def _listed(columns: pa.Schema) -> str:
+    return ", ".join(columns.names)
+
+
+def _scan(
+    table: DeltaTable, dataset: ds.Dataset, columns: list[str] | None, wanted: ds.Expression | None
+) -> pa.RecordBatchReader:
+    """Return a stream that holds a few batches at a time, whatever the size of the bodies."""
+    actions = pa.table(table.get_add_actions(flatten=True)).select(["size_bytes", "num_records"])
+    files_bytes = pc.sum(actions.column(0)).as_py() or 0
+    records = pc.sum(actions.column(1)).as_py() or 1
+    rows = int(_STEP_BYTES // max(1, files_bytes * _UNPACKED // records))
+    return dataset.scanner(
+        columns=columns,
+        filter=wanted,
+        batch_size=min(_STEP_INVOCATIONS, max(64, rows)),
+        batch_readahead=1,
+        fragment_readahead=1,
+    ).to_reader()
+
+
+def _steps(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """Yield batches that are worth decoding at a time: those of small files joined."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in reader:
+        if held and (rows + batch.num_rows > _STEP_INVOCATIONS or size + batch.nbytes > _STEP_BYTES):
+            yield _joined(held)
+            held, rows, size = [], 0, 0
+        if batch.num_rows:
+            held.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _distinct(table: DeltaTable, dataset: ds.Dataset, wanted: ds.Expression | None) -> list[str]:
+    """Return the ids of the served entities that answered, as they first appear."""
+    found: dict[str, None] = {}
+    for batch in _scan(table, dataset, ["served_entity_id"], wanted):
+        found |= dict.fromkeys(pc.unique(batch.column(0)).to_pylist())
+    return [entity for entity in found if entity]
+
+
+def _head(dataset: ds.Dataset, wanted: ds.Expression | None) -> pa.RecordBatch:
+    columns = list(_BODY_COLUMNS)
+    scanner = dataset.scanner(
+        columns=columns, filter=wanted, batch_size=_SAMPLES, batch_readahead=1, fragment_readahead=1
+    )
+    table = scanner.head(_SAMPLES).combine_chunks()
+    return pa.RecordBatch.from_arrays([one_chunk(column) for column in table.columns], names=columns)
+
+
+def _requests(batch: pa.RecordBatch) -> Requests:
+    return Requests(
+        batch.column("request"),
+        batch.column("request_content_type"),
+        batch.column("logging_error_codes"),
+        batch.column("request_rows"),
+    )
+
+
+def _answers(batch: pa.RecordBatch) -> Answers:
+    return Answers(batch.column("response"), batch.column("response_content_type"), batch.column("logging_error_codes"))
+
+
+def _model(signature_json: str, samples: pa.RecordBatch, connection: duckdb.DuckDBPyConnection) -> _Model:
+    try:
+        signature = parse_signature(json.loads(signature_json)) if signature_json else Signature()
+    except (ValueError, AttributeError, DeploymentFailed):
+        # One that this version does not know: its invocations are read as those of a model without one.
+        signature = Signature()
+    requests = _requests(samples)
+    fields = signature_fields(signature) or infer_fields(requests)
+    inputs = InputDecoder(signature, connection, fields)
+    rows = inputs.decode(requests)
+    counts = np.bincount(rows.requests, minlength=samples.num_rows).tolist()
+    kind = prediction_type(declared_type(signature), _answers(samples), counts)
+    return _Model(inputs, PredictionReader(kind, connection))
+
+
+def _plan_view(models: Mapping[str, _Model], labels: Labels, with_feedback: bool) -> _View:
+    kinds: dict[str, list[pa.DataType]] = {}
+    for model in models.values():
+        for name, kind in model.inputs.fields.items():
+            kinds.setdefault(name, []).append(kind)
+    fields = {name: promoted(each) for name, each in kinds.items()}
+    prediction = promoted(each.predictions.kind for each in models.values()) if models else pa.float64()
+    columns = list(fields.items())
+
+    def add(name: str, kind: pa.DataType) -> str:
+        while any(name == other for other, _ in columns):
+            name = f"_{name}"
+        columns.append((name, kind))
+        return name
+
+    names = {PREDICTION: add(PREDICTION, prediction)}
+    label_names = {name: add(name, kind) for name, kind in labels.fields.items()} if with_feedback else {}
+    for name, column in IDENTITY.items():
+        names[name] = add(name, schema.INFERENCE_SCHEMA.field(column).type if column else pa.int64())
+    return _View(models, labels, fields, prediction, names, label_names, pa.schema(columns))
+
+
+def _decode(
+    batches: Iterator[pa.RecordBatch], view: _View, shown: pa.Schema, batch_rows: int, undecoded: Counter[str]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        out = _decode_batch(batch, view, shown, undecoded)
+        for start in range(0, out.num_rows, batch_rows):
+            yield out.slice(start, batch_rows)
+
+
+def _decode_batch(batch: pa.RecordBatch, view: _View, shown: pa.Schema, undecoded: Counter[str]) -> pa.RecordBatch:
+    """Return the rows of a batch of invocations, in their order."""
+    entities = batch.column("served_entity_id").dictionary_encode()
+    pieces: list[tuple[Ints, pa.RecordBatch]] = []
+    codes = entities.indices.to_numpy(zero_copy_only=False)
+    for code, entity in enumerate(entities.dictionary.to_pylist()):
+        model = view.models.get(entity)
+        if model is None:
+            # It answered first after the view was planned.
+            continue
+        places = np.flatnonzero(codes == code)
+        part = batch if len(places) == batch.num_rows else batch.take(pa.array(places))
+        requests, rows = _decode_part(part, model, view, shown, undecoded)
+        pieces.append((places[requests], rows))
+    if not pieces:
+        return _empty(shown)
+    if len(pieces) == 1:
+        return pieces[0][1]
+    order = np.argsort(np.concatenate([places for places, _ in pieces]), kind="stable")
+    return pa.concat_batches([rows for _, rows in pieces]).take(pa.array(order))
+
+
+def _empty(columns: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in columns], schema=columns)
+
+
+def _decode_part(
+    batch: pa.RecordBatch, model: _Model, view: _View, shown: pa.Schema, undecoded: Counter[str]
+) -> tuple[Ints, pa.RecordBatch]:
+    """Return the rows of one model's invocations, and for each the position of its invocation in `batch`."""
+    rows = model.inputs.decode(_requests(batch))
+    undecoded.update(rows.undecoded)
+    is_one_each = len(rows.requests) == batch.num_rows and bool((rows.requests == np.arange(batch.num_rows)).all())
+    places = None if is_one_each else pa.array(rows.requests)
+
+    def spread(name: str) -> pa.Array:
+        column = batch.column(name)
+        return column if places is None else column.take(places)
+
+    made: dict[str, pa.Array] = {
+        name: to_type(rows.columns[name], kind) if name in rows.columns else pa.nulls(len(rows.row), kind)
+        for name, kind in view.input_fields.items()
+        if name in shown.names
+    }
+    if view.names[PREDICTION] in shown.names:
+        counts = np.bincount(rows.requests, minlength=batch.num_rows)
+        present = np.flatnonzero(counts)
+        found = model.predictions.read(_answers(batch), present, counts[present], undecoded)
+        made[view.names[PREDICTION]] = to_type(found, view.prediction)
+    wanted_labels = [name for name, as_shown in view.label_names.items() if as_shown in shown.names]
+    if wanted_labels:
+        values = view.labels.look_up(spread("databricks_request_id"), spread("client_request_id"), rows.row)
+        made |= {view.label_names[name]: values[name] for name in wanted_labels}
+    for name, column in IDENTITY.items():
+        if view.names[name] in shown.names:
+            made[view.names[name]] = spread(column) if column else pa.array(rows.row)
+    return rows.requests, pa.RecordBatch.from_arrays([made[name] for name in shown.names], schema=shown)
