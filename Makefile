@@ -4,19 +4,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/uv/bin/uv
 
-.PHONY: demo test check fmt bench lock clean unit e2e
+.PHONY: demo test check fmt bench lock clean unit e2e campaign powercut mutations
 
 demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself
 	@$(BIN)/tallystick demo $(ARGS)
 
-test: $(VENV)/.done  ## All tests
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.done  ## All tests, in two processes
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 unit: $(VENV)/.done  ## The tests that start no process
 	$(BIN)/pytest tests/unit $(ARGS)
 
 e2e: $(VENV)/.done  ## The tests with real processes and real clients
 	$(BIN)/pytest tests/e2e $(ARGS)
+
+campaign: $(VENV)/.done  ## Kill processes for some minutes and count rows; ARGS="--rounds 50 --seconds 60" for longer
+	PYTHONPATH=tests/e2e:tests $(BIN)/python -m campaigns.kills $(ARGS)
+
+powercut: $(VENV)/.done  ## Cut the power of a disk under load, and at chosen places; Linux, as root
+	PYTHONPATH=tests/e2e:tests $(BIN)/python -m campaigns.powercuts $(ARGS)
+
+mutations: $(VENV)/.done  ## Switch each defence of the inference table off, and see that the two above notice
+	PYTHONPATH=tests/e2e:tests $(BIN)/python -m campaigns.mutations $(ARGS)
 
 check: $(VENV)/.done  ## Format, lint, types, import layers; changes nothing
 	$(BIN)/ruff format --check .

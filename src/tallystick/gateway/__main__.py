@@ -54,7 +54,7 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
     protocol = guarded(
         limits,
         lambda connection, cycle: app.take(connection, cycle),
-        journal.flush if journal is not None else lambda: None,
+        journal.before_sending if journal is not None else lambda: None,
     )
     invoker.meters.count_connections = lambda: len(protocol.open_connections)
     config = uvicorn.Config(

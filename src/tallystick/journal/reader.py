@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -78,9 +79,10 @@ class StreamReader:
         Raises OSError when the disk does.
         """
         entries: list[Entry] = []
-        # Asked before the segments are read: what is written later belongs to a later call.
-        is_over = not self.is_written()
+        # In this order: who made a segment that was seen held the lock by then, so a lock that is free says that its
+        # writer is gone. And before the segments are read: what is written later belongs to a later call.
         self._look()
+        is_over = not self.is_written()
         numbers = sorted(self._segments)
         for number in numbers:
             segment = self._segments[number]
@@ -173,7 +175,10 @@ class StreamReader:
             segment.is_done = True
             return 0
         try:
-            size = os.fstat(descriptor).st_size
+            status = os.fstat(descriptor)
+            size = status.st_size
+            # Its writer has left it, though no later segment may be there: on a full disk none can be begun.
+            is_closed = is_closed or not status.st_mode & stat.S_IWUSR
             if not segment.offset and not self._read_header(descriptor, segment, size, is_closed):
                 return 0
             wanted = _CHUNK_BYTES

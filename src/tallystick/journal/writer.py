@@ -14,6 +14,7 @@ import fcntl
 import logging
 import os
 import secrets
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -181,6 +182,11 @@ class Journal:
         self._is_flush_due = True
         asyncio.get_running_loop().call_soon(self.flush)
 
+    def before_sending(self) -> None:
+        """Write what must be written before answers of this turn leave; what is lazy waits on."""
+        if self._is_flush_due:
+            self.flush()
+
     def flush(self) -> None:
         """Write what was appended. Never raises."""
         self._is_flush_due = False
@@ -308,6 +314,9 @@ class Journal:
         segment, self._segment = self._segment, None
         if segment is None:
             return
+        # A mark that needs no room: the reader need not wait for a later segment before it takes this one away.
+        with contextlib.suppress(OSError):
+            os.fchmod(segment.descriptor, stat.S_IRUSR)
         if segment.unsynced or self._is_syncing:
             self._old_segments.append(segment)
             return

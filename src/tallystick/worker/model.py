@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import yaml
 
 from tallystick.entities import ResolvedModel
 from tallystick.errors import DeploymentFailed
+from tallystick.worker.disk import sync_all
 
 Predict = Callable[[Any, dict[str, Any]], Any]
 PredictStream = Callable[[Any, dict[str, Any]], Iterator[Any]]
@@ -114,8 +117,18 @@ def _as_folder(path: Path) -> Path:
 
     folder = path.with_suffix(".mlmodel")
     if not (folder / "MLmodel").exists():
+        # Made beside and renamed: one that a crash or a power cut left unfinished never has the final name.
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix="model-"))
         # The file's packages are those of this interpreter: there is nothing to infer from.
-        mlflow.pyfunc.save_model(str(folder), python_model=str(path), pip_requirements=[])
+        mlflow.pyfunc.save_model(str(scratch / "model"), python_model=str(path), pip_requirements=[])
+        sync_all(scratch)
+        try:
+            (scratch / "model").rename(folder)
+        except OSError:
+            # Another worker was quicker; the content is the same.
+            if not (folder / "MLmodel").exists():
+                raise
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
+from tallystick.worker.disk import sync_all, sync_one
 
 _CHUNK_BYTES = 1 << 20
 
@@ -95,8 +96,10 @@ def _keep(folder: Path, cache: Path) -> Path:
         # Copied beside, then renamed: a copy that was cut short never has the final name.
         scratch = Path(tempfile.mkdtemp(dir=cache, prefix="copy-"))
         shutil.copytree(folder, scratch / "model", symlinks=False)
+        sync_all(scratch / "model")
         try:
             (scratch / "model").rename(kept)
+            sync_one(cache)
         except OSError:
             if not kept.exists():  # else: another worker was first with the same content
                 raise
@@ -144,7 +147,9 @@ def _resolve_file(source: Path, cache: Path, uri: str) -> ResolvedModel:
     kept.parent.mkdir(exist_ok=True)
     scratch = kept.with_suffix(".tmp")
     scratch.write_bytes(text)
+    sync_all(scratch)
     scratch.replace(kept)
+    sync_all(kept.parent)
     return ResolvedModel(str(kept), digest, uri)
 
 

@@ -287,8 +287,8 @@ class Server:
             self._cancelled.difference_update(each.request.number for each in answered)
 
     def _stream(self, request: Request, line: int) -> None:
-        started = time.monotonic()
-        rows = request.decoded.rows if request.decoded else -1
+        started, decoded = time.monotonic(), request.decoded
+        assert decoded is not None
         for event in self.answerer.stream(request, line):
             if request.number in self._cancelled or not request.connection.is_open:
                 break
@@ -296,10 +296,13 @@ class Server:
         answer = Answer(
             200,
             EVENT_STREAM,
-            rows=rows,
+            rows=decoded.rows,
             queue_ms=(started - request.arrived) * 1000,
             model_ms=(time.monotonic() - started) * 1000,
-            coercions=request.decoded.ledger if request.decoded else {},
+            coercions=decoded.ledger,
+            ignored=tuple(decoded.notes),
+            client_request_id=decoded.client_request_id,
+            usage_context=decoded.usage_context,
         )
         self._send([Answered(request, answer, b"")])
 

@@ -360,6 +360,15 @@ async def test_lazy_records_wait_for_the_next_tick(journal, tmp_path):
     assert ids(tmp_path) == ["a"]
 
 
+async def test_answers_wait_for_no_lazy_record_but_take_it_along_with_one_that_is_not(journal, tmp_path):
+    append(journal, "a", is_lazy=True)
+    journal.before_sending()
+    assert ids(tmp_path) == []
+    append(journal, "b")
+    journal.before_sending()
+    assert ids(tmp_path) == ["a", "b"]
+
+
 async def test_many_contexts_are_numbered_anew_and_every_record_finds_its_own(tmp_path, clock):
     journal = Journal(tmp_path, "gateway-0", clock=clock, segment_bytes=50_000)
     for number in range(5000):

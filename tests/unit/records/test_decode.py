@@ -87,8 +87,11 @@ def body(form: str, rows: list[dict[str, Any]]) -> str:
         10**30,
         1e-320,
         1e300,
-    ]
-    + [[], [1], {}, {"a": 1}],
+        [],
+        [1],
+        {},
+        {"a": 1},
+    ],
     ids=str,
 )
 def test_one_odd_value_among_many_numbers_is_read_as_the_decoder_reads_it(form: str, kind: str, odd: Any) -> None:

@@ -241,7 +241,7 @@ def test_sql_sees_the_table_by_its_endpoint_and_the_views_beside_it(root: Path) 
 
 
 def test_a_table_that_is_not_there_is_told_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no inference table for 'churn' at .*churn_payload. It begins with the first"):
+    with pytest.raises(NotFound, match=r"no inference table for .churn. at .*churn_payload. It begins with the first"):
         _ = open_table(tmp_path).schema
 
 
