@@ -4,7 +4,8 @@ The norm is `protocol.enforce`: what its decoder gives for a body is what the mo
 can of a batch faster, with the same result; the rest comes here, one by one. Reads no table, and knows no answers.
 
 Two things are not as when the model was asked. Params are not looked at, as no column comes of them. No column is
-required: a column may have been dropped from the recorded bodies, and is null then.
+required: a column may have been dropped from the recorded bodies, and is null then. A column that was hashed on its way
+there holds texts whatever its type was (`as_recorded`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +29,7 @@ from tallystick.errors import TallystickError
 from tallystick.protocol.codec import JSON, parse_content_type
 from tallystick.protocol.decoded import Decoded
 from tallystick.protocol.enforce import Decoder, compile_decoder
-from tallystick.protocol.signature import Signature
+from tallystick.protocol.signature import AnyType, ScalarType, Signature
 from tallystick.records import schema
 from tallystick.records.bodies import BodyReader, Ints
 from tallystick.records.values import (
@@ -211,15 +213,40 @@ def decode_body(
         return UNREADABLE
 
 
+#: What stands in a body for a value that was hashed; digits alone could be a number that came as text.
+_HASH = re.compile(r"(?=.*[a-f])[0-9a-f]{16}")
+
+
+def as_recorded(signature: Signature, requests: Requests) -> Signature:
+    """Return the signature that recorded bodies fit: text for each column that is hashed in one of `requests`."""
+    loose = tuple(dataclasses.replace(column, type=AnyType(), required=False) for column in signature.columns)
+    decoder = compile_decoder(dataclasses.replace(signature, columns=loose, params=None))
+    hashed: set[str] = set()
+    for decoded in _decoded(decoder, requests) if loose else ():
+        for name, values in rows_by_column(decoded.data, decoded.rows).items():
+            texts = [value for value in values if isinstance(value, str)]
+            if texts and any(map(_HASH.fullmatch, texts)):
+                hashed.add(name)
+    columns = tuple(
+        dataclasses.replace(column, type=ScalarType.STRING) if column.name in hashed else column
+        for column in signature.columns
+    )
+    return dataclasses.replace(signature, columns=columns)
+
+
 def infer_fields(requests: Requests) -> dict[str, pa.DataType]:
     """Return the columns that requests to a model without a signature have: numbers, else text."""
-    decoder = compile_decoder(Signature())
     found: dict[str, list[Any]] = {}
+    for decoded in _decoded(compile_decoder(Signature()), requests):
+        for name, values in rows_by_column(decoded.data, decoded.rows).items():
+            listed = values.tolist() if isinstance(values, np.ndarray) else values
+            found.setdefault(name, []).extend(listed or ())
+    return {name: inferred_type(values) for name, values in found.items()}
+
+
+def _decoded(decoder: Decoder, requests: Requests) -> Iterator[Decoded]:
     parts = (requests.bodies, requests.content_types, requests.error_codes)
     for body, content_type, codes in zip(*(part.to_pylist() for part in parts), strict=True):
-        decoded = decode_body(decoder, body, content_type, codes or ())
-        if isinstance(decoded, Decoded):
-            for name, values in rows_by_column(decoded.data, decoded.rows).items():
-                listed = values.tolist() if isinstance(values, np.ndarray) else values
-                found.setdefault(name, []).extend(listed or ())
-    return {name: inferred_type(values) for name, values in found.items()}
+        found = decode_body(decoder, body, content_type, codes or ())
+        if isinstance(found, Decoded):
+            yield found

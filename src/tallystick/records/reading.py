@@ -28,7 +28,7 @@ from tallystick.errors import DeploymentFailed, InvalidParameter, NotFound
 from tallystick.protocol.signature import Signature, parse_signature
 from tallystick.records import schema
 from tallystick.records.bodies import Ints, connect, one_chunk
-from tallystick.records.decode import InputDecoder, Requests, infer_fields
+from tallystick.records.decode import InputDecoder, Requests, as_recorded, infer_fields
 from tallystick.records.labels import Labels
 from tallystick.records.predictions import Answers, PredictionReader, declared_type, prediction_type
 from tallystick.records.values import promoted, signature_fields, to_type
@@ -351,9 +351,11 @@ def _scan(
     table: DeltaTable, dataset: ds.Dataset, columns: list[str] | None, wanted: ds.Expression | None
 ) -> pa.RecordBatchReader:
     """Return a stream that holds a few batches at a time, whatever the size of the bodies."""
-    actions = pa.table(table.get_add_actions(flatten=True)).select(["size_bytes", "num_records"])
-    files_bytes = pc.sum(actions.column(0)).as_py() or 0
-    records = pc.sum(actions.column(1)).as_py() or 1
+    actions = pa.table(table.get_add_actions(flatten=True))
+    files_bytes = pc.sum(actions["size_bytes"]).as_py() or 0
+    # A writer may leave the counts out.
+    records = pc.sum(actions["num_records"]).as_py() if "num_records" in actions.column_names else None
+    records = records or _STEP_INVOCATIONS
     rows = int(_STEP_BYTES // max(1, files_bytes * _UNPACKED // records))
     return dataset.scanner(
         columns=columns,
@@ -420,6 +422,7 @@ def _model(signature_json: str, samples: pa.RecordBatch, connection: duckdb.Duck
         # One that this version does not know: its invocations are read as those of a model without one.
         signature = Signature()
     requests = _requests(samples)
+    signature = as_recorded(signature, requests)
     fields = signature_fields(signature) or infer_fields(requests)
     inputs = InputDecoder(signature, connection, fields)
     rows = inputs.decode(requests)

@@ -23,6 +23,8 @@ from tallystick.records.values import rows_by_column
 
 CONNECTION = bodies.connect()
 MANY = bodies._WORTH + 8
+ODD_TEXTS = ["1", "2.0", "1e3", "1.5", " 1", "nan"]
+ODD_NUMBERS = [1.9, -0.0, 2**24 + 1, 2**31, 2**53 + 1, 2**63, 10**30, 1e-320, 1e300]
 
 
 def signature(outputs: Any = None, **inputs: str) -> Signature:
@@ -68,30 +70,7 @@ def body(form: str, rows: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize("kind", ["double", "float", "long", "integer"])
 @pytest.mark.parametrize(
     "odd",
-    [
-        None,
-        True,
-        False,
-        "1",
-        "2.0",
-        "1e3",
-        "1.5",
-        " 1",
-        "nan",
-        1.9,
-        -0.0,
-        2**24 + 1,
-        2**31,
-        2**53 + 1,
-        2**63,
-        10**30,
-        1e-320,
-        1e300,
-        [],
-        [1],
-        {},
-        {"a": 1},
-    ],
+    [None, True, False, *ODD_TEXTS, *ODD_NUMBERS, [], [1], {}, {"a": 1}],
     ids=str,
 )
 def test_one_odd_value_among_many_numbers_is_read_as_the_decoder_reads_it(form: str, kind: str, odd: Any) -> None:

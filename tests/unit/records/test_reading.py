@@ -21,6 +21,7 @@ from tallystick.discovery import Server
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.records import reading, schema
 from tallystick.records.reading import InferenceTable
+from tallystick.records.redact import compile_redaction
 from tallystick.tables import find_table
 
 START = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
@@ -187,6 +188,26 @@ def test_rows_that_cannot_be_decoded_are_left_out_and_counted(root: Path) -> Non
     assert table.to_arrow().num_rows == 4
     assert table.undecoded == {"request over the payload limit": 3, "answer cannot be decoded": 1}
     table.to_arrow(until=START + timedelta(minutes=1))
+    assert not table.undecoded
+
+
+def test_columns_that_are_hashed_or_dropped_on_record_do_not_cost_the_row(tmp_path: Path) -> None:
+    write_entity(tmp_path, "e1", signature_json(age="long", ssn="long", plan="string"))
+    key = compile_redaction((), ("request.ssn",), b"0" * 32)
+    write_invocations(
+        tmp_path,
+        [
+            invocation(
+                number, [], request=json.dumps({"dataframe_records": [{"age": number, "ssn": key.hash(number)}]})
+            )
+            for number in range(20)
+        ],
+    )
+    table = open_table(tmp_path)
+    rows = table.to_arrow(columns=["age", "ssn", "plan"])
+    assert rows["age"].to_pylist() == list(range(20))
+    assert rows["ssn"].to_pylist() == [key.hash(number) for number in range(20)]
+    assert rows["plan"].null_count == 20
     assert not table.undecoded
 
 
