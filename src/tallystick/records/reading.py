@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import duckdb
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs as fs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -102,7 +104,7 @@ class InferenceTable:
     """
 
     def __init__(self, location: str, *, name: str = "", storage_options: Mapping[str, str] | None = None) -> None:
-        self.location = location.rstrip("/")
+        self.location = location.rstrip("/") if "://" in location else str(Path(location).absolute())
         self.name = name or self.location.rpartition("/")[2].removesuffix(schema.PAYLOAD_SUFFIX)
         self._options = dict(storage_options or {})
         #: Rows that the latest read of the decoded view left out, and values that are null for it, by reason.
@@ -231,7 +233,7 @@ class InferenceTable:
     def _open(self, location: str) -> tuple[DeltaTable, ds.Dataset]:
         try:
             table = DeltaTable(location, storage_options=self._options or None)
-            return table, table.to_pyarrow_dataset()
+            return table, table.to_pyarrow_dataset(filesystem=_local_files(location))
         except TableNotFoundError as error:
             raise NotFound(
                 f"There is no inference table for '{self.name}' at {location}. It begins with the first invocation."
@@ -302,6 +304,17 @@ class _Stream:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self._read().__arrow_c_stream__(requested_schema)
+
+
+def _local_files(location: str) -> fs.FileSystem | None:
+    """Return Arrow's own view of a local folder; None for a URL, which delta-rs reads.
+
+    The files that delta-rs gives are read by way of Python, from threads of Arrow; one that is still at it when the
+    interpreter ends takes the process down with it (SIGABRT), now and then.
+    """
+    if "://" in location:
+        return None
+    return fs.SubTreeFileSystem(location, fs.LocalFileSystem())
 
 
 def _is_table(location: str, options: Mapping[str, str]) -> bool:

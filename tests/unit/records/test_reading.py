@@ -266,6 +266,14 @@ def test_a_table_that_is_not_there_is_told_with_its_place(tmp_path: Path) -> Non
         _ = open_table(tmp_path).schema
 
 
+def test_a_relative_path_is_taken_from_the_folder_that_it_is_read_in(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    assert InferenceTable("./churn_payload").to_arrow(columns=["age"]).num_rows == 3
+    assert InferenceTable("churn_payload").decoded().schema.field("age").type == pa.int64()
+
+
 def test_served_entities_are_found_above_a_table_that_has_folders_of_its_own(root: Path) -> None:
     (root / "main" / "prod").mkdir(parents=True)
     (root / "churn_payload").rename(root / "main" / "prod" / "churn_payload")
