@@ -17,6 +17,7 @@ from benchmarks.bench import Bench, Row, Target
 from benchmarks.load import Load, Request
 from benchmarks.processes import children, cpu_s, environment, memory_mb, stop
 from benchmarks.servers import Tallystick, checked, tallystick
+from tallystick.backends.supervisor import RECORDER_ENVIRONMENT
 from tallystick.journal.format import Context, Invocation
 from tallystick.journal.writer import Journal
 from tallystick.protocol.frame import Answer
@@ -102,9 +103,8 @@ def _drain_backlog(bench: Bench, per_s: float) -> None:
     write_settings(replace(settings))
     log = (bench.folder / "backlog.log").open("wb")
     argv = [sys.executable, "-m", "tallystick.records", str(settings.settings_file)]
-    lean = {"TOKIO_WORKER_THREADS": "1", "RAYON_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     began = time.monotonic()
-    process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment() | lean)
+    process = subprocess.Popen(argv, stdout=log, stderr=log, env=RECORDER_ENVIRONMENT | environment())
     most_mb = 0.0
     try:
         while any(path.stat().st_size for path in settings.journal_dir.glob("*/*.journal")):

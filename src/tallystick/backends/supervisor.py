@@ -39,12 +39,14 @@ from tallystick.settings import Settings, write_settings
 _STOP_SLACK_S = 2.0
 #: The recorder moves what is left in the journal; what it does not get done waits for the next start.
 _RECORD_SLACK_S = 10.0
-#: For the recorder's libraries, which start threads by the processor and keep memory by the thread.
-_LEAN = {
-    "TOKIO_WORKER_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
+#: For the recorder's libraries, which start a thread for each processor and keep what was freed.
+RECORDER_ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    "MALLOC_TRIM_THRESHOLD_": "8388608",
+    "RAYON_NUM_THREADS": "1",
+    "TOKIO_WORKER_THREADS": "1",
 }
 _BACKLOG = 2048
 #: What may wait for a control that does not read its process tables.
@@ -149,7 +151,7 @@ class Supervisor:
             self._own[name] = Process(spec, self._own_changed, pass_fds=(descriptor,), capture=False)
         if self.settings.inference_tables or self.settings.access_log:
             argv = (sys.executable, "-m", "tallystick.records", file)
-            recorder = ProcessSpec("recorder", argv, _LEAN | environment, "", final_exit_codes=(3,))
+            recorder = ProcessSpec("recorder", argv, RECORDER_ENVIRONMENT | environment, "", final_exit_codes=(3,))
             self._own["recorder"] = Process(recorder, self._own_changed, capture=False)
         for process in self._own.values():
             process.start()

@@ -29,6 +29,7 @@ from tallystick.protocol.message import BrokenMessage, MessageReader, render_mes
 from tallystick.protocol.routes import Flush, Flushed, Recorded
 from tallystick.records.access_log import AccessLog, Line, access_line
 from tallystick.records.delta import DeltaWriter
+from tallystick.records.priority import be_modest
 from tallystick.records.recorder import FeedbackLines, Recorder
 from tallystick.records.redact import Redaction, compile_redaction, load_hash_key
 from tallystick.records.tracing import Traces, open_traces
@@ -41,8 +42,6 @@ _STATUS_EVERY_S = 1.0
 _RECONNECT_S = 0.5
 #: A stop moves what is left in the journal for so long; the rest waits for the next start.
 _DRAIN_S = 8.0
-#: Invocations come first.
-_NICE = 5
 
 _log = logging.getLogger("tallystick.records")
 
@@ -255,8 +254,7 @@ def main(arguments: list[str]) -> None:
     """Run the recorder."""
     die_with_parent()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
+    be_modest()
     sys.meta_path.insert(0, _WithoutPandas)
     # Commits are small: more threads would take the processors from invocations.
     pa.set_cpu_count(1)
