@@ -80,6 +80,16 @@ class Settings:
         return self.database or f"sqlite:///{self.data_dir / 'tallystick.db'}"
 
     @property
+    def keeps_journal(self) -> bool:
+        """Whether anything is recorded: rows, lines of the access log, or spans."""
+        return self.inference_tables or self.logs_requests
+
+    @property
+    def logs_requests(self) -> bool:
+        """Whether requests that get no row are recorded as well, for the access log or for traces."""
+        return self.access_log or bool(self.otlp_endpoint)
+
+    @property
     def tables_root(self) -> str:
         """Folder or URL below which all tables are."""
         return self.tables_url or str(self.data_dir / "tables")

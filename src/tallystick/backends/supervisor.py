@@ -149,7 +149,7 @@ class Supervisor:
                 "",
             )
             self._own[name] = Process(spec, self._own_changed, pass_fds=(descriptor,), capture=False)
-        if self.settings.inference_tables or self.settings.access_log:
+        if self.settings.keeps_journal:
             argv = (sys.executable, "-m", "tallystick.records", file)
             recorder = ProcessSpec("recorder", argv, RECORDER_ENVIRONMENT | environment, "", final_exit_codes=(3,))
             self._own["recorder"] = Process(recorder, self._own_changed, capture=False)
@@ -159,7 +159,8 @@ class Supervisor:
     def _own_changed(self) -> None:
         views = [process.view for process in self._own.values()]
         for view in views:
-            if view.phase is Phase.ENDED and not self._stop.is_set():
+            # A recorder that cannot run costs the tables, not the endpoints; the journal keeps what it can.
+            if view.phase is Phase.ENDED and view.id != "recorder" and not self._stop.is_set():
                 self.on_failed(view.report.message if view.report else f"{view.id}: {view.last_exit}")
                 self._stop.set()
         # Nobody waits for the recorder: what it does not read yet is in the journal.

@@ -374,8 +374,10 @@ def absolute_tables(root: str, folder: Path) -> str:
 
     >>> absolute_tables("s3://bucket/prefix/", Path("/srv")), absolute_tables("tables", Path("/srv"))
     ('s3://bucket/prefix', '/srv/tables')
+    >>> absolute_tables("file:///data/tables", Path("/srv"))
+    '/data/tables'
     """
-    root = root.rstrip("/")
+    root = root.rstrip("/").removeprefix("file://")
     if not root or "://" in root:
         return root
     return str(folder / Path(root).expanduser())

@@ -163,7 +163,7 @@ class InForce:
         changes = (
             scope["type"] == "http"
             and scope["method"] not in ("GET", "HEAD", "OPTIONS")
-            and not scope["path"].endswith(self._APART)
+            and not (scope["method"] == "POST" and scope["path"].endswith(self._APART))
         )
 
         async def send_in_force(message: Message) -> None:

@@ -113,7 +113,9 @@ def put_inference_table(call: Call) -> dict[str, Any]:
 
 
 def flush_inference_table(call: Call) -> Awaitable[dict[str, Any]]:
-    return _flushed(call.service.tables.flush(_FLUSH_TIMEOUT_S))
+    endpoint = call.service.get_endpoint(call.principal, call.path["name"])
+    table = capture.intended(endpoint, endpoint.active or endpoint.pending).capture.table
+    return _flushed(call.service.tables.flush(_FLUSH_TIMEOUT_S, (table, capture.feedback_table(table))))
 
 
 def openapi(call: Call) -> dict[str, Any]:

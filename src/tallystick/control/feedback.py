@@ -94,7 +94,15 @@ def parse_cell(text: str) -> float | str:
 
 
 def records_of(
-    lines: Sequence[Line], *, endpoint_name: str, table: str, payload_table: str, time_us: int, batch: str, by: str
+    lines: Sequence[Line],
+    *,
+    endpoint_name: str,
+    table: str,
+    payload_table: str,
+    time_us: int,
+    batch: str,
+    by: str,
+    retention_days: int = 0,
 ) -> list[Feedback]:
     """Return the records of one request; their ids, `batch` and a number, sort as the lines do."""
     return [
@@ -111,6 +119,7 @@ def records_of(
             text=line.value if isinstance(line.value, str) else None,
             requester=by,
             payload_table=payload_table,
+            retention_days=retention_days,
         )
         for number, line in enumerate(lines)
     ]

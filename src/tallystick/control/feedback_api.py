@@ -76,13 +76,14 @@ def _records(service: Service, caller: Principal, name: str, content_type: str, 
     if not service.tables.are_on:
         raise InvalidState("This server keeps no inference tables, so there is nothing that feedback could join.")
     # Also where recording is off by now: labels come late.
-    payload_table = intended(endpoint, endpoint.active or endpoint.pending).capture.table
+    capture = intended(endpoint, endpoint.active or endpoint.pending).capture
     return records_of(
         parse_feedback(content_type, body),
         endpoint_name=endpoint.name,
-        table=feedback_table(payload_table),
-        payload_table=payload_table,
+        table=feedback_table(capture.table),
+        payload_table=capture.table,
         time_us=service.now_ms() * 1000,
         batch=service.new_id(),
         by=caller.name,
+        retention_days=capture.retention_days,
     )

@@ -102,7 +102,7 @@ def _nothing_recorded() -> Recorded | None:
     return None
 
 
-async def _no_recorder(_timeout_s: float) -> str:
+async def _no_recorder(_timeout_s: float, _tables: Collection[str]) -> str:
     return "No recorder is running."
 
 
@@ -116,8 +116,8 @@ class Tables:
     are_on: bool = True
     #: What the recorder said last.
     recorded: Callable[[], Recorded | None] = _nothing_recorded
-    #: Has the journal written to the tables within so many seconds; returns why that failed, or ''.
-    flush: Callable[[float], Awaitable[str]] = _no_recorder
+    #: Has the journal written to the tables within so many seconds; returns what kept those named from it, or ''.
+    flush: Callable[[float, Collection[str]], Awaitable[str]] = _no_recorder
 
 
 class EntityRecords:

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -52,7 +52,7 @@ class GatewayLinks:
         self.recorded_at = 0.0
         self._recorder: asyncio.StreamWriter | None = None
         #: Flushes that are waited for, by number.
-        self._flushes: dict[int, asyncio.Future[str]] = {}
+        self._flushes: dict[int, asyncio.Future[Flushed]] = {}
         self._flush_numbers = itertools.count(1)
         self.table = RouteTable()
 
@@ -94,21 +94,26 @@ class GatewayLinks:
         """Whether there is a recorder."""
         return self._recorder is not None
 
-    async def flush(self, timeout_s: float) -> str:
-        """Have all that is in the journal now written to the tables. Returns what is in the way; empty: it is done."""
+    async def flush(self, timeout_s: float, tables: Collection[str]) -> str:
+        """Have all that is in the journal now written to the tables.
+
+        Returns what is in the way of `tables`; empty: they have it.
+        """
         if self._recorder is None:
             return "The recorder is not running; it is started again by itself. Ask again in a few seconds."
         number = next(self._flush_numbers)
-        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Flushed] = asyncio.get_running_loop().create_future()
         self._flushes[number] = done
         self._recorder.write(render_message(Flush(number)))
         try:
             async with asyncio.timeout(timeout_s):
-                return await done
+                flushed = await done
         except TimeoutError:
             return f"The recorder did not finish within {timeout_s:g} s; it goes on. Ask again later."
         finally:
             del self._flushes[number]
+        # Others' tables and their troubles are nobody else's business.
+        return flushed.problem or "; ".join(flushed.tables[table] for table in tables if table in flushed.tables)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         messages: MessageReader[ToControl] = MessageReader(ToControl)
@@ -131,6 +136,8 @@ class GatewayLinks:
                             self._flushed(message)
         except (ConnectionError, BrokenMessage):
             pass  # its supervisor starts it again, and it will tell what it routes by, or how far it is
+        except asyncio.CancelledError:
+            pass  # control ends; asyncio would print a trace for each peer that is still there
         finally:
             self._left(writer, index)
             with contextlib.suppress(OSError):
@@ -149,7 +156,7 @@ class GatewayLinks:
     def _flushed(self, message: Flushed) -> None:
         done = self._flushes.get(message.number)
         if done is not None and not done.done():
-            done.set_result(message.problem)
+            done.set_result(message)
 
     def _left(self, writer: asyncio.StreamWriter, index: int | None) -> None:
         self._writers.discard(writer)

@@ -32,7 +32,7 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
     """Serve until SIGTERM, then drain."""
     supervisor = SupervisorLink(settings.run_dir / "supervisor.sock")
     journal = None
-    if settings.inference_tables or settings.access_log:
+    if settings.keeps_journal:
         journal = Journal(settings.journal_dir, f"gateway-{index}", max_bytes=settings.journal_max_bytes)
     invoker = Invoker(
         index=index,
@@ -42,7 +42,7 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         wake=supervisor.wake,
         kill=supervisor.kill,
         journal=journal,
-        access_log=settings.access_log,
+        access_log=settings.logs_requests,
     )
     table = read_last_table(settings.data_dir)
     if table is not None:
@@ -55,6 +55,7 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         limits,
         lambda connection, cycle: app.take(connection, cycle),
         journal.before_sending if journal is not None else lambda: None,
+        app.note_refused,
     )
     invoker.meters.count_connections = lambda: len(protocol.open_connections)
     config = uvicorn.Config(

@@ -138,6 +138,11 @@ class App:
             respond(*render_error(failure, request_id))
         return True
 
+    def note_refused(self, request_id: str, status: int, error_code: str, url: bytes) -> None:
+        """Note what the protocol refused: its headers or its body are not to be had."""
+        path = url.partition(b"?")[0].decode("latin-1")
+        self._invoker.register.refused(request_id, time.time_ns() // 1000, "", path, status, error_code, b"")
+
     def _check_sender(self, headers: dict[bytes, bytes], scope: Scope) -> None:
         """Refuse requests meant for other hosts, and those that a browser sends for another site."""
         host = headers.get(b"host", b"")

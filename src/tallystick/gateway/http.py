@@ -118,6 +118,8 @@ class GuardedProtocol(HttpToolsProtocol):
     #: Takes a request whose body is in and answers it by `respond`, now or later, without a task of its own;
     #: or says no, and the ASGI application is asked.
     take: Callable[[RequestResponseCycle], bool] | None = None
+    #: Told of what is refused here: (request id, status, error code, URL as far as it is known).
+    note_refused: ClassVar[Callable[[str, int, str, bytes], None]]
     #: What has to happen before an answer may leave: the journal is written.
     before_sending: ClassVar[Callable[[], None]]
 
@@ -384,7 +386,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self.waiting_since = 0.0
         if self.transport.is_closing():
             return
-        answer = _render_refusal(status, error_code, message)
+        request_id = secrets.token_hex(16)
+        type(self).note_refused(request_id, status, error_code, getattr(self, "url", b""))
+        answer = _render_refusal(status, error_code, message, request_id)
         if not self.in_body:
             waits = self.cycle is not None and not self.cycle.response_complete
         elif self.pipeline and self.pipeline[0][0] is self.cycle:
@@ -484,12 +488,12 @@ class _Refusal(Exception):
         self.status, self.error_code = status, error_code
 
 
-def _render_refusal(status: int, error_code: str, message: str) -> bytes:
+def _render_refusal(status: int, error_code: str, message: str, request_id: str) -> bytes:
     body = msgspec.json.encode({"error_code": error_code, "message": message})
     again = "retry-after: 1\r\n" if status in (429, 503) else ""
     return (
         f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nx-request-id: {secrets.token_hex(16)}\r\n{again}connection: close\r\n\r\n"
+        f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n{again}connection: close\r\n\r\n"
     ).encode() + body
 
 
@@ -497,9 +501,16 @@ def guarded(
     limits: HttpLimits,
     take: Callable[[GuardedProtocol, RequestResponseCycle], bool] | None = None,
     before_sending: Callable[[], None] = lambda: None,
+    note_refused: Callable[[str, int, str, bytes], None] = lambda request_id, status, error_code, url: None,
 ) -> type[GuardedProtocol]:
     """Return the protocol class for a process with these limits; see the attributes of `GuardedProtocol`."""
-    shared = {"limits": limits, "open_connections": set(), "take": take, "before_sending": staticmethod(before_sending)}
+    shared: dict[str, Any] = {
+        "limits": limits,
+        "open_connections": set(),
+        "take": take,
+        "before_sending": staticmethod(before_sending),
+    }
+    shared["note_refused"] = staticmethod(note_refused)
     return type("Protocol", (GuardedProtocol,), shared)
 
 

@@ -390,6 +390,7 @@ class Invoker:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         chunk, sent, limit = first, bytearray(), entry.endpoint.route.capture.max_payload_bytes if entry.endpoint else 0
         while chunk:
+            entry.response_bytes += len(chunk)
             if len(sent) <= limit:
                 # One byte over the limit says that there was more.
                 sent += chunk
@@ -401,6 +402,7 @@ class Invoker:
         except TallystickError as error:
             tail, status = b"data: " + msgspec.json.encode(error.to_body()) + b"\n\n", error.status
         _note_attempts(entry, call)
+        entry.response_bytes += len(tail)
         try:
             await self._record(entry, status, _EVENT_STREAM, bytes(sent) + tail, answer)
         except TallystickError:

@@ -41,6 +41,7 @@ class Entry:
         "is_recorded",
         "request_id",
         "requester",
+        "response_bytes",
         "started",
         "time_us",
         "waited_s",
@@ -65,6 +66,8 @@ class Entry:
         self.entity: EntityRoute | None = None
         self.requester = ""
         self.is_pinned = False
+        #: Of a streamed answer, of which only the beginning is kept; 0 for others.
+        self.response_bytes = 0
         #: There is at most one record of an invocation.
         self.is_recorded = False
         #: Workers that were given it, and how long it waited for the first.
@@ -201,7 +204,7 @@ class Register:
             response_content_type=content_type,
             attempt=entry.attempts,
             request_bytes=len(request),
-            response_bytes=len(body),
+            response_bytes=entry.response_bytes or len(body),
             request=request if len(request) <= limit and keeps_request else None,
             response=body if len(body) <= limit and keeps_response else None,
             is_captured=is_captured,

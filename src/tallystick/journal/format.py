@@ -131,6 +131,8 @@ class Feedback(msgspec.Struct, frozen=True, array_like=True):
     requester: str
     #: The inference table that holds the invocation.
     payload_table: str = ""
+    #: Days after which it is deleted; 0: never.
+    retention_days: int = 0
 
 
 class Entity(msgspec.Struct, frozen=True, array_like=True):

@@ -68,6 +68,8 @@ class StreamReader:
         self.last_sequence = 0
         #: Whether the last `read` stopped for its limit.
         self.is_behind = False
+        #: Why the last `read` got no further; empty when it did.
+        self.problem = ""
         #: Bytes that were cut off or set aside, since this reader was made.
         self.torn_bytes = self.damaged_bytes = 0
         #: Records whose context is not there.
@@ -76,7 +78,7 @@ class StreamReader:
     def read(self, max_bytes: int) -> list[Entry]:
         """Return the next records, from about `max_bytes` of journal; [] when there is nothing new.
 
-        Raises OSError when the disk does.
+        A segment that the disk does not give stops this stream and is tried again; `problem` says so meanwhile.
         """
         entries: list[Entry] = []
         # In this order: who made a segment that was seen held the lock by then, so a lock that is free says that its
@@ -89,7 +91,14 @@ class StreamReader:
             if segment.is_done:
                 continue
             is_closed = is_over or number != numbers[-1]
-            max_bytes -= self._read_segment(segment, is_closed, max_bytes, entries)
+            try:
+                max_bytes -= self._read_segment(segment, is_closed, max_bytes, entries)
+                self.problem = ""
+            except OSError as error:
+                if not self.problem:
+                    _log.error("%s cannot be read: %s", segment.path, error.strerror)
+                self.problem = f"a segment of the journal cannot be read: {error.strerror}"
+                break
             if max_bytes <= 0 or not segment.is_done:
                 break
         self.is_behind = max_bytes <= 0

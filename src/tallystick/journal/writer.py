@@ -229,7 +229,7 @@ class Journal:
             self._bytes = 0
 
     async def close(self) -> None:
-        """Write and sync what is left, and let go of the stream."""
+        """Write what is left, wait for syncs under way, and let go of the stream."""
         self.flush()
         while self._is_syncing:  # noqa: ASYNC110  at the end of a process; syncs take milliseconds
             await asyncio.sleep(0.005)

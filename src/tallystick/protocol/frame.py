@@ -6,7 +6,9 @@ A frame is ``u32 length | u64 invocation | u8 kind | u32 meta length | meta | bo
 
 from __future__ import annotations
 
+import itertools
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 
 import msgspec
@@ -71,6 +73,32 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: What the body said of itself.
     client_request_id: str | None = None
     usage_context: dict[str, str] | None = None
+
+
+#: Longer ones are cut: they are names, and whoever holds them holds many.
+MAX_CLIENT_REQUEST_ID, MAX_USAGE_CONTEXT = 256, 4096
+#: Ignored keys that an answer names, and characters of each.
+MAX_IGNORED = 100
+
+
+def short_identity(
+    client_request_id: str | None, usage_context: dict[str, str] | None
+) -> tuple[str | None, dict[str, str] | None]:
+    """Return what a body says of itself, cut to what may be kept: 256 characters; a context of 4,096, or none."""
+    if client_request_id is not None:
+        client_request_id = client_request_id[:MAX_CLIENT_REQUEST_ID]
+    if usage_context is not None and sum(len(k) + len(v) for k, v in usage_context.items()) > MAX_USAGE_CONTEXT:
+        usage_context = None
+    return client_request_id, usage_context
+
+
+def short_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the first hundred names, each cut to a hundred characters.
+
+    >>> short_names(["x" * 200])[0] == "x" * 100
+    True
+    """
+    return tuple(name[:MAX_IGNORED] for name in itertools.islice(names, MAX_IGNORED))
 
 
 class BrokenFrame(TallystickError):

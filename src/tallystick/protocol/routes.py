@@ -195,6 +195,8 @@ class Recorded(msgspec.Struct, frozen=True, tag=True):
     tables: dict[str, TableStatus] = {}
     #: Endpoint -> outcome (matched, unknown, duplicate) -> lines of feedback.
     feedback: dict[str, dict[str, int]] = {}
+    #: Records that no table could take as they are, or that lack their context.
+    left_out_total: int = 0
 
 
 class Flush(msgspec.Struct, frozen=True, tag=True):
@@ -204,10 +206,13 @@ class Flush(msgspec.Struct, frozen=True, tag=True):
 
 
 class Flushed(msgspec.Struct, frozen=True, tag=True):
-    """Recorder -> control: what was in the journal when `Flush` came is in the tables, or `problem` says why not."""
+    """Recorder -> control: what was in the journal when `Flush` came is in the tables, but for those with a problem."""
 
     number: int
+    #: What kept it from finishing at all.
     problem: str = ""
+    #: Table -> why it cannot be written.
+    tables: dict[str, str] = {}
 
 
 ToGateway = Publish

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from tallystick.errors import TallystickError
 from tallystick.journal.format import Access, Context, Invocation
@@ -40,6 +40,8 @@ from tallystick.settings import Settings, read_settings
 _PAUSE_S = 0.1
 _STATUS_EVERY_S = 1.0
 _RECONNECT_S = 0.5
+#: A flush reads on for so long; further behind, it is not to be had.
+_FLUSH_S = 5.0
 #: A stop moves what is left in the journal for so long; the rest waits for the next start.
 _DRAIN_S = 8.0
 
@@ -115,8 +117,8 @@ class RequestLog:
 class Redactions:
     """How the rows of each context are redacted; worked out once for each."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
         self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], Redaction | None] = {}
 
     def __call__(self, context: Context) -> Redaction | None:
@@ -125,8 +127,19 @@ class Redactions:
             return None
         wish = (context.drop, context.hash)
         if wish not in self._known:
-            self._known[wish] = compile_redaction(context.drop, context.hash, self._key)
+            self._known[wish] = self._compile(context)
         return self._known[wish]
+
+    def _compile(self, context: Context) -> Redaction:
+        if not context.hash:
+            return compile_redaction(context.drop, (), b"")
+        try:
+            return compile_redaction(context.drop, context.hash, load_hash_key(self._data_dir))
+        except (TallystickError, OSError) as error:
+            _log.error(
+                "what %s should hash is dropped until the recorder starts anew: %s", context.endpoint_name, error
+            )
+            return compile_redaction((*context.drop, *context.hash), (), b"")
 
 
 class FeedbackCounts:
@@ -142,13 +155,14 @@ class FeedbackCounts:
         from tallystick.records.matching import count_outcomes
 
         try:
-            payload = DeltaTable(f"{self._root}/{lines.payload_table}")
+            payload = None
+            # Feedback of an endpoint that never recorded anything is unknown, not an error.
+            with contextlib.suppress(TableNotFoundError):
+                payload = DeltaTable(f"{self._root}/{lines.payload_table}").to_pyarrow_dataset()
             before = None
             if lines.version_before >= 0:
                 before = DeltaTable(f"{self._root}/{lines.feedback_table}", version=lines.version_before)
-            outcomes = count_outcomes(
-                lines.rows, payload.to_pyarrow_dataset(), before.to_pyarrow_dataset() if before else None
-            )
+            outcomes = count_outcomes(lines.rows, payload, before.to_pyarrow_dataset() if before else None)
         except (DeltaError, OSError, pa.ArrowException) as error:
             _log.warning("feedback of %s could not be looked up: %s", lines.endpoint_name, type(error).__name__)
             return
@@ -179,7 +193,7 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     recorder = Recorder(
         settings.journal_dir,
         lambda table, schema, partition: DeltaWriter(f"{settings.tables_root}/{table}", schema, partition),
-        Redactions(load_hash_key(settings.data_dir)),
+        Redactions(settings.data_dir),
         (requests,),
         on_feedback=feedback.count,
         on_commit=upkeep.note_commit,
@@ -199,6 +213,7 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
         now = time.monotonic()
         if now >= next_status:
             next_status = now + _STATUS_EVERY_S
+            upkeep.learn(settings.data_dir)
             counts = {endpoint: dict(found) for endpoint, found in feedback.by_endpoint.items()}
             line.send(msgspec.structs.replace(recorder.status(pid), feedback=counts))
     recorder.drain(time.monotonic() + _DRAIN_S)
@@ -215,11 +230,12 @@ def _turn(recorder: Recorder, line: ControlLine) -> None:
         while True:
             flushes.append(line.flushes.get_nowait())
     is_behind = recorder.step(flush=bool(flushes))
-    while flushes and is_behind:
+    until = time.monotonic() + _FLUSH_S
+    while flushes and is_behind and time.monotonic() < until:
         is_behind = recorder.step(flush=True)
-    problem = "; ".join(f"{table}: {text}" for table, text in recorder.problems.items()) if flushes else ""
+    problem = "The recorder is too far behind; it goes on." if is_behind else ""
     for number in flushes:
-        line.send(Flushed(number, problem))
+        line.send(Flushed(number, problem, recorder.problems))
     if not is_behind:
         line.woken.wait(_PAUSE_S)
 

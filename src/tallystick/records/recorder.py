@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 
 from tallystick.journal.format import Access, Context, Entity, Feedback, Invocation, Record
@@ -31,6 +32,8 @@ COMMIT_AFTER_S = 2.0
 _COMMIT_SHARE, _COMMIT_AFTER_MAX_S = 0.2, 60.0
 #: Journal that is read between two looks at what is to be committed.
 _READ_BYTES = 2 << 20
+#: Pieces of feedback that are not looked up while their inference table has a problem.
+_MAX_UNCOUNTED = 64
 #: Records that are added between two looks at whether a commit is due.
 _ADD_RECORDS = 256
 #: A table that cannot be written is tried again after this long, twice as long each time, up to the last figure.
@@ -72,6 +75,7 @@ class FeedbackLines:
     rows: pa.Table
 
 
+_Waiting = list[tuple[Record, Context | None]]
 OnFeedback = Callable[[FeedbackLines], None]
 #: (table, partition column, retention in days)
 OnCommit = Callable[[str, str | None, int], None]
@@ -96,13 +100,30 @@ class _Sink:
     first: dict[str, int] = field(default_factory=dict)
     #: By stream: the first record that was passed over because the table could not be written.
     passed_over: dict[str, int] = field(default_factory=dict)
+    #: How many those are that were passed over or taken out again, and since when: clock, and microseconds.
+    stuck_rows: int = 0
+    stuck_at: float = 0.0
+    stuck_us: int = 0
     problem: str = ""
+    #: The last problem that was logged.
+    said: str = ""
     retry_at: float = 0.0
     retry_s: float = _RETRY_FIRST_S
     rows_total: int = 0
     commits: int = 0
     commit_s: float = 0.0
     retention_days: int = 0
+
+    def lag_s(self, now: float) -> float:
+        """How long the oldest record has waited, in seconds."""
+        since = [at for at, is_so in ((self.stuck_at, self.stuck_rows), (self.oldest_at, self.waiting)) if is_so]
+        return max(0.0, now - min(since)) if since else 0.0
+
+    def note_stuck(self, rows: int, at: float, us: int) -> None:
+        """Count records that stay in the journal for now."""
+        if rows and not self.stuck_rows:
+            self.stuck_at, self.stuck_us = at, us
+        self.stuck_rows += rows
 
     @property
     def kind(self) -> type[Record]:
@@ -133,7 +154,7 @@ class Recorder:
         self._sinks: dict[str, _Sink] = {}
         self._torn_bytes = self._damaged_bytes = 0
         self._last_read_us = 0
-        self._poisoned = 0
+        self._left_out = 0
         #: Feedback that is looked up once the invocations that came before it are in their tables.
         self._uncounted: list[FeedbackLines] = []
 
@@ -148,7 +169,7 @@ class Recorder:
         is_behind = False
         for reader in list(self._streams.values()):
             entries = reader.read(_READ_BYTES)
-            is_behind = is_behind or reader.is_behind
+            is_behind = is_behind or (reader.is_behind and not reader.problem)
             if entries:
                 self._take(reader.stream_id, entries)
                 for observer in self._observers:
@@ -166,6 +187,11 @@ class Recorder:
         """Return table -> why it cannot be written, of those that cannot."""
         return {sink.table: sink.problem for sink in self._sinks.values() if sink.problem}
 
+    @property
+    def left_out(self) -> int:
+        """Records that no table could take as they are, or that lack their context."""
+        return self._left_out + sum(reader.orphaned_records for reader in self._streams.values())
+
     def drain(self, deadline: float) -> bool:
         """Move all that is in the journal now, until `deadline` (of the clock). Returns whether that was done."""
         while self._clock() < deadline:
@@ -178,7 +204,8 @@ class Recorder:
         now, wall = self._clock(), self._wall()
         sizes = [reader.size() for reader in self._streams.values()]
         total, unread = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
-        lags = [max(0.0, wall - sink.oldest_us / 1e6) for sink in self._sinks.values() if sink.oldest_us]
+        oldest = [us for sink in self._sinks.values() for us in (sink.oldest_us, sink.stuck_us) if us]
+        lags = [max(0.0, wall - us / 1e6) for us in oldest]
         if unread and self._last_read_us:
             lags.append(max(0.0, wall - self._last_read_us / 1e6))
         return Recorded(
@@ -188,13 +215,14 @@ class Recorder:
             unread_bytes=unread,
             rows_total=sum(sink.rows_total for sink in self._sinks.values()),
             commits_total=sum(sink.commits for sink in self._sinks.values()),
+            left_out_total=self.left_out,
             torn_bytes_total=self._torn_bytes + sum(reader.torn_bytes for reader in self._streams.values()),
             damaged_bytes_total=self._damaged_bytes + sum(reader.damaged_bytes for reader in self._streams.values()),
             tables={
                 sink.table: TableStatus(
                     rows=sink.rows_total,
-                    waiting_rows=len(sink.waiting),
-                    lag_s=max(0.0, now - sink.oldest_at) if sink.waiting else 0.0,
+                    waiting_rows=len(sink.waiting) + sink.stuck_rows,
+                    lag_s=sink.lag_s(now),
                     version=sink.writer.version,
                     problem=sink.problem,
                 )
@@ -232,7 +260,7 @@ class Recorder:
     def _add(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
         """Let records of one stream wait for their commit, but for those that are in the table already."""
         if sink.problem:
-            sink.passed_over.setdefault(stream_id, entries[0].sequence)
+            self._pass_over(sink, stream_id, entries)
             return
         committed = sink.committed.get(stream_id)
         if committed is None:
@@ -240,15 +268,19 @@ class Recorder:
                 committed = sink.committed[stream_id] = sink.writer.committed(stream_id)
             except TableProblem as problem:
                 self._block(sink, str(problem))
-                sink.passed_over.setdefault(stream_id, entries[0].sequence)
+                self._pass_over(sink, stream_id, entries)
                 return
         if entries[0].sequence <= committed:
             entries = [entry for entry in entries if entry.sequence > committed]
         for start in range(0, len(entries), _ADD_RECORDS):
             if sink.problem:
-                sink.passed_over.setdefault(stream_id, entries[start].sequence)
+                self._pass_over(sink, stream_id, entries[start:])
                 return
             self._add_some(sink, stream_id, entries[start : start + _ADD_RECORDS])
+
+    def _pass_over(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
+        sink.passed_over.setdefault(stream_id, entries[0].sequence)
+        sink.note_stuck(len(entries), self._clock(), getattr(entries[0].record, "time_us", 0))
 
     def _add_some(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
         if not sink.waiting:
@@ -257,9 +289,11 @@ class Recorder:
         sink.waiting_bytes += sum([_size(record) for _, record, _ in entries])
         sink.first.setdefault(stream_id, entries[0].sequence)
         sink.last[stream_id] = entries[-1].sequence
-        context = entries[-1].context
+        record, context = entries[-1].record, entries[-1].context
         if context is not None:
             sink.retention_days = context.retention_days
+        elif isinstance(record, Feedback):
+            sink.retention_days = record.retention_days
         if len(sink.waiting) >= COMMIT_ROWS or sink.waiting_bytes >= COMMIT_BYTES:
             self._commit(sink)
 
@@ -308,21 +342,29 @@ class Recorder:
         sink.retry_s = _RETRY_FIRST_S
 
     def _rows(self, sink: _Sink) -> pa.Table:
-        try:
-            return self._convert(sink.kind, sink.waiting)
-        except Exception:  # noqa: BLE001  the boundary of a record
-            # One record that we cannot convert must not hold up all others for ever.
-            _log.exception("rows of %s cannot be converted together", sink.table)
-        tables = []
-        for place in range(len(sink.waiting)):
-            try:
-                tables.append(self._convert(sink.kind, sink.waiting[place : place + 1]))
-            except Exception:  # noqa: BLE001  the boundary of a record
-                self._poisoned += 1
-                _log.exception("a record for %s cannot be converted and is left out", sink.table)
+        tables = list(self._convert_most(sink.kind, sink.waiting))
         return pa.concat_tables(tables) if tables else _SHAPES[sink.kind][0].empty_table()
 
-    def _convert(self, kind: type[Record], waiting: list[tuple[Record, Context | None]]) -> pa.Table:
+    def _convert_most(self, kind: type[Record], waiting: _Waiting) -> Iterator[pa.Table]:
+        """Yield rows; a record that cannot be converted holds up no other, and an invocation has a row in any case."""
+        try:
+            yield self._convert(kind, waiting)
+            return
+        except Exception:  # noqa: BLE001  the boundary of a record
+            if len(waiting) > 1:
+                # Halved, so that one record among thousands costs a dozen attempts.
+                middle = len(waiting) // 2
+                yield from self._convert_most(kind, waiting[:middle])
+                yield from self._convert_most(kind, waiting[middle:])
+                return
+            _log.exception("a record cannot be converted; what is left of it has ids, times and status")
+        self._left_out += 1
+        record, context = waiting[0]
+        if isinstance(record, Invocation):
+            bare = {"request": None, "response": None, "answer": None, "user_agent": "", "traceparent": ""}
+            yield self._convert(kind, [(msgspec.structs.replace(record, **bare), context)])
+
+    def _convert(self, kind: type[Record], waiting: _Waiting) -> pa.Table:
         if kind is Invocation:
             return invocation_rows(waiting, self._redactions)  # type: ignore[arg-type]
         records = [record for record, _ in waiting]
@@ -332,17 +374,27 @@ class Recorder:
 
     def _count_feedback(self) -> None:
         """Look up to which invocations feedback belongs, when those that came before it are in their tables."""
-        waiting = {table for table, sink in self._sinks.items() if sink.waiting or sink.problem}
-        ready = [lines for lines in self._uncounted if lines.payload_table not in waiting]
-        self._uncounted = [lines for lines in self._uncounted if lines.payload_table in waiting]
-        for lines in ready:
-            self._on_feedback(lines)
+        waiting, self._uncounted = self._uncounted, []
+        by_table: dict[str, list[FeedbackLines]] = {}
+        for lines in waiting:
+            by_table.setdefault(lines.payload_table, []).append(lines)
+        for table, pieces in by_table.items():
+            payload = self._sinks.get(table)
+            if payload is not None and payload.waiting and not payload.problem:
+                # All that came before this feedback has been read.
+                self._commit(payload)
+            if payload is not None and payload.problem:
+                self._uncounted += pieces[-_MAX_UNCOUNTED:]
+                continue
+            rows = pa.concat_tables([piece.rows for piece in pieces])
+            self._on_feedback(replace(pieces[0], rows=rows))
 
     def _block(self, sink: _Sink, problem: str) -> None:
         """The table cannot be written now: its records stay in the journal, and other tables go on."""
-        if sink.problem != problem:
+        if sink.said != problem:
             _log.error("the table %s cannot be written; its rows stay in the journal: %s", sink.table, problem)
-        sink.problem, sink.retry_at = problem, self._clock() + sink.retry_s
+        sink.problem, sink.said, sink.retry_at = problem, problem, self._clock() + sink.retry_s
+        sink.note_stuck(len(sink.waiting), sink.oldest_at, sink.oldest_us)
         sink.retry_s = min(sink.retry_s * 2, _RETRY_LAST_S)
         for stream_id, sequence in sink.first.items():
             sink.passed_over[stream_id] = min(sequence, sink.passed_over.get(stream_id, sequence))
@@ -358,8 +410,10 @@ class Recorder:
 
     def _catch_up(self, sink: _Sink) -> None:
         """Read again, for one table, what was passed over."""
-        known, sink.problem = sink.problem, ""
+        sink.problem = ""
         passed_over, sink.passed_over = sink.passed_over, {}
+        stuck = (sink.stuck_rows, sink.stuck_at, sink.stuck_us)
+        sink.stuck_rows = sink.stuck_us = 0
         for reader in list(self._streams.values()):
             if reader.stream_id not in passed_over:
                 continue
@@ -380,9 +434,10 @@ class Recorder:
         if sink.problem:
             for stream_id, sequence in passed_over.items():
                 sink.passed_over[stream_id] = min(sequence, sink.passed_over.get(stream_id, sequence))
-            if known != sink.problem:
-                _log.error("the table %s still cannot be written: %s", sink.table, sink.problem)
+            # Some may be in the table by now; until it is well again, that is not worth another look.
+            sink.stuck_rows, sink.stuck_at, sink.stuck_us = stuck
         else:
+            sink.said = ""
             _log.warning("the table %s is written again", sink.table)
 
     def _forget(self) -> None:
@@ -428,4 +483,4 @@ def _size(record: Record) -> int:
     """Return about how much memory a record takes until it is committed."""
     if isinstance(record, Invocation):
         return 500 + len(record.request or b"") + len(record.response or b"")
-    return 500
+    return 1500

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from tallystick.journal.format import Context, Entity, Feedback, Invocation
-from tallystick.protocol.frame import Answer
+from tallystick.protocol.frame import Answer, short_identity
 from tallystick.records.redact import Redaction
 from tallystick.records.schema import (
     COERCIONS,
@@ -175,8 +175,9 @@ def _said(record: Invocation, answer: Answer) -> _Said:
     if record.status < _ERROR_STATUS or not record.request:
         return _NOTHING_SAID
     try:
-        return _decode_said(record.request)
-    except (msgspec.MsgspecError, RecursionError):
+        said = _decode_said(record.request)
+        return _Said(*short_identity(said.client_request_id, said.usage_context))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return _NOTHING_SAID
 
 
@@ -185,7 +186,7 @@ def _error_code(response: bytes | None) -> str | None:
         return None
     try:
         return _decode_error(response).error_code
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

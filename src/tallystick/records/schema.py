@@ -50,7 +50,7 @@ INFERENCE_FIELDS = (
     Field("config_version", INTEGER, "Endpoint config that the request was routed by."),
     Field("route", TEXT, "Route of the traffic split that was taken."),
     Field("assignment_probability", REAL, "Chance that this route was taken, 0 to 1; null for a pinned request."),
-    Field("sticky_key_hash", TEXT, "Keyed hash of the sticky key, where the split has one."),
+    Field("sticky_key_hash", TEXT, "Keyed hash of the sticky key; null, as splits have none yet."),
     Field("arm", TEXT, "`live`; `pinned`: the caller named the served entity; `shadow`: a copy."),
     Field("attempt", SMALL, "Workers that were given it: 1 as a rule, 2 when the first died, 0 when none was."),
     Field("latency_ms", REAL, "From the complete request to the answer, as the gateway saw it."),

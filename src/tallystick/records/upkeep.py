@@ -22,6 +22,8 @@ from typing import Protocol
 import msgspec
 
 from tallystick.lifeline import die_with_parent
+from tallystick.protocol.routes import RouteTable, table_path
+from tallystick.records.schema import feedback_table
 
 #: A table is looked after this often, sooner when it got this many commits; the first time soon after a start.
 EVERY_S, FIRST_S, COMMITS = 3600.0, 600.0, 200
@@ -66,6 +68,7 @@ class Upkeep:
         self._commits: dict[str, int] = {}
         self._child: Child | None = None
         self._in_work = ""
+        self._learned_of = 0
 
     def note_commit(self, table: str, partition: str | None, retention_days: int) -> None:
         """A table got new rows."""
@@ -75,6 +78,25 @@ class Upkeep:
             self._due_at.setdefault(table, self._clock() + FIRST_S)
             _write(self._memory, self._tables)
         self._commits[table] = self._commits.get(table, 0) + 1
+
+    def learn(self, data_dir: Path) -> None:
+        """Take over the retention that endpoints ask for now, also of those that nothing is written to."""
+        try:
+            changed = table_path(data_dir).stat().st_mtime_ns
+            if changed == self._learned_of:
+                return
+            routes = msgspec.msgpack.decode(table_path(data_dir).read_bytes(), type=RouteTable)
+        except (OSError, msgspec.MsgspecError):
+            return
+        self._learned_of = changed
+        for endpoint in routes.endpoints.values():
+            capture = endpoint.capture
+            for table in (capture.table, feedback_table(capture.table)):
+                known = self._tables.get(table)
+                if known is not None and known.retention_days != capture.retention_days:
+                    self._tables[table] = Known(known.partition, capture.retention_days)
+                    self._due_at[table] = self._clock()
+                    _write(self._memory, self._tables)
 
     def tick(self) -> None:
         """Start on a table that is due, if none is in work."""

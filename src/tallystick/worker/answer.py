@@ -26,7 +26,7 @@ from tallystick.errors import (
 from tallystick.protocol.board import Board
 from tallystick.protocol.decoded import Decoded
 from tallystick.protocol.enforce import Decoder
-from tallystick.protocol.frame import Answer, Invoke
+from tallystick.protocol.frame import Answer, Invoke, short_identity, short_names
 from tallystick.protocol.predictions import (
     ARROW_STREAM,
     encode_predictions,
@@ -182,6 +182,7 @@ class Answerer:
         coercions: dict[str, dict[str, int]] = decoded.ledger
         if lost:
             coercions = {**coercions, "predictions": {"not_finite_to_null": lost}}
+        client_request_id, usage_context = short_identity(decoded.client_request_id, decoded.usage_context)
         answer = Answer(
             status=200,
             content_type=content_type,
@@ -190,9 +191,9 @@ class Answerer:
             queue_ms=(started - request.arrived) * 1000,
             model_ms=model_ms,
             coercions=coercions,
-            ignored=tuple(decoded.notes),
-            client_request_id=decoded.client_request_id,
-            usage_context=decoded.usage_context,
+            ignored=short_names(decoded.notes),
+            client_request_id=client_request_id,
+            usage_context=usage_context,
         )
         return Answered(request, answer, body)
 

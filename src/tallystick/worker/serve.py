@@ -25,7 +25,17 @@ import msgspec
 
 from tallystick.errors import DeadlineExceeded
 from tallystick.lifeline import Lifeline
-from tallystick.protocol.frame import Answer, BrokenFrame, FrameReader, Hello, Invoke, Kind, render_frame
+from tallystick.protocol.frame import (
+    Answer,
+    BrokenFrame,
+    FrameReader,
+    Hello,
+    Invoke,
+    Kind,
+    render_frame,
+    short_identity,
+    short_names,
+)
 from tallystick.worker.answer import EVENT_STREAM, Answered, Answerer, Request, failed
 from tallystick.worker.batch import BatchRule, take_batch
 
@@ -293,6 +303,7 @@ class Server:
             if request.number in self._cancelled or not request.connection.is_open:
                 break
             request.connection.send(render_frame(request.number, Kind.CHUNK, b"", event))
+        client_request_id, usage_context = short_identity(decoded.client_request_id, decoded.usage_context)
         answer = Answer(
             200,
             EVENT_STREAM,
@@ -300,9 +311,9 @@ class Server:
             queue_ms=(started - request.arrived) * 1000,
             model_ms=(time.monotonic() - started) * 1000,
             coercions=decoded.ledger,
-            ignored=tuple(decoded.notes),
-            client_request_id=decoded.client_request_id,
-            usage_context=decoded.usage_context,
+            ignored=short_names(decoded.notes),
+            client_request_id=client_request_id,
+            usage_context=usage_context,
         )
         self._send([Answered(request, answer, b"")])
 

@@ -98,7 +98,7 @@ async def test_the_recorder_is_no_gateway_and_gets_no_tables(line: Line) -> None
     recorder = await line.recorder()
     await line.links.publish(TABLE)
     assert not line.links.is_applied
-    asking = asyncio.create_task(line.links.flush(5))
+    asking = asyncio.create_task(line.links.flush(5, ("churn_payload",)))
     # The first thing that it hears is the flush, though a table was published before.
     assert await recorder.hears() == Flush(1)
     recorder.say(Flushed(1))
@@ -118,19 +118,22 @@ async def test_the_last_word_of_the_recorder_is_kept_when_it_is_gone(line: Line)
 
 async def test_flushes_are_told_apart_and_problems_are_passed_on(line: Line) -> None:
     recorder = await line.recorder()
-    one, two = (asyncio.create_task(line.links.flush(5)) for _ in range(2))
+    one, two = (asyncio.create_task(line.links.flush(5, ("churn_payload",))) for _ in range(2))
     assert [await recorder.hears(), await recorder.hears()] == [Flush(1), Flush(2)]
-    recorder.say(Flushed(2, "the disk is full"), Flushed(9), Flushed(1))
+    others = {"other_payload": "is none of our business"}
+    recorder.say(
+        Flushed(2, tables={"churn_payload": "the disk is full"} | others), Flushed(9), Flushed(1, tables=others)
+    )
     assert (await one, await two) == ("", "the disk is full")
 
 
 async def test_a_flush_without_a_recorder_says_so(line: Line) -> None:
-    assert "not running" in await line.links.flush(5)
+    assert "not running" in await line.links.flush(5, ("churn_payload",))
 
 
 async def test_a_flush_ends_with_its_recorder(line: Line) -> None:
     recorder = await line.recorder()
-    asking = asyncio.create_task(line.links.flush(5))
+    asking = asyncio.create_task(line.links.flush(5, ("churn_payload",)))
     await recorder.hears()
     recorder.leave()
     assert "ended before" in await asking
@@ -138,7 +141,7 @@ async def test_a_flush_ends_with_its_recorder(line: Line) -> None:
 
 async def test_a_flush_that_takes_too_long_says_so_and_a_late_answer_harms_nobody(line: Line) -> None:
     recorder = await line.recorder()
-    assert "0.001 s" in await line.links.flush(0.001)
+    assert "0.001 s" in await line.links.flush(0.001, ())
     recorder.say(Flushed(1), recorded(rows_total=1))
     await until(lambda: line.links.recorded == recorded(rows_total=1))
 
@@ -148,7 +151,7 @@ async def test_a_successor_of_the_recorder_takes_its_place(line: Line) -> None:
     second.say(recorded(pid=8))
     await until(lambda: line.links.recorded == recorded(pid=8))
     first.leave()
-    asking = asyncio.create_task(line.links.flush(5))
+    asking = asyncio.create_task(line.links.flush(5, ("churn_payload",)))
     assert await second.hears() == Flush(1)
     second.say(Flushed(1))
     assert await asking == ""

@@ -349,19 +349,109 @@ async def test_feedback_is_looked_up_when_what_came_before_it_is_in_its_table(ki
     assert kit.rows("churn_feedback")[0]["value"] == 1.0
 
 
-async def test_a_record_that_cannot_be_converted_holds_up_no_other(kit, monkeypatch):
+async def test_a_record_that_cannot_be_converted_keeps_its_row_and_holds_up_no_other(kit, monkeypatch):
     original = recorder_module.invocation_rows
+    calls = []
 
     def convert(entries, redactions):
-        if any(record.request_id == "poison" for record, _ in entries):
+        calls.append(len(entries))
+        if any(record.request == b"poison" for record, _ in entries):
             raise pa.ArrowInvalid("poison")
         return original(entries, redactions)
 
     monkeypatch.setattr(recorder_module, "invocation_rows", convert)
     journal = kit.journal()
-    put(journal, "a", "poison", "b")
-    kit.recorder().drain(kit.clock.now + 1)
-    assert kit.ids() == {"a": 1, "b": 1}
+    put(journal, *(f"a{number}" for number in range(500)))
+    put(journal, "odd", request=b"poison")
+    put(journal, *(f"b{number}" for number in range(500)))
+    recorder = kit.recorder()
+    recorder.drain(kit.clock.now + 1)
+    assert sum(kit.ids().values()) == 1001
+    (row,) = [row for row in kit.rows() if row["databricks_request_id"] == "odd"]
+    assert (row["request"], row["status_code"]) == (None, 200)
+    assert recorder.status(1).left_out_total == 1
+    assert len(calls) < 50
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"client_request_id":"\xff"}', b'{"usage_context":{"\xff":"a"}}', b'{"client_request_id":7}']
+)
+async def test_no_body_keeps_its_invocation_out_of_the_table(kit, body):
+    journal = kit.journal()
+    put(journal, "a", status=400, request=body, request_bytes=len(body), response=b'{"error_code":"\xff"}')
+    recorder = kit.recorder()
+    recorder.drain(kit.clock.now + 1)
+    assert kit.ids() == {"a": 1}
+    assert recorder.status(1).left_out_total == 0
+
+
+async def test_what_is_stuck_is_seen_in_lag_and_rows_until_it_is_through(kit):
+    journal = kit.journal()
+    kit.plans["churn_payload"] = ["fail before"] * 2
+    recorder = kit.recorder(wall=lambda: TIME_US / 1e6 + 30)
+    put(journal, "a", "b")
+    recorder.step(flush=True)
+    put(journal, "c")
+    recorder.step(flush=True)
+    kit.clock.now += 0.5
+    status = recorder.status(1)
+    assert status.lag_s == 30
+    assert (status.tables["churn_payload"].waiting_rows, status.tables["churn_payload"].lag_s) == (3, 0.5)
+    for _ in range(4):
+        kit.clock.now += 60
+        recorder.step(flush=True)
+    status = recorder.status(1)
+    assert (status.lag_s, status.tables["churn_payload"].waiting_rows) == (0, 0)
+    assert kit.ids() == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_feedback_is_counted_though_invocations_never_cease(kit):
+    seen = []
+    recorder = kit.recorder(on_feedback=lambda lines: seen.append(lines.rows.num_rows))
+    control, gateway = kit.journal(), kit.journal()
+    for number in range(20):
+        put(gateway, f"r{number}")
+        if number % 5 == 0:
+            control.append(
+                Feedback(
+                    f"f{number}",
+                    "churn",
+                    "churn_feedback",
+                    TIME_US,
+                    f"r{number}",
+                    None,
+                    0,
+                    "label",
+                    1.0,
+                    None,
+                    "me",
+                    "churn_payload",
+                )
+            )
+            control.flush()
+        kit.clock.now += 1.0
+        recorder.step()
+    assert sum(seen) >= 3
+
+
+async def test_a_segment_that_cannot_be_read_stops_its_stream_only_and_loses_nothing(kit):
+    first, second = kit.journal(segment_bytes=100), kit.journal()
+    put(first, "a")
+    put(first, "b")
+    (folder,) = {path.parent for path in (kit.folder / "journal").glob("gateway-1-*/*.journal")}
+    odd = folder / "00000001.journal"
+    kept = odd.read_bytes()
+    odd.unlink()
+    odd.mkdir()
+    put(second, "c")
+    recorder = kit.recorder()
+    recorder.step(flush=True)
+    assert kit.ids() == {"c": 1}
+    odd.rmdir()
+    odd.write_bytes(kept)
+    recorder.step(flush=True)
+    recorder.drain(kit.clock.now + 1)
+    assert kit.ids() == {"a": 1, "b": 1, "c": 1}
 
 
 async def test_many_records_of_backlog_are_read_in_pieces(kit, monkeypatch):

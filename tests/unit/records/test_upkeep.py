@@ -4,10 +4,12 @@ import subprocess
 import sys
 from datetime import date, timedelta
 
+import msgspec
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, RouteTable, table_path
 from tallystick.records.delta import DeltaWriter
 from tallystick.records.schema import INFERENCE_FIELDS, INFERENCE_SCHEMA
 from tallystick.records.upkeep import COMMITS, EVERY_S, FIRST_S, Upkeep
@@ -79,6 +81,29 @@ def test_tables_that_nothing_is_written_to_any_more_are_remembered(upkeep, clock
     clock.now = FIRST_S
     again.tick()
     assert started[0][0] == ["/tables/churn_payload", "request_date", "30"]
+
+
+def test_a_changed_retention_is_learned_without_a_new_row(upkeep, clock, started, tmp_path):
+    keeper = upkeep()
+    for table, column in (("churn_payload", "request_date"), ("churn_feedback", "feedback_date")):
+        keeper.note_commit(table, column, 0)
+    route = EndpointRoute(
+        "e", "churn", "me", EndpointState.SERVING, 1, (), capture=Capture("churn_payload", retention_days=7)
+    )
+    table_path(tmp_path).write_bytes(msgspec.msgpack.encode(RouteTable(1, {"churn": route})))
+    keeper.learn(tmp_path)
+    keeper.tick()
+    started[0][1].status = 0
+    keeper.tick()
+    assert [argv for argv, _ in started] == [
+        ["/tables/churn_payload", "request_date", "7"],
+        ["/tables/churn_feedback", "feedback_date", "7"],
+    ]
+
+
+def test_a_table_that_was_removed_is_not_made_anew(tmp_path):
+    DeltaWriter(str(tmp_path / "ghost_payload"), INFERENCE_SCHEMA, "request_date").maintain(date.today(), 7)
+    assert not (tmp_path / "ghost_payload").exists()
 
 
 def test_the_process_deletes_what_is_old_and_joins_files(tmp_path):

@@ -94,6 +94,7 @@ RECORDER_JOURNAL = _gauge("recorder_journal_bytes", (), "Bytes of journal on dis
 RECORDER_UNREAD = _gauge("recorder_unread_bytes", (), "Bytes of journal that the recorder has not read yet.")
 RECORDER_ROWS = _counter("recorder_rows", (), "Rows written to tables.")
 RECORDER_COMMITS = _counter("recorder_commits", (), "Commits to tables.")
+RECORDER_LEFT_OUT = _counter("recorder_left_out_records", (), "Records that no table could take as they are.")
 RECORDER_TORN = _counter("recorder_torn_bytes", (), "Bytes of unfinished records that dead processes left behind.")
 RECORDER_DAMAGED = _counter(
     "recorder_damaged_bytes", (), "Bytes of journal that fail their checksum and are set aside."

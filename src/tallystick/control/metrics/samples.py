@@ -178,6 +178,7 @@ def _recorder(view: View) -> Iterator[Sample]:
     yield names.RECORDER_UNREAD, (), recorded.unread_bytes
     yield names.RECORDER_ROWS, (), recorded.rows_total
     yield names.RECORDER_COMMITS, (), recorded.commits_total
+    yield names.RECORDER_LEFT_OUT, (), recorded.left_out_total
     yield names.RECORDER_TORN, (), recorded.torn_bytes_total
     yield names.RECORDER_DAMAGED, (), recorded.damaged_bytes_total
     shown = None if view.sees_all else _tables(view)

@@ -23,6 +23,7 @@ def recording(
             "unread_bytes": recorded.unread_bytes,
             "rows": recorded.rows_total,
             "commits": recorded.commits_total,
+            "left_out": recorded.left_out_total,
             "torn_bytes": recorded.torn_bytes_total,
             "damaged_bytes": recorded.damaged_bytes_total,
             "tables": {
