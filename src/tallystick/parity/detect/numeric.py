@@ -1,0 +1,233 @@
+"""Columns of numbers that went through a map: units, scalers, logarithms, signs, affine maps; wholly or in part.
+
+Source: the catalogue of maps is `maps`; the share of affected rows is fitted by EM, rows being weighed by how well
+both the value and the other columns fit. False positives: any location-scale drift looks like an affine map, and wide
+columns survive a factor of two. So a map counts only by values that training could not give, or by the other columns;
+its distance to training after undoing must be within the noise of a fair sample of that size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
+from tallystick.parity.density import fit_share, log_density, posterior
+from tallystick.parity.detect.finding import (
+    CLAIM_NATS,
+    Finding,
+    agreement_z,
+    binomial_nats,
+    ks_bound,
+    ks_distance,
+    odd_rate,
+    odd_rows,
+    z_nats,
+)
+from tallystick.parity.detect.maps import (
+    NumberMap,
+    affine,
+    curve_maps,
+    scaling_maps,
+    sign_maps,
+    temperature_maps,
+    unit_maps,
+)
+from tallystick.parity.joint import paired_z
+from tallystick.parity.lint import is_standardized
+from tallystick.parity.live import Live
+from tallystick.parity.profile import ColumnProfile, cdf, cells_of
+
+#: Rows that all maps are tried on; the best are fitted on all rows.
+TRIAL_ROWS = 300
+TRIED_FULLY = 6
+#: A map that undoes this share of the distance is believed with other evidence, though a rest remains.
+REST_SHARE = 0.4
+#: Below this share a fitted mixture is taken for noise.
+LEAST_SHARE = 0.02
+
+
+def detect_maps(live: Live, column: int) -> list[Finding]:
+    """Return the maps that explain a column of numbers, best first."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    if numbers is None or known.sum() < 8 or numbers.distinct < 2:
+        return []
+    maps = _maps_for(live, column)
+    trial = np.flatnonzero(known)[:: max(1, int(known.sum()) // TRIAL_ROWS)]
+    ratio = _ratios(profile, maps, values[trial])
+    table, here = live.table(column)[trial], live.cells(column)[trial]
+    rows = np.arange(len(trial))
+    for k, each in enumerate(maps):
+        # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
+        ratio[k] += table[rows, cells_of(profile, _inverse(each, values[trial]))] - table[rows, here]
+    _, gain = fit_share(ratio)
+    gain = gain * known.sum() / len(trial) - np.array([each.cost for each in maps])
+    best = np.argsort(-gain)[:TRIED_FULLY]
+    found = [_judge(live, column, maps[k]) for k in best if gain[k] > 2.0]
+    return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
+
+
+def _inverse(each: NumberMap, values: Floats) -> Floats:
+    with np.errstate(all="ignore"):
+        return each.inverse(values)
+
+
+def _maps_for(live: Live, column: int) -> list[NumberMap]:
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    scaled = is_standardized(profile)
+    maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
+    maps += scaling_maps(live.reference, profile.name, numbers, scaled)
+    maps += _fitted_maps(profile, live.numbers(column), scaled)
+    return maps
+
+
+def _fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[NumberMap]:
+    """Return the affine maps that quantiles suggest: of all rows, and of the rows that training could not give."""
+    numbers = profile.numbers
+    assert numbers is not None
+    known = values[np.isfinite(values)]
+    odd = known[odd_rows(profile, known)]
+    maps = []
+    for part in (known, odd) if 15 <= len(odd) < 0.97 * len(known) else (known,):
+        if len(part) < 15:
+            continue
+        ranks = np.linspace(0.05, 0.95, 37)
+        theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
+        ours = np.quantile(part, ranks)
+        # The regression is of training on live (the inverse), as live quantiles are the noisy ones only by sampling.
+        if np.ptp(theirs) == 0 or np.ptp(ours) == 0:
+            continue
+        factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
+        if factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
+            kind = "not_standardized" if scaled else "affine"
+            maps.append(affine(kind, factor, offset, 3.0 if scaled else 8.0))
+        middle, size = np.median(part), numbers.median
+        if size != 0 and middle / size > 0 and not scaled:
+            maps.append(affine("unit", float(middle / size), 0.0, 6.0, name="unnamed"))
+    return maps
+
+
+def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Floats:
+    numbers = profile.numbers
+    assert numbers is not None
+    with np.errstate(all="ignore"):
+        undone = np.stack([each.inverse(values) for each in maps])
+        slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
+    decimals = profile.numbers.decimals if profile.numbers else None
+    after = log_density(numbers, decimals, undone)
+    if not numbers.is_lattice:
+        after = after + np.where(np.isfinite(slope), slope, -20.0)
+    return np.asarray(after - log_density(numbers, decimals, values)[None, :])
+
+
+def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
+    """Fit the share on all rows and weigh the evidence; None when the map does not explain the column."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    alone = np.where(known, _ratios(profile, [each], np.where(known, values, numbers.median))[0], 0.0)
+    undone = _inverse(each, values)
+    table, rows = live.table(column), np.arange(live.rows)
+    heard = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    shares, gains = fit_share((alone + heard)[None, known])
+    share, gain = float(shares[0]), float(gains[0]) - each.cost
+    if share < LEAST_SHARE:
+        return None
+    weight_alone = posterior(alone, share)
+    weight = posterior(alone + heard, share)
+    z = paired_z((weight_alone * heard)[known])
+    affected = known & (weight > 0.5)
+    if share > 0.9 or (share > 0.6 and affected[known].mean() > 0.97):
+        share, affected = 1.0, known
+    repaired = np.where(affected, undone, values)
+    before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
+    odd_before, odd_after = odd_rows(profile, values), odd_rows(profile, repaired)
+    rate, count = odd_rate(profile), int(known.sum())
+    odd = binomial_nats(int(odd_before.sum()), count, rate) - binomial_nats(int(odd_after.sum()), count, rate)
+    nats = odd + z_nats(z)
+    bound = ks_bound(numbers, count)
+    fits = after <= bound or (after <= REST_SHARE * before and nats > 3 * CLAIM_NATS)
+    if not fits or nats < CLAIM_NATS or affected.sum() < 2:
+        return None
+    if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
+        gain -= 0.5 * np.log(count)
+    explained = odd_before.sum() >= 0.9 * affected.sum() and odd_after.sum() <= 0.1 * odd_before.sum()
+    named = each.kind not in ("affine",) and each.parameters.get("name") != "unnamed"
+    evidence = [
+        f"KS to training {before:.2f}, after undoing {after:.2f} (a fair sample stays under {bound:.2f})",
+        f"{int(odd_before.sum())} of {count} values are none that training could give, {int(odd_after.sum())} after undoing",
+    ]
+    if abs(z) > 1:
+        evidence.append(f"the other columns {'agree' if z > 0 else 'do not agree'} with undoing it (z = {z:.1f})")
+    kind, parameters = _named_for_times(each, values, undone)
+    return Finding(
+        kind,
+        (profile.name,),
+        parameters,
+        share if share < 1 else 1.0,
+        nats,
+        bool(explained and named and odd_before.sum() >= 5),
+        tuple(evidence),
+        affected,
+        {column: repaired},
+        _forward(profile.name, each),
+        gain,
+    )
+
+
+def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) -> float:
+    """Return the KS distance of live values to the fitted mixture of training and mapped training."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    values = live.numbers(column)
+    if share >= 1.0:
+        undone = _inverse(each, values)
+        return ks_distance(numbers, _snapped(numbers.lattice, undone) if numbers.is_lattice else undone)
+    points = np.sort(values[np.isfinite(values)])
+    points = np.unique(points)
+    counted = np.searchsorted(np.sort(values[np.isfinite(values)]), points, side="right") / np.isfinite(values).sum()
+    undone = _inverse(each, points)
+    undone = _snapped(numbers.lattice, undone) if numbers.is_lattice else undone
+    mapped = cdf(numbers, np.nan_to_num(undone, nan=numbers.minimum - 1, posinf=1e300, neginf=-1e300))
+    if each.is_decreasing:
+        mapped = 1 - mapped
+    expected = (1 - share) * cdf(numbers, points) + share * mapped
+    return float(np.abs(counted - expected).max(initial=0.0))
+
+
+def _snapped(lattice: Floats, values: Floats) -> Floats:
+    """Return values moved to the training value they all but equal: rounding of undoing must not count."""
+    place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
+    right = np.minimum(place, len(lattice) - 1)
+    near = np.where(np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right])
+    gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
+    return np.asarray(np.where(np.abs(values - near) <= 0.05 * gap, near, values))
+
+
+def _named_for_times(each: NumberMap, values: Floats, undone: Floats) -> tuple[str, Mapping[str, Any]]:
+    """A factor of 1000 between two counts of the epoch is a matter of its unit."""
+    was, now = epoch_unit(undone), epoch_unit(values)
+    if each.kind == "unit" and was and now and was != now:
+        return "epoch_unit", {"from": was, "to": now, "factor": EPOCH_UNITS[now] / EPOCH_UNITS[was]}
+    return each.kind, each.parameters
+
+
+def _forward(name: str, each: NumberMap) -> Any:
+    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
+        with np.errstate(all="ignore"):
+            return {name: each.forward(np.asarray(columns[name], dtype=np.float64))}
+
+    return put
+
+
+__all__ = ["agreement_z", "detect_maps"]
