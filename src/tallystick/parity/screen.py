@@ -13,7 +13,8 @@ from scipy.stats import binom, chi2, norm
 from scipy.special import kolmogorov
 
 from tallystick.parity.columns import Role
-from tallystick.parity.detect.finding import ks_distance, odd_rate, odd_rows
+from tallystick.parity.detect.availability import spike_nats
+from tallystick.parity.detect.finding import far_rate, far_rows, ks_distance, odd_rate, odd_rows
 from tallystick.parity.live import Live
 
 #: Chance that a fair sample flags any column.
@@ -68,9 +69,13 @@ def _test(live: Live, j: int) -> ColumnScreen:
         size = known.sum() * profile.numbers.rows / (known.sum() + profile.numbers.rows)
         p = float(kolmogorov(max(0.0, distance - 1 / len(profile.numbers.grid)) * np.sqrt(size)))
         odd_p = _upper(int(odd_rows(profile, values).sum()), int(known.sum()), odd_rate(profile))
+        odd_p = min(odd_p, _upper(int(far_rows(profile, values).sum()), int(known.sum()), far_rate(profile)))
     elif profile.role is Role.LEVEL and profile.levels is not None and known.any():
         unseen = int((live.cells(j)[known] == profile.cell_count).sum())
         odd_p = _upper(unseen, int(known.sum()), profile.levels.unseen_rate + 0.003)
+    if profile.role is not Role.TEXT and known.any():
+        # The value that grew most, among as many as there are: a default in one row of twenty shows nowhere else.
+        odd_p = min(odd_p, min(1.0, len(np.unique(live.cells(j))) * 3 * float(np.exp(-spike_nats(live, j)))))
     cell_p, cell_distance = _cells_p(live, j)
     if profile.role is not Role.TEXT:
         p, distance = min(p, cell_p), max(distance, cell_distance) if profile.numbers is None else distance

@@ -23,7 +23,6 @@ from tallystick.parity.detect.finding import (
     odd_rows,
 )
 from tallystick.parity.detect.levels import FILL_WORDS
-from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf
 
@@ -102,12 +101,14 @@ def _one_value(live: Live, column: int) -> Finding | None:
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
     if profile.numbers is not None and not (count == rows):
-        clipped = _clipped(live, column, float(value), holds, gain)
+        clipped = _clipped(live, column, float(value), holds, gain, is_default)
         if clipped is not None:
             return clipped
     if not never and sliced < CLAIM_NATS / 2 and not (excess >= 0.999 and sliced > -1 and _others_still(live, column)):
         return None
-    if count < rows and not _rest_is_as_trained(live, column, holds, excess):
+    if profile.numbers is None and never and not is_default:
+        return None
+    if count < rows and not _rest_is_as_trained(live, column, holds):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
@@ -125,10 +126,17 @@ def _one_value(live: Live, column: int) -> Finding | None:
         bool(never and count >= 5),
         tuple(evidence),
         holds,
-        {column: _without(live.values[column], holds, profile)},
+        # What stood there is not known, so nothing is undone: the column takes no further part.
+        {},
         _fill_forward(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
+
+
+def spike_nats(live: Live, column: int) -> float:
+    """Return how much the value that grew most grew beyond chance, in nats."""
+    picked = _grown_value(live, column)
+    return 0.0 if picked is None else binomial_nats(int(picked[1].sum()), int(live.known(column).sum()), picked[2])
 
 
 def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
@@ -212,7 +220,7 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
     return "", False
 
 
-def _rest_is_as_trained(live: Live, column: int, holds: Mask, excess: float) -> bool:
+def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     """Whether the other values have the distribution that training had without this value."""
     profile = live.reference.columns[column]
     rest = live.known(column) & ~holds
@@ -229,13 +237,14 @@ def _rest_is_as_trained(live: Live, column: int, holds: Mask, excess: float) -> 
     # The value's own cell is left out on both sides: in a continuous column it keeps its other values.
     shares[held[held < len(shares)]] = 0.0
     observed[held[held < len(shares)]] = 0.0
+    if np.mean(cells[rest] >= len(shares)) > 0.1:
+        return False
     if shares.sum() <= 0 or observed.sum() < 10:
         return True
     expected = shares / shares.sum() * observed.sum()
     kept = expected > 1
     statistic = float(np.sum((observed[kept] - expected[kept]) ** 2 / expected[kept]))
     freedom = max(1, int(kept.sum()) - 1)
-    _ = excess
     return statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3
 
 
@@ -246,7 +255,26 @@ def _others_still(live: Live, column: int) -> bool:
     return not any(part.is_flagged for part in screen(live) if part.column != column)
 
 
-def _clipped(live: Live, column: int, value: float, holds: Mask, gain: float) -> Finding | None:
+def _clip_nats(held: int, beyond: int, rows: int, usual: float) -> float:
+    """Return how much better the counts on, beyond and within a bound fit a clip than a fill, in nats.
+
+    Both have one free share: a clip moves rows from beyond only, a fill from beyond and within alike.
+    """
+    counts = np.array([held, beyond, rows - held - beyond], dtype=np.float64)
+
+    def fit(cells: Any) -> float:
+        shares = np.linspace(0.005, 0.995, 199)
+        table = np.log(np.maximum(np.stack(cells(shares)), 1e-9))
+        return float((counts @ table).max())
+
+    clip = fit(lambda s: (s * usual, (1 - s) * usual, np.full(len(s), 1 - usual)))
+    fill = fit(lambda s: (s, (1 - s) * usual, (1 - s) * (1 - usual)))
+    return clip - fill
+
+
+def _clipped(
+    live: Live, column: int, value: float, holds: Mask, gain: float, is_default: bool
+) -> Finding | None:
     """Return a clip at `value` when what lay beyond it in training stands on it, wholly or for a share of rows."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
@@ -267,8 +295,7 @@ def _clipped(live: Live, column: int, value: float, holds: Mask, gain: float) ->
         share = float(np.clip(1 - beyond_live.sum() / (beyond * rows), 0.0, 1.0))
         if abs(together - beyond - own) > 3.5 * error + 0.01 or share < 0.15:
             continue
-        lowered = 4 * np.sqrt(beyond * (1 - beyond) / rows) if share < 0.9 else 0.0
-        if beyond * share < lowered * 0.5:
+        if _clip_nats(held, int(beyond_live.sum()), rows, beyond) < (4.0 if is_default else 0.0):
             continue
         inner = values[known & ~holds & ~beyond_live]
         if not _inner_fits(profile, inner, value, side):
@@ -295,15 +322,6 @@ def _inner_fits(profile: ColumnProfile, inner: Floats, value: float, side: str) 
     scaled = ranks / edge if side == "upper" else (ranks - edge) / (1 - edge)
     steps = np.arange(1, len(inner) + 1) / len(inner)
     return bool(np.abs(scaled - steps).max() < 1.3 * ks_bound(numbers, len(inner)) + 1 / len(inner))
-
-
-def _without(values: Values, holds: Mask, profile: ColumnProfile) -> Values:
-    """Return the column with the filled values missing; what was there is not known."""
-    if profile.numbers is not None:
-        return np.where(holds, np.nan, np.asarray(values, dtype=np.float64))
-    texts = np.array(values, dtype=object)
-    texts[holds] = None
-    return texts
 
 
 def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:

@@ -24,8 +24,8 @@ from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
 
-#: Nats for one more rename rather than one new level: renames are what releases do.
-RENAME_PRIOR = 1.0
+#: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
+RENAME_PRIOR = -2.0
 MOST_EXCHANGED = 40
 
 
@@ -62,7 +62,8 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
     assert profile.levels is not None
     levels, total = profile.levels.levels, sum(counts.values())
     shares = profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
-    fresh = [text for text, _ in Counter(unseen).most_common(60)]
+    # Words for "unknown" are defaults, unless nothing else explains what vanished; that is left to the reader.
+    fresh = [text for text, _ in Counter(unseen).most_common(60) if text.strip().lower() not in FILL_WORDS]
     lost = sum(unseen.values()) / total
     table = live.table(column)
     gain = np.full((len(fresh), len(levels)), -50.0)

@@ -17,7 +17,7 @@ import numpy as np
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, has_decimals
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -25,6 +25,9 @@ CLAIM_NATS = 6.0
 ODD_ALLOWANCE = 0.01
 #: Part of the training range that a value may lie beyond it without being odd.
 MARGIN = 0.02
+#: The same for a value that no population gives, and the decimals up to which training's resolution is exact.
+FAR_MARGIN = 0.5
+EXACT_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,30 @@ class Finding:
     forward: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     #: How much better the data are told by this cause than by none, in nats; ranks rivals.
     gain: float = 0.0
+
+
+def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
+    """Return which numbers no population gives: half a range beyond training's, or off its exact resolution."""
+    numbers = profile.numbers
+    assert numbers is not None
+    known = np.isfinite(values)
+    margin = FAR_MARGIN * max(numbers.maximum - numbers.minimum, 1e-12)
+    far = known & ((values < numbers.minimum - margin) | (values > numbers.maximum + margin))
+    if numbers.decimals <= EXACT_DECIMALS:
+        far |= known & ~_near_decimals(values, numbers.decimals)
+    return np.asarray(far)
+
+
+def impossible_nats(profile: ColumnProfile, values: Floats) -> float:
+    """Return how much values that training could not give speak against another mix of its rows."""
+    count = int(np.isfinite(values).sum())
+    odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
+    return max(odd, binomial_nats(int(far_rows(profile, values).sum()), count, far_rate(profile)))
+
+
+def far_rate(profile: ColumnProfile) -> float:
+    """Return the share of rows that may be far off all the same."""
+    return 0.003 + 1.0 / max(2, profile.rows)
 
 
 def odd_rows(profile: ColumnProfile, values: Floats) -> Mask:
@@ -119,13 +146,9 @@ def ks_distance(numbers: NumberProfile, values: Floats) -> float:
         return 0.0
     points, counts = np.unique(known, return_counts=True)
     upper = np.cumsum(counts) / len(known)
-    expected = cdf(numbers, points)
-    step = 1e-9 * np.maximum(1.0, np.abs(points))
-    below = cdf(numbers, points - 3 * step) if numbers.is_lattice else expected
     lower = upper - counts / len(known)
-    # In a continuous column an atom makes both differences meaningful; the smaller side of a jump is what counts.
-    gap = np.maximum(expected - upper, lower - below) if numbers.is_lattice else np.maximum(expected - upper, lower - expected)
-    return float(max(gap.max(initial=0.0), np.abs(expected - upper).max() if numbers.is_lattice else 0.0))
+    gap = np.maximum(np.abs(cdf(numbers, points) - upper), np.abs(cdf_below(numbers, points) - lower))
+    return float(gap.max(initial=0.0))
 
 
 def ks_bound(numbers: NumberProfile, rows: int, alpha: float = 0.001) -> float:

@@ -53,6 +53,14 @@ def _number_form(text: str) -> Iterator[str]:
 
 
 def _codecs(text: str) -> Iterator[str]:
+    for other in _decodings(text):
+        yield other
+        plain = unicodedata.normalize("NFKC", other)
+        yield plain
+        yield plain.strip()
+
+
+def _decodings(text: str) -> Iterator[str]:
     yield html.unescape(text)
     yield urllib.parse.unquote_plus(text)
     for wrong in ("latin-1", "cp1252"):

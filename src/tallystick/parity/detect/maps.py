@@ -194,8 +194,8 @@ def _curve(
 
 
 def _above(values: Floats, bound: float) -> Floats:
-    """Return values cut just above a bound, beyond which a logarithm has none; they land far outside training."""
-    return np.asarray(np.maximum(values, bound + 1e-12))
+    """Return values above a bound, NaN for the others: a logarithm has none there, and no training value led to them."""
+    return np.asarray(np.where(values > bound, values, np.nan))
 
 
 def _log1p(values: Floats) -> Floats:
@@ -203,11 +203,11 @@ def _log1p(values: Floats) -> Floats:
 
 
 def _square(values: Floats) -> Floats:
-    return np.asarray(np.where(values >= 0, values * values, -values * values))
+    return np.asarray(np.where(values >= 0, values * values, np.nan))
 
 
 def _root(values: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.maximum(values, 0.0)))
+    return np.asarray(np.sqrt(np.where(values >= 0, values, np.nan)))
 
 
 def sign_maps(numbers: NumberProfile) -> list[NumberMap]:

@@ -19,10 +19,9 @@ from tallystick.parity.detect.finding import (
     CLAIM_NATS,
     Finding,
     agreement_z,
-    binomial_nats,
+    impossible_nats,
     ks_bound,
     ks_distance,
-    odd_rate,
     odd_rows,
     z_nats,
 )
@@ -38,7 +37,7 @@ from tallystick.parity.detect.maps import (
 from tallystick.parity.joint import paired_z
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, cdf, cells_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cells_of
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 300
@@ -55,7 +54,7 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or known.sum() < 8 or numbers.distinct < 2:
+    if numbers is None or known.sum() < 8 or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
         return []
     maps = _maps_for(live, column)
     trial = np.flatnonzero(known)[:: max(1, int(known.sum()) // TRIAL_ROWS)]
@@ -105,13 +104,41 @@ def _fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[N
         if np.ptp(theirs) == 0 or np.ptp(ours) == 0:
             continue
         factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
-        if factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
+        if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
             kind = "not_standardized" if scaled else "affine"
             maps.append(affine(kind, factor, offset, 3.0 if scaled else 8.0))
+        maps += _spacing_map(numbers, part, "not_standardized" if scaled else "affine")
         middle, size = np.median(part), numbers.median
-        if size != 0 and middle / size > 0 and not scaled:
+        if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, 6.0, name="unnamed"))
     return maps
+
+
+def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[NumberMap]:
+    """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
+    if not numbers.is_lattice and numbers.decimals > 2:
+        return []
+    step = float(np.min(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
+    points = np.unique(values)
+    gaps = np.diff(points)
+    gaps = gaps[gaps > 1e-9 * max(1.0, float(np.abs(points).max()))]
+    if len(gaps) < 5:
+        return []
+    least = float(gaps.min())
+    small = gaps[gaps < 1.5 * least]
+    factor = float(np.median(small)) / step
+    # All gaps are whole multiples of the step, or there is no lattice left.
+    whole = gaps / (factor * step)
+    if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95 or len(small) < 3:
+        return []
+    factor = float((points[-1] - points[0]) / np.round((points[-1] - points[0]) / (factor * step)) / step)
+    guess = float(np.median(values)) - factor * numbers.median
+    origin = numbers.minimum
+    steps = np.round((points[0] - guess - factor * origin) / (factor * step)) + np.arange(-3, 4)
+    offsets = points[0] - factor * (origin + steps * step)
+    if abs(factor - 1) < 1e-6:
+        return []
+    return [affine(kind, factor, float(offset) if abs(offset) > 1e-9 else 0.0, 8.0) for offset in offsets]
 
 
 def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Floats:
@@ -148,12 +175,13 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     affected = known & (weight > 0.5)
     if share > 0.9 or (share > 0.6 and affected[known].mean() > 0.97):
         share, affected = 1.0, known
-    repaired = np.where(affected, undone, values)
+    if not _is_spread(numbers, undone[affected]):
+        return None
+    repaired = np.where(affected, _settled(numbers, undone), values)
     before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
     odd_before, odd_after = odd_rows(profile, values), odd_rows(profile, repaired)
-    rate, count = odd_rate(profile), int(known.sum())
-    odd = binomial_nats(int(odd_before.sum()), count, rate) - binomial_nats(int(odd_after.sum()), count, rate)
-    nats = odd + z_nats(z)
+    count = int(known.sum())
+    nats = impossible_nats(profile, values) - impossible_nats(profile, repaired) + z_nats(z)
     bound = ks_bound(numbers, count)
     fits = after <= bound or (after <= REST_SHARE * before and nats > 3 * CLAIM_NATS)
     if not fits or nats < CLAIM_NATS or affected.sum() < 2:
@@ -182,6 +210,24 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         _forward(profile.name, each),
         gain,
     )
+
+
+def _is_spread(numbers: NumberProfile, undone: Floats) -> bool:
+    """Whether undone values vary as training's do: one value repeated is a default, whatever map it may fit."""
+    known = undone[np.isfinite(undone)]
+    if len(known) < 2:
+        return False
+    _, counts = np.unique(np.round(known, 9), return_counts=True)
+    top = float((numbers.counts.max() / numbers.counts.sum()) if numbers.is_lattice else max(numbers.atom_shares, default=0.0))
+    usual = top * len(known)
+    return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
+
+
+def _settled(numbers: NumberProfile, undone: Floats) -> Floats:
+    """Return undone values on training's lattice or resolution: constants that were estimated leave them a little off."""
+    if numbers.is_lattice:
+        return _snapped(numbers.lattice, undone)
+    return np.asarray(np.round(undone, numbers.decimals)) if numbers.decimals <= 6 else undone
 
 
 def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) -> float:

@@ -1,7 +1,6 @@
-"""Values that stand in the wrong column: two columns swapped, or a run of columns shifted.
+"""Two columns that carry each other's values, wholly or in some rows. (`shift` sees whole runs of columns.)
 
-Source: assignment (Kuhn 1955) of live columns to training columns by distance, then paired evidence of values and of
-the other columns. False positives: columns of the same distribution can be exchanged unseen; then only the other
+Source: likelihood of each row's two values as sent and exchanged, and paired evidence of the other columns. False positives: columns of the same distribution can be exchanged unseen; then only the other
 columns can tell, and without them nothing is claimed.
 """
 
@@ -11,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, log_density, posterior
@@ -27,12 +25,9 @@ MOST_PAIRS = 60
 
 
 def detect_permutations(live: Live, flagged: list[int]) -> list[Finding]:
-    """Return swaps and shifts among columns of which at least one is flagged."""
+    """Return exchanges of two columns of which at least one is flagged."""
     if not flagged or live.rows < 8:
         return []
-    shift = _column_shift(live, flagged)
-    if shift is not None:
-        return [shift]
     found = [_swap(live, i, j) for i, j in _pairs(live, flagged)]
     swaps = sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
     return swaps
@@ -90,52 +85,6 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                     seen = np.bincount(cells, minlength=count + 1)[: count + 1] / len(texts)
                     table[a, b] = 0.5 * float(np.abs(seen - np.append(live.reference.columns[j].cell_shares, 0.0)).sum())
     return table
-
-
-def _column_shift(live: Live, flagged: list[int]) -> Finding | None:
-    """Return a run of at least three columns whose values stand one or more columns off."""
-    columns = _comparable(live)
-    if len(flagged) < 3:
-        return None
-    cost = _distances(live, columns)
-    rows, assigned = linear_sum_assignment(cost)
-    moved = [int(k) for k in rows if assigned[k] != k and cost[k, k] > cost[k, assigned[k]] + 0.1]
-    if len(moved) < 3:
-        return None
-    before, after = cost[moved, moved], cost[moved, assigned[moved]]
-    noise = 2.2 / np.sqrt(live.rows) + 0.03
-    if np.mean(after < noise) < 0.8 or float(np.mean(before)) < 0.3:
-        return None
-    # Live column k holds training column assigned[k].
-    cycle = [int(assigned[k]) for k in moved]
-    if set(cycle) != set(moved):
-        return None
-    places = {k: index for index, k in enumerate(moved)}
-    offsets = [(places[int(assigned[k])] - places[k]) % len(moved) for k in moved]
-    names = tuple(live.reference.columns[columns[k]].name for k in moved)
-    is_shift = len(set(offsets)) == 1
-    pairs_only = all(int(assigned[int(assigned[k])]) == k for k in moved)
-    kind = "columns_swapped" if pairs_only else "column_shift"
-    undo = {columns[int(assigned[k])]: live.values[columns[k]] for k in moved}
-    parameters: dict[str, Any] = {
-        "holds": {live.reference.columns[columns[k]].name: live.reference.columns[columns[int(assigned[k])]].name for k in moved}
-    }
-    if is_shift:
-        offset = offsets[0] if offsets[0] <= len(moved) // 2 else offsets[0] - len(moved)
-        parameters["offset"] = -offset
-    evidence = (
-        f"{len(moved)} columns fit training's columns one another's place: mean distance {np.mean(before):.2f}, undone {np.mean(after):.2f}",
-    )
-    everything = np.ones(live.rows, dtype=bool)
-    nats = float(live.rows * np.sum((before - after) ** 2))
-    names_all = [profile.name for profile in live.reference.columns]
-
-    def put(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {names_all[columns[k]]: given[names_all[columns[int(assigned[k])]]] for k in moved}
-
-    return Finding(
-        kind, names, parameters, 1.0, nats, float(np.max(before)) > 0.6, evidence, everything, undo, put, gain=2 * nats + 100
-    )
 
 
 def _ratio(live: Live, column: int, values: Values) -> Floats:

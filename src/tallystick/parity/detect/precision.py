@@ -18,6 +18,8 @@ from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
 MOST_DIGITS_UP = -4
+#: Points of the grid or lattice on each side that count as near.
+NEIGHBOURS = 12
 
 
 def detect_precision(live: Live, column: int) -> list[Finding]:
@@ -51,7 +53,7 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
     coarse = has_decimals(np.where(known, values, 0.0), min(max(numbers.decimals, 0), MOST_DECIMALS) if numbers.decimals <= 6 else 5)
     hits = known & narrow & ~coarse
     count, rows = int(hits.sum()), int(known.sum())
-    nats = binomial_nats(count, rows, 0.01 + (numbers.float32_share if numbers.decimals > 6 else 0.0) * 0.5)
+    nats = binomial_nats(count, rows, 0.003 + (numbers.float32_share if numbers.decimals > 6 else 0.0))
     if nats < 2 * CLAIM_NATS or count < 4:
         return None
     share = float((narrow & known).sum() / rows)
@@ -74,7 +76,7 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     count, rows = int(coarse.sum()), int(known.sum())
     if len(np.unique(values[coarse])) < 3:
         return None
-    usual = _coarse_share(profile, digits)
+    usual = max(_coarse_share(profile, digits, None), _coarse_share(profile, digits, values[known]))
     nats = binomial_nats(count, rows, min(0.97, 1.25 * usual + 0.01))
     if usual > 0.8 or nats < 1.5 * CLAIM_NATS:
         return None
@@ -90,13 +92,21 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     )
 
 
-def _coarse_share(profile: ColumnProfile, digits: int) -> float:
-    """Return the share of training with so few decimals."""
+def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None) -> float:
+    """Return the share of training with so few decimals: of all, or of those that lie near the values `at`.
+
+    Instruments give significant digits: large values have fewer decimals, and a population of large values too.
+    """
     numbers = profile.numbers
     assert numbers is not None
-    if numbers.is_lattice:
-        return float(numbers.counts[has_decimals(numbers.lattice, digits)].sum() / numbers.counts.sum())
-    return float(np.mean(has_decimals(numbers.grid, digits)))
+    points, weights = (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
+    coarse = weights * has_decimals(points, digits)
+    if at is None:
+        return float(coarse.sum() / weights.sum())
+    place = np.searchsorted(points, at)
+    low, high = np.maximum(place - NEIGHBOURS, 0), np.minimum(place + NEIGHBOURS, len(points))
+    totals, hits = np.concatenate(([0.0], np.cumsum(weights))), np.concatenate(([0.0], np.cumsum(coarse)))
+    return float(np.mean((hits[high] - hits[low]) / np.maximum(totals[high] - totals[low], 1e-9)))
 
 
 def _rest_fits(profile: ColumnProfile, values: Floats, digits: int) -> bool:

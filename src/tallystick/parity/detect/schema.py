@@ -17,6 +17,7 @@ import pandas as pd
 from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Texts, read_numbers, read_texts
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance, odd_rows
 from tallystick.parity.detect.levels import read_levels
+from tallystick.parity.detect.shift import undo_shift
 from tallystick.parity.detect.times import read_live_times
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
@@ -33,6 +34,8 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
     """Return the live rows with wire faults undone, and those faults."""
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     frame, findings = _match_names(reference, frame)
+    frame, shifted = undo_shift(reference, frame, _misfit)
+    findings += shifted
     values: list[Values] = []
     absent = set()
     for j, profile in enumerate(reference.columns):
@@ -112,7 +115,11 @@ def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
         return 9.0
     known_levels = set(profile.levels.levels)
     unseen = np.mean([text not in known_levels for text in texts])
-    return float(0.5 + 2 * max(0.0, unseen - profile.levels.unseen_rate))
+    counted = np.array([texts.count(level) for level in profile.levels.levels[:50]]) / len(texts)
+    shares = profile.levels.counts[:50] / max(1.0, float(profile.levels.counts.sum()))
+    moved = 0.5 * float(np.abs(counted - shares).sum())
+    noise = 2.5 * np.sqrt(len(shares) / len(texts)) * 0.4 + 0.05
+    return float(max(2 * max(0.0, unseen - profile.levels.unseen_rate) + 0.5, moved / (2 * noise)))
 
 
 def _exact(
