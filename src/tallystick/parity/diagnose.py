@@ -77,7 +77,7 @@ def diagnose(
 
 def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for."""
-    sent, findings = read_live(reference, frame)
+    sent, findings = read_live(reference, _without_repeats(reference, frame))
     rows, first = sent, screen(sent)
     last = first
     for _ in range(MOST_ROUNDS):
@@ -92,6 +92,14 @@ def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
         rows = rows.with_values(changed).with_broken(frozenset(broken))
         last = screen(rows)
     return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last))
+
+
+def _without_repeats(reference: Reference, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows once each, where training rows do not repeat: a retried request is one observation."""
+    if frame.shape[1] < 3 or not len(reference.rows) or reference.rows.astype(str).duplicated().mean() > 0.01:
+        return frame
+    repeated = frame.astype(str).duplicated()
+    return frame[~repeated].reset_index(drop=True) if 0 < repeated.sum() < len(frame) - 1 else frame
 
 
 def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:

@@ -26,6 +26,7 @@ RIDGE = 0.05
 ROW_BOUND = 6.0
 #: Wider frames get one score a column, so that the covariance stays estimable.
 MAX_SCORES = 80
+POWERS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 
 
 class Joint(msgspec.Struct, frozen=True):
@@ -39,6 +40,8 @@ class Joint(msgspec.Struct, frozen=True):
     embeddings: tuple[Floats, ...]
     #: Per column: mean and standard deviation of the coherence of training rows (see `coherence`).
     coherence: Floats
+    #: Per column, 0 to 1: what part of a log-likelihood is borne out by training rows that it was not fitted on.
+    temper: Floats
     spearman: Floats
     rows: int
     folded: bool
@@ -61,7 +64,7 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
     scores, owners = scores_of(profiles, embeddings, values, cells, folded)
     half = np.arange(rows) % 2 == 0
     fitted = _fit(profiles, cells, scores)
-    coherence_of = np.zeros((len(profiles), 2))
+    coherence_of, temper = np.zeros((len(profiles), 2)), np.zeros(len(profiles))
     if rows >= 20:
         # Means from one half, coherence from the other: otherwise small training sets look too coherent to live rows.
         crossed = []
@@ -72,8 +75,9 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
             parts = []
             for rest, means, covariance in crossed:
                 table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, scores[rest])
-                parts.append(coherence(table, cells[j][rest]))
-            both = np.concatenate(parts)
+                parts.append((table, cells[j][rest]))
+            temper[j] = _temper(parts, profile.cell_shares)
+            both = np.concatenate([coherence(tempered(table, temper[j], profile.cell_shares), own) for table, own in parts])
             coherence_of[j] = both.mean(), both.std()
     return Joint(
         owners=owners,
@@ -82,6 +86,7 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
         covariance=fitted[1],
         embeddings=embeddings,
         coherence=coherence_of,
+        temper=temper,
         spearman=_spearman(rank),
         rows=rows,
         folded=folded,
@@ -210,6 +215,22 @@ def log_likelihood(
 def coherence(table: Floats, cells: Ints) -> Floats:
     """Return per row how much better its other columns fit its own cell than a random one, in nats."""
     return np.asarray(table[np.arange(len(cells)), np.minimum(cells, table.shape[1] - 1)])
+
+
+def _temper(parts: list[tuple[Floats, Ints]], shares: Floats) -> float:
+    """Return the power of the likelihood that predicts cells of rows not fitted on best, out of a few."""
+    gains = [
+        np.mean([coherence(tempered(table, power, shares), own).mean() for table, own in parts]) for power in POWERS
+    ]
+    return float(POWERS[int(np.argmax(gains))])
+
+
+def tempered(table: Floats, power: float, shares: Floats) -> Floats:
+    """Return a log-likelihood table to a power, again relative to the mixture over cells (its last column)."""
+    scaled = table * power
+    top = scaled[:, :-1].max(axis=1, initial=0.0)
+    mixture = top + np.log(np.exp(scaled[:, :-1] - top[:, None]) @ shares + 1e-300)
+    return np.asarray(np.column_stack((scaled[:, :-1] - mixture[:, None], np.zeros(len(table)))))
 
 
 def _spearman(rank: list[Floats]) -> Floats:

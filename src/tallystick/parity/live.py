@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role, Texts
-from tallystick.parity.joint import Values, log_likelihood, scores_of
+from tallystick.parity.joint import Values, log_likelihood, scores_of, tempered
 from tallystick.parity.profile import Ints, cells_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Live:
         key = (column, left_out)
         if key not in self._tables:
             joint = self.reference.joint
-            self._tables[key] = log_likelihood(
+            table = log_likelihood(
                 joint.means[column],
                 joint.shares[column],
                 joint.covariance,
@@ -88,6 +88,7 @@ class Live:
                 self.scores(),
                 left_out,
             )
+            self._tables[key] = tempered(table, float(joint.temper[column]), joint.shares[column])
         return self._tables[key]
 
     def with_values(self, changed: Mapping[int, Values]) -> Live:

@@ -36,6 +36,7 @@ def files_of(reference: Reference) -> dict[str, bytes]:
         "owners": joint.owners,
         "covariance": joint.covariance.astype(np.float32),
         "coherence": joint.coherence,
+        "temper": joint.temper,
         "spearman": joint.spearman.astype(np.float16),
         "scalars": np.array([joint.rows, int(joint.folded)]),
     }
@@ -133,6 +134,7 @@ def _joint(arrays: Any) -> Any:
         covariance=arrays["covariance"].astype(np.float64),
         embeddings=each("embedding"),
         coherence=arrays["coherence"],
+        temper=arrays["temper"],
         spearman=arrays["spearman"].astype(np.float64),
         rows=rows,
         folded=bool(folded),

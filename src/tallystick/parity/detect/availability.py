@@ -24,7 +24,7 @@ from tallystick.parity.detect.finding import (
 )
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, cdf
+from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, quantiles_of
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
@@ -104,7 +104,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
         clipped = _clipped(live, column, float(value), holds, gain, is_default)
         if clipped is not None:
             return clipped
-    if not never and sliced < CLAIM_NATS / 2 and not (excess >= 0.999 and sliced > -1 and _others_still(live, column)):
+    if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:
         return None
@@ -195,7 +195,11 @@ def _is_new(profile: ColumnProfile, value: Any, expected: float) -> bool:
     numbers = profile.numbers
     if numbers.is_lattice:
         return not bool(np.isclose(numbers.lattice, float(value), rtol=1e-9, atol=0).any())
-    return expected <= max(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct)) + 1e-12
+    if bool(odd_rows(profile, np.array([float(value)]))[0]):
+        return True
+    # Where training rarely repeats itself, a repeated value is news; where it does, some part may repeat one more.
+    usual = min(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct))
+    return numbers.distinct > 0.5 * numbers.rows and expected <= usual + 1e-12
 
 
 def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
@@ -213,7 +217,8 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
         return " (a sentinel)", True
     if abs(number - numbers.mean) <= 1e-3 * max(numbers.sd, 1e-12):
         return " (training's mean)", True
-    if abs(number - numbers.median) <= 1e-9 * max(1.0, abs(numbers.median)):
+    below, upto, step = cdf_below(numbers, np.array([number]))[0], cdf(numbers, np.array([number]))[0], 1 / len(numbers.grid)
+    if below <= 0.5 + step and upto >= 0.5 - step:
         return " (training's median)", True
     if len(numbers.lattice) and number == float(numbers.lattice[int(np.argmax(numbers.counts))]):
         return " (training's most frequent)", False
@@ -246,13 +251,6 @@ def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     statistic = float(np.sum((observed[kept] - expected[kept]) ** 2 / expected[kept]))
     freedom = max(1, int(kept.sum()) - 1)
     return statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3
-
-
-def _others_still(live: Live, column: int) -> bool:
-    """Whether no other column changed: a part of the population would move some of them."""
-    from tallystick.parity.screen import screen
-
-    return not any(part.is_flagged for part in screen(live) if part.column != column)
 
 
 def _clip_nats(held: int, beyond: int, rows: int, usual: float) -> float:
@@ -300,16 +298,37 @@ def _clipped(
         inner = values[known & ~holds & ~beyond_live]
         if not _inner_fits(profile, inner, value, side):
             continue
+        heard = _beyond_nats(live, column, holds, value, side)
+        if own > 0.002 and (heard < 0 or heard + gain < 25.0):
+            continue
         share = 1.0 if share > 0.9 else share
         evidence = (
             f"{held} of {rows} values stand on {value:g}, {int(beyond_live.sum())} beyond; in training {beyond:.1%} lay beyond",
             "values on the inner side are as in training",
         )
         return Finding(
-            "clipped", (profile.name,), {"bound": value, "side": side}, share, gain, bool(own < 0.01 and held >= 5), evidence, holds,
+            "clipped", (profile.name,), {"bound": value, "side": side}, share, gain, bool(own < 0.002 and held >= 5 and gain > 15), evidence, holds,
             {}, _clip_forward(profile.name, value, side), gain=gain + 2.0,
         )
     return None
+
+
+def _beyond_nats(live: Live, column: int, holds: Mask, value: float, side: str) -> float:
+    """Return how much better the rows on a bound fit the cells beyond it than the bound's own, in nats."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    table = live.table(column)[holds]
+    cell = int(live.cells(column)[holds][0])
+    middle = quantiles_of(numbers, np.linspace(0.01, 0.99, 99))
+    from tallystick.parity.profile import cells_of
+
+    beyond = np.unique(cells_of(profile, middle[middle > value] if side == "upper" else middle[middle < value]))
+    beyond = beyond[beyond < profile.cell_count]
+    if not len(beyond) or not len(table):
+        return 0.0
+    weight = profile.cell_shares[beyond] / max(1e-12, float(profile.cell_shares[beyond].sum()))
+    return float(np.sum(np.log(np.exp(table[:, beyond]) @ weight + 1e-300) - table[:, cell]))
 
 
 def _inner_fits(profile: ColumnProfile, inner: Floats, value: float, side: str) -> bool:

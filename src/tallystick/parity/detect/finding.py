@@ -93,16 +93,16 @@ def odd_rows(profile: ColumnProfile, values: Floats) -> Mask:
 def _near_decimals(values: Floats, digits: int) -> Mask:
     scaled = values * 10.0**digits
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(scaled - np.round(scaled)) <= 0.01)
+        return np.asarray(np.abs(scaled - np.round(scaled)) <= 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-3))
 
 
 def on_lattice(numbers: NumberProfile, values: Floats) -> Mask:
-    """Return which values are training values, to a twentieth of the usual gap between them."""
+    """Return which values are training values, to a millionth of the usual gap between them."""
     lattice = numbers.lattice
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     nearest = np.minimum(np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)]))
-    return np.asarray(nearest <= 0.05 * gap)
+    return np.asarray(nearest <= 1e-6 * gap)
 
 
 def odd_rate(profile: ColumnProfile) -> float:

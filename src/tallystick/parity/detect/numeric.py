@@ -41,7 +41,8 @@ from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cells_o
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 300
-TRIED_FULLY = 6
+TRIED_FULLY = 10
+TRIED_OF_A_KIND = 3
 #: A map that undoes this share of the distance is believed with other evidence, though a rest remains.
 REST_SHARE = 0.4
 #: Below this share a fitted mixture is taken for noise.
@@ -66,9 +67,17 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         ratio[k] += table[rows, cells_of(profile, _inverse(each, values[trial]))] - table[rows, here]
     _, gain = fit_share(ratio)
     gain = gain * known.sum() / len(trial) - np.array([each.cost for each in maps])
-    best = np.argsort(-gain)[:TRIED_FULLY]
-    found = [_judge(live, column, maps[k]) for k in best if gain[k] > 2.0]
+    found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
     return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
+
+
+def _best(maps: list[NumberMap], gain: Floats) -> list[int]:
+    """Return the maps worth a full look: the best, of each kind a few."""
+    picked: list[int] = []
+    for k in np.argsort(-gain):
+        if gain[k] > 2.0 and sum(maps[j].kind == maps[k].kind for j in picked) < TRIED_OF_A_KIND:
+            picked.append(int(k))
+    return picked[:TRIED_FULLY]
 
 
 def _inverse(each: NumberMap, values: Floats) -> Floats:
@@ -145,7 +154,7 @@ def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Fl
     numbers = profile.numbers
     assert numbers is not None
     with np.errstate(all="ignore"):
-        undone = np.stack([each.inverse(values) for each in maps])
+        undone = np.stack([_settled(numbers, each.inverse(values)) for each in maps])
         slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
@@ -162,7 +171,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known = np.isfinite(values)
     alone = np.where(known, _ratios(profile, [each], np.where(known, values, numbers.median))[0], 0.0)
-    undone = _inverse(each, values)
+    undone = _settled(numbers, _inverse(each, values))
     table, rows = live.table(column), np.arange(live.rows)
     heard = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
     shares, gains = fit_share((alone + heard)[None, known])
@@ -177,7 +186,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         share, affected = 1.0, known
     if not _is_spread(numbers, undone[affected]):
         return None
-    repaired = np.where(affected, _settled(numbers, undone), values)
+    repaired = np.where(affected, undone, values)
     before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
     odd_before, odd_after = odd_rows(profile, values), odd_rows(profile, repaired)
     count = int(known.sum())
@@ -227,7 +236,10 @@ def _settled(numbers: NumberProfile, undone: Floats) -> Floats:
     """Return undone values on training's lattice or resolution: constants that were estimated leave them a little off."""
     if numbers.is_lattice:
         return _snapped(numbers.lattice, undone)
-    return np.asarray(np.round(undone, numbers.decimals)) if numbers.decimals <= 6 else undone
+    if numbers.decimals > 6:
+        return undone
+    rounded = np.round(undone, numbers.decimals)
+    return np.asarray(np.where(np.abs(rounded - undone) <= 0.05 * 10.0**-numbers.decimals, rounded, undone))
 
 
 def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) -> float:
@@ -237,13 +249,11 @@ def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) ->
     assert numbers is not None
     values = live.numbers(column)
     if share >= 1.0:
-        undone = _inverse(each, values)
-        return ks_distance(numbers, _snapped(numbers.lattice, undone) if numbers.is_lattice else undone)
+        return ks_distance(numbers, _settled(numbers, _inverse(each, values)))
     points = np.sort(values[np.isfinite(values)])
     points = np.unique(points)
     counted = np.searchsorted(np.sort(values[np.isfinite(values)]), points, side="right") / np.isfinite(values).sum()
-    undone = _inverse(each, points)
-    undone = _snapped(numbers.lattice, undone) if numbers.is_lattice else undone
+    undone = _settled(numbers, _inverse(each, points))
     mapped = cdf(numbers, np.nan_to_num(undone, nan=numbers.minimum - 1, posinf=1e300, neginf=-1e300))
     if each.is_decreasing:
         mapped = 1 - mapped
