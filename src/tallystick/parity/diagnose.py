@@ -28,7 +28,7 @@ from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
-from tallystick.parity.screen import ColumnScreen, screen
+from tallystick.parity.screen import ColumnScreen, screen, suspects
 from tallystick.parity.verdict import Evidence, Verdict, family_of
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def diagnose(
 def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for."""
     sent, findings = read_live(reference, _without_repeats(reference, frame))
+    sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
     for _ in range(MOST_ROUNDS):
@@ -90,6 +91,7 @@ def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
         changed = {column: values for finding in same for column, values in finding.undo.items()}
         broken = {rows.reference.names.index(name) for finding in same for name in finding.features if not finding.undo}
         rows = rows.with_values(changed).with_broken(frozenset(broken))
+        rows = rows.with_suspects(suspects(rows))
         last = screen(rows)
     return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last))
 

@@ -32,6 +32,8 @@ class Live:
     values: tuple[Values, ...]
     absent: frozenset[int] = frozenset()
     broken: frozenset[int] = frozenset()
+    #: Columns whose values lie where training's never did: until that is explained they tell nothing of others.
+    suspects: frozenset[int] = frozenset()
     _tables: dict[tuple[int, frozenset[int]], Floats] = field(default_factory=dict, repr=False)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -75,7 +77,7 @@ class Live:
 
     def table(self, column: int, excluded: frozenset[int] = frozenset()) -> Floats:
         """Return rows x (cells + 1): how well the other columns fit each cell of this one, in nats."""
-        left_out = excluded | self.absent | self.broken
+        left_out = excluded | self.absent | self.broken | (self.suspects - {column})
         key = (column, left_out)
         if key not in self._tables:
             joint = self.reference.joint
@@ -99,6 +101,10 @@ class Live:
     def with_broken(self, columns: frozenset[int]) -> Live:
         """Return these rows with more columns marked as broken."""
         return replace(self, broken=self.broken | columns, _tables={}, _memo=self._memo)
+
+    def with_suspects(self, columns: frozenset[int]) -> Live:
+        """Return these rows with these columns as the suspects."""
+        return self if columns == self.suspects else replace(self, suspects=columns, _tables={})
 
     def taken(self, rows: Any) -> Live:
         """Return some of the rows, by mask or numbers."""

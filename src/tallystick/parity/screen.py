@@ -21,6 +21,7 @@ from tallystick.parity.live import Live
 ALPHA = 0.01
 #: Coherence has estimated moments on both sides; it is asked for more.
 COHERENCE_Z = 4.0
+SUSPECT_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ColumnScreen:
 
 def screen(live: Live) -> list[ColumnScreen]:
     """Return the tests of each column, in column order."""
+    live = live.with_suspects(suspects(live))
     raw = [_test(live, j) for j in range(len(live.reference.columns))]
     least = np.array([min(1.0, 4 * min(part.p, part.null_p, part.odd_p)) for part in raw])
     order = np.argsort(least)
@@ -54,6 +56,23 @@ def screen(live: Live) -> list[ColumnScreen]:
         )
         for part in raw
     ]
+
+
+def suspects(live: Live) -> frozenset[int]:
+    """Return the columns of which a large part are values that training could not give."""
+    found = set()
+    for j, profile in enumerate(live.reference.columns):
+        known = live.known(j)
+        if j in live.absent or not known.any():
+            continue
+        if profile.numbers is not None:
+            odd = float(odd_rows(profile, live.numbers(j))[known].mean()) - odd_rate(profile)
+        else:
+            unseen = float(np.mean(live.cells(j)[known] >= profile.cell_count))
+            odd = unseen - (profile.levels.unseen_rate if profile.levels is not None else 0.0)
+        if odd > SUSPECT_SHARE:
+            found.add(j)
+    return frozenset(found)
 
 
 def _test(live: Live, j: int) -> ColumnScreen:

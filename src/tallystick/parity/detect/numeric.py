@@ -42,6 +42,8 @@ from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cells_o
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 300
 TRIED_FULLY = 10
+#: Nats that a map with fitted constants costs: there are many to choose from.
+FITTED_COST = 20.0
 TRIED_OF_A_KIND = 3
 #: A map that undoes this share of the distance is believed with other evidence, though a rest remains.
 REST_SHARE = 0.4
@@ -66,9 +68,16 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
         ratio[k] += table[rows, cells_of(profile, _inverse(each, values[trial]))] - table[rows, here]
     _, gain = fit_share(ratio)
-    gain = gain * known.sum() / len(trial) - np.array([each.cost for each in maps])
+    gain[_collapsing(maps, numbers, values[trial])] = -np.inf
+    gain = gain * (known.sum() / len(trial)) - np.array([each.cost for each in maps])
     found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
     return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
+
+
+def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -> list[int]:
+    """Return the maps under whose inverse distinct values become one: with enough of that, anything fits."""
+    distinct = len(np.unique(values))
+    return [k for k, each in enumerate(maps) if len(np.unique(_settled(numbers, _inverse(each, values)))) < 0.6 * distinct]
 
 
 def _best(maps: list[NumberMap], gain: Floats) -> list[int]:
@@ -115,11 +124,11 @@ def _fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[N
         factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
         if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
             kind = "not_standardized" if scaled else "affine"
-            maps.append(affine(kind, factor, offset, 3.0 if scaled else 8.0))
+            maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
         maps += _spacing_map(numbers, part, "not_standardized" if scaled else "affine")
         middle, size = np.median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
-            maps.append(affine("unit", float(middle / size), 0.0, 6.0, name="unnamed"))
+            maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
     return maps
 
 
@@ -134,11 +143,14 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
     if len(gaps) < 5:
         return []
     least = float(gaps.min())
-    small = gaps[gaps < 1.5 * least]
-    factor = float(np.median(small)) / step
+    # The least gap that was sent may be several steps; the quantiles' slope tells how many.
+    slope = float(np.quantile(values, 0.9) - np.quantile(values, 0.1)) / max(
+        float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]), 1e-12
+    )
+    factor = least / (max(1.0, np.round(least / max(slope * step, 1e-12))) * step)
     # All gaps are whole multiples of the step, or there is no lattice left.
     whole = gaps / (factor * step)
-    if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95 or len(small) < 3:
+    if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95:
         return []
     factor = float((points[-1] - points[0]) / np.round((points[-1] - points[0]) / (factor * step)) / step)
     guess = float(np.median(values)) - factor * numbers.median
@@ -147,7 +159,7 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
     offsets = points[0] - factor * (origin + steps * step)
     if abs(factor - 1) < 1e-6:
         return []
-    return [affine(kind, factor, float(offset) if abs(offset) > 1e-9 else 0.0, 8.0) for offset in offsets]
+    return [affine(kind, factor, float(offset) if abs(offset) > 1e-9 else 0.0, FITTED_COST) for offset in offsets]
 
 
 def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Floats:
@@ -159,7 +171,9 @@ def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Fl
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
     if not numbers.is_lattice:
-        after = after + np.where(np.isfinite(slope), slope, -20.0)
+        # The slope stretches densities inside training's range; beyond it there is none to stretch.
+        inside = (undone >= numbers.minimum) & (undone <= numbers.maximum) & np.isfinite(slope)
+        after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
     return np.asarray(after - log_density(numbers, decimals, values)[None, :])
 
 

@@ -58,8 +58,9 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
 def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[str]]:
     """Return the runs of columns that may have moved: from the first misfit to the last, of all columns or of numbers."""
     numbers = [name for name in names if reference.column(name).role is Role.NUMBER]
+    many = [name for name in numbers if (profile := reference.column(name).numbers) is not None and profile.distinct > 10]
     runs = []
-    for order in (names, numbers):
+    for order in (names, numbers, many, bad):
         inside = [k for k, name in enumerate(order) if name in bad]
         if len(inside) >= FEWEST_COLUMNS:
             runs.append(order[inside[0] : inside[-1] + 1])
