@@ -147,6 +147,8 @@ def _text(function: Callable[[str], str]) -> Callable[..., Any]:
 
 def _rename(x: Any, ref: Any, c: str, rng: Any) -> Any:
     counts = ref[c].value_counts(normalize=True)
+    if not (counts > 0.08).any():
+        return None
     level = rng.choice(counts.index[counts > 0.08])
     return (x.map(lambda v: "grp_" + str(level)[::-1] + "_x" if v == level else v).to_numpy(object), {})
 

@@ -19,7 +19,7 @@ from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
-from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations
 from tallystick.parity.detect.precision import detect_precision
@@ -40,6 +40,8 @@ MOST_ROUNDS = 6
 FEWEST_ROWS = 30
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
+#: Columns up to which evidence needs no surcharge for having been looked for in many places.
+FREE_COLUMNS = 10
 
 Rescore = Callable[[pd.DataFrame], Any]
 
@@ -118,21 +120,23 @@ def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:
 def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
     if live.rows < FEWEST_ROWS:
         return []
-    flagged = [part.column for part in screened if part.is_flagged]
+    flagged = [part.column for part in screened if part.is_looked_at]
     found: list[Finding] = []
     for part in screened:
         j = part.column
         if j in live.absent or j in live.broken:
             continue
         role = live.reference.columns[j].role
-        if part.is_flagged:
+        if part.is_looked_at:
             found += detect_availability(live, j)
             found += _by_role(live, j, role)
         if role is Role.NUMBER:
             found += detect_precision(live, j)
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
-    return found if found else detect_stale(live, screened)
+    found = found if found else detect_stale(live, screened)
+    surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
+    return [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
 
 
 def _by_role(live: Live, column: int, role: Role) -> list[Finding]:

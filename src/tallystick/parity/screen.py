@@ -13,7 +13,7 @@ from scipy.stats import binom, chi2, norm
 from scipy.special import kolmogorov
 
 from tallystick.parity.columns import Role
-from tallystick.parity.detect.availability import spike_nats
+from tallystick.parity.detect.availability import spike_p
 from tallystick.parity.detect.finding import far_rate, far_rows, ks_distance, odd_rate, odd_rows
 from tallystick.parity.live import Live
 
@@ -22,11 +22,17 @@ ALPHA = 0.01
 #: Coherence has estimated moments on both sides; it is asked for more.
 COHERENCE_Z = 4.0
 SUSPECT_SHARE = 0.2
+#: Detectors have their own threshold for what they claim; they are asked earlier than an alarm is raised.
+LOOK_P = 0.02
+LOOK_Z = 2.5
 
 
 @dataclass(frozen=True)
 class ColumnScreen:
-    """Tests of one column. `p` is the least p-value; `distance` KS or total variation; `coherence_z` below 0 is bad."""
+    """Tests of one column. `p` is the least p-value; `distance` KS or total variation; `coherence_z` below 0 is bad.
+
+    `is_flagged`: it differs, after correction for the number of columns. `is_looked_at`: worth the detectors' time.
+    """
 
     column: int
     p: float
@@ -35,6 +41,7 @@ class ColumnScreen:
     odd_p: float
     coherence_z: float
     is_flagged: bool
+    is_looked_at: bool = False
 
 
 def screen(live: Live) -> list[ColumnScreen]:
@@ -53,6 +60,7 @@ def screen(live: Live) -> list[ColumnScreen]:
         ColumnScreen(
             part.column, part.p, part.distance, part.null_p, part.odd_p, part.coherence_z,
             part.column in flagged or part.coherence_z < -COHERENCE_Z,
+            part.column in flagged or part.coherence_z < -LOOK_Z or least[part.column] < LOOK_P,
         )
         for part in raw
     ]
@@ -94,7 +102,7 @@ def _test(live: Live, j: int) -> ColumnScreen:
         odd_p = _upper(unseen, int(known.sum()), profile.levels.unseen_rate + 0.003)
     if profile.role is not Role.TEXT and known.any():
         # The value that grew most, among as many as there are: a default in one row of twenty shows nowhere else.
-        odd_p = min(odd_p, min(1.0, len(np.unique(live.cells(j))) * 3 * float(np.exp(-spike_nats(live, j)))))
+        odd_p = min(odd_p, spike_p(live, j))
     cell_p, cell_distance = _cells_p(live, j)
     if profile.role is not Role.TEXT:
         p, distance = min(p, cell_p), max(distance, cell_distance) if profile.numbers is None else distance

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.finding import (
@@ -136,10 +137,14 @@ def _one_value(live: Live, column: int) -> Finding | None:
     )
 
 
-def spike_nats(live: Live, column: int) -> float:
-    """Return how much the value that grew most grew beyond chance, in nats."""
+def spike_p(live: Live, column: int) -> float:
+    """Return the chance that any value is as much more frequent than in training as the one that grew most."""
     picked = _grown_value(live, column)
-    return 0.0 if picked is None else binomial_nats(int(picked[1].sum()), int(live.known(column).sum()), picked[2])
+    if picked is None:
+        return 1.0
+    values = live.values[column][live.known(column)]
+    tries = len(set(values.tolist()))
+    return float(min(1.0, tries * binom.sf(int(picked[1].sum()) - 1, len(values), picked[2])))
 
 
 def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
@@ -180,7 +185,10 @@ def _number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     if numbers.is_lattice:
         place = np.clip(np.searchsorted(numbers.lattice, values), 0, len(numbers.lattice) - 1)
         hit = np.isclose(numbers.lattice[place], values, rtol=1e-9, atol=0)
-        return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), 0.5 / (numbers.rows + 1)))
+        # A value of no lattice point has half a row's share; one beyond the range a tenth of that.
+        outside = (values < numbers.minimum) | (values > numbers.maximum)
+        none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
+        return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
     # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
     steps = np.searchsorted(numbers.grid, values, side="right") - np.searchsorted(numbers.grid, values, side="left")
     shares = np.where(steps > 1, steps / len(numbers.grid), 0.0)

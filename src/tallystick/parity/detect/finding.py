@@ -25,7 +25,7 @@ CLAIM_NATS = 6.0
 ODD_ALLOWANCE = 0.01
 #: Part of the training range that a value may lie beyond it without being odd.
 MARGIN = 0.02
-#: The same for a value that no population gives, and the decimals up to which training's resolution is exact.
+#: The same, by the distance of the bound to the median, for a value that no population gives; and the decimals up to which training's resolution is exact.
 FAR_MARGIN = 0.5
 EXACT_DECIMALS = 3
 
@@ -53,12 +53,16 @@ class Finding:
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
-    """Return which numbers no population gives: half a range beyond training's, or off its exact resolution."""
+    """Return which numbers no population gives: well beyond its range, or off its exact resolution."""
     numbers = profile.numbers
     assert numbers is not None
     known = np.isfinite(values)
-    margin = FAR_MARGIN * max(numbers.maximum - numbers.minimum, 1e-12)
-    far = known & ((values < numbers.minimum - margin) | (values > numbers.maximum + margin))
+    low, high = numbers.minimum, numbers.maximum
+    # Each side by its own spread: a long tail above says nothing of what may lie below.
+    below, above = low - FAR_MARGIN * (numbers.median - low), high + FAR_MARGIN * (high - numbers.median)
+    below = max(below, 0.0) if low >= 0 else below
+    slack = 1e-9 * max(1.0, abs(low), abs(high))
+    far = known & ((values < below - slack) | (values > above + slack))
     if numbers.decimals <= EXACT_DECIMALS:
         far |= known & ~_near_decimals(values, numbers.decimals)
     return np.asarray(far)

@@ -71,13 +71,25 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     gain[_collapsing(maps, numbers, values[trial])] = -np.inf
     gain = gain * (known.sum() / len(trial)) - np.array([each.cost for each in maps])
     found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
-    return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
+    fitting = [finding for finding in found if finding is not None]
+    named = [finding for finding in fitting if finding.exact]
+    if named:
+        # Constants with a name are not fitted: a fitted map that is a little better has only more freedom.
+        best = max(finding.gain for finding in named)
+        fitting = [finding for finding in fitting if finding.exact or finding.gain > 1.05 * best + 20.0]
+    return sorted(fitting, key=lambda finding: -finding.gain)
 
 
 def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -> list[int]:
     """Return the maps under whose inverse distinct values become one: with enough of that, anything fits."""
-    distinct = len(np.unique(values))
-    return [k for k, each in enumerate(maps) if len(np.unique(_settled(numbers, _inverse(each, values)))) < 0.6 * distinct]
+    points = np.unique(values)
+    found = []
+    for k, each in enumerate(maps):
+        undone = _settled(numbers, _inverse(each, points))
+        inside = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
+        if len(np.unique(inside)) < 0.6 * len(inside):
+            found.append(k)
+    return found
 
 
 def _best(maps: list[NumberMap], gain: Floats) -> list[int]:

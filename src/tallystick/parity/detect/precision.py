@@ -54,7 +54,7 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
     hits = known & narrow & ~coarse
     count, rows = int(hits.sum()), int(known.sum())
     nats = binomial_nats(count, rows, 0.003 + (numbers.float32_share if numbers.decimals > 6 else 0.0))
-    if nats < 2 * CLAIM_NATS or count < 4:
+    if nats < CLAIM_NATS or count < 3:
         return None
     share = float((narrow & known).sum() / rows)
     share = 1.0 if share > 0.99 else count / rows / max(0.05, 1 - numbers.float32_share)
