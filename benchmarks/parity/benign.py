@@ -12,7 +12,9 @@ from benchmarks.parity.faults import levels, numbers
 Sampler = Callable[[pd.DataFrame, pd.Series, np.random.Generator, int], pd.DataFrame | None]
 
 
-def _weighted(pool: pd.DataFrame, weights: np.ndarray, rng: np.random.Generator, rows: int) -> pd.DataFrame:
+def _weighted(pool: pd.DataFrame, weights: np.ndarray, rng: np.random.Generator, rows: int) -> pd.DataFrame | None:
+    if not (weights > 0).any():
+        return None
     rows = min(rows, int((weights > 0).sum()))
     return pool.iloc[rng.choice(len(pool), rows, replace=False, p=weights / weights.sum())].reset_index(drop=True)
 
@@ -43,7 +45,7 @@ def _one_level(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows:
 
 def _season(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame | None:
     time = next((n for n in ("stamp", "listed", "mnth", "year", "day") if n in pool and pool[n].dtype.kind in "iufM"), None)
-    column = pool[time if time else rng.choice(numbers(pool))].rank(pct=True)
+    column = pool[time if time else rng.choice(numbers(pool))].rank(pct=True).fillna(0.5)
     start = rng.uniform(0, 0.65)
     return _weighted(pool, ((column >= start) & (column <= start + 0.35)).to_numpy(float), rng, rows)
 
@@ -61,11 +63,12 @@ def _reweighted(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows
 
 def _label_shift(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame:
     codes = y if y.dtype.kind in "iuf" else pd.Series(pd.factorize(y)[0])
-    return _weighted(pool, np.exp(1.5 * codes.rank(pct=True).to_numpy()), rng, min(rows, len(pool) // 2))
+    return _weighted(pool, np.exp(1.5 * codes.rank(pct=True).fillna(0.5).to_numpy()), rng, min(rows, len(pool) // 2))
 
 
 def _duplicates(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame:
     base = _plain(pool, y, rng, max(20, int(rows * 0.7)))
+    assert base is not None
     return pd.concat([base, base.sample(rows - len(base), replace=True, random_state=int(rng.integers(1 << 30)))], ignore_index=True)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.finding import (
@@ -93,7 +92,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
     profile = live.reference.columns[column]
     known = live.known(column)
     count, rows = int(holds.sum()), int(known.sum())
-    gain = binomial_nats(count, rows, expected)
+    gain = _spike_nats(live, column, picked)
     excess = float(np.clip((count / rows - expected) / max(1 - expected, 1e-9), 0.0, 1.0))
     if gain < CLAIM_NATS or count - expected * rows < LEAST_EXCESS_ROWS:
         return None
@@ -142,9 +141,35 @@ def spike_p(live: Live, column: int) -> float:
     picked = _grown_value(live, column)
     if picked is None:
         return 1.0
-    values = live.values[column][live.known(column)]
-    tries = len(set(values.tolist()))
-    return float(min(1.0, tries * binom.sf(int(picked[1].sum()) - 1, len(values), picked[2])))
+    return float(min(1.0, np.exp(-_spike_nats(live, column, picked))))
+
+
+def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> float:
+    """Return how much the value grew, in nats, less what the best of as many values as there are grows by chance."""
+    _, holds, expected = picked
+    known = live.known(column)
+    tries = len(set(live.values[column][known].tolist()))
+    return _growth(live.reference.columns[column], int(holds.sum()), int(known.sum()), expected) - float(np.log(tries))
+
+
+def _growth(profile: ColumnProfile, count: int, rows: int, expected: float) -> float:
+    """Return the log-likelihood ratio of two shares against one: training is a sample too, and may be a small one."""
+    if profile.numbers is not None:
+        trained = profile.numbers.rows
+    else:
+        assert profile.levels is not None
+        trained = profile.levels.rows
+    before = expected * trained
+    pooled = (count + before) / (rows + trained)
+    if not rows or count <= pooled * rows:
+        return 0.0
+    return binomial_nats(count, rows, pooled) + _under(before, trained, pooled)
+
+
+def _under(count: float, rows: int, rate: float) -> float:
+    """Return rows * KL(count / rows, rate) for a share below the rate."""
+    seen = max(count / rows, 1e-12)
+    return float(rows * (seen * np.log(seen / rate) + (1 - seen) * np.log((1 - seen) / (1 - rate))))
 
 
 def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
@@ -161,7 +186,7 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
         values, counts = np.unique(live.numbers(column)[known], return_counts=True)
         expected = _number_shares(profile, values)
     grown = np.array([
-        binomial_nats(int(count), int(known.sum()), float(share)) for count, share in zip(counts, expected, strict=True)
+        _growth(profile, int(count), int(known.sum()), float(share)) for count, share in zip(counts, expected, strict=True)
     ])
     best = int(np.argmax(grown))
     value = values[best].item() if hasattr(values[best], "item") else str(values[best])
