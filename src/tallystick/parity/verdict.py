@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tallystick.parity.kinds import FAMILY_OF, Family, Status, meaning
 
@@ -116,6 +118,15 @@ def _short(value: Any) -> str:
         shown = [f"{key}→{other}" for key, other in list(value.items())[:4]]
         return ", ".join(shown) + (" …" if len(value) > 4 else "")
     return str(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's types replaced by Python's, so that it can be written as JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(other) for key, other in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(other) for other in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def family_of(kind: str) -> Family:
