@@ -37,6 +37,7 @@ DATE_FORMATS = (
     "%d-%m-%Y",
     "%m-%d-%Y",
 )
+_OF_ONE_TYPE = frozenset({"string", "boolean", "integer", "floating", "categorical"})
 _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
 _COMMA = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][+-]?\d+)?$")
 _AROUND = re.compile(r"^[^\d.,+-]{0,4}\s*([+-]?\d+(?:\.\d+)?)\s*[^\d.,]{0,6}$")
@@ -122,6 +123,11 @@ def _is_null(value: Any) -> bool:
 
 def read_texts(series: pd.Series[Any]) -> Texts:
     """Return the levels of a column as text, None where there is none. True is 'True', 1 is '1' and 1.0 is '1.0'."""
+    if isinstance(series.dtype, pd.CategoricalDtype) or pd.api.types.infer_dtype(series, skipna=True) in _OF_ONE_TYPE:
+        # One type, so that equal values are one value (1, 1.0 and True are equal, and hash alike).
+        codes, distinct = pd.factorize(series)
+        names = np.array([str(value) for value in distinct] + [None], dtype=object)
+        return np.asarray(names[codes], dtype=object)
     objects = series.astype(object).to_numpy()
     seen: dict[Any, str | None] = {}
     texts = np.empty(len(objects), dtype=object)

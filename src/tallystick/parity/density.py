@@ -66,7 +66,11 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
     share = np.full((len(ratio), 1), 0.5)
     for _ in range(rounds):
         part = share * bounded
-        share = np.clip((part / (1 - share + part)).mean(axis=1, keepdims=True), 1e-4, 1 - 1e-6)
+        step = np.clip((part / (1 - share + part)).mean(axis=1, keepdims=True), 1e-4, 1 - 1e-6)
+        settled = np.abs(step - share).max(initial=0.0) < 1e-4
+        share = step
+        if settled:
+            break
     gain = np.log(1 - share + share * bounded).sum(axis=1)
     return share[:, 0], gain
 

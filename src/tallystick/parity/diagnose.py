@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 6
 #: Segments of one column that are looked into one by one, the largest first.
 MOST_SEGMENTS = 20
+#: Looks of all detectors at one column, over all rounds: what keeps a frame with everything broken affordable.
+MOST_LOOKS = 60
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
@@ -213,8 +215,10 @@ def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
+    looks = MOST_LOOKS
     for _ in range(MOST_ROUNDS):
-        proposed = _propose(rows, last)
+        proposed = _propose(rows, last, looks) if looks > 0 else []
+        looks -= sum(part.is_looked_at for part in last)
         if not proposed:
             break
         best = max(proposed, key=lambda finding: finding.gain)
@@ -239,17 +243,20 @@ def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:
     return found
 
 
-def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
+def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], looks: int) -> list[Finding]:
     if live.rows < FEWEST_ROWS:
         return []
     flagged = [part.column for part in screened if part.is_looked_at]
     found: list[Finding] = []
+    looked_at = [part for part in screened if part.is_looked_at]
+    order = sorted(looked_at, key=lambda part: min(part.p, part.null_p, part.odd_p))
+    chosen = {part.column for part in order[:looks]}
     for part in screened:
         j = part.column
         if j in live.absent or j in live.broken:
             continue
         role = live.reference.columns[j].role
-        if part.is_looked_at:
+        if j in chosen:
             found += detect_availability(live, j)
             found += _by_role(live, j, role)
         if role is Role.NUMBER:

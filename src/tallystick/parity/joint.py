@@ -12,6 +12,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
 from tallystick.parity.columns import Floats, Role, Texts
@@ -26,6 +27,8 @@ RIDGE = 0.05
 ROW_BOUND = 6.0
 #: Wider frames get one score a column, so that the covariance stays estimable.
 MAX_SCORES = 80
+#: Rows of each half that agreement is measured on.
+CROSSED_ROWS = 1000
 POWERS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 
 
@@ -70,7 +73,7 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
         crossed = []
         for mine in (half, ~half):
             means, covariance = _fit(profiles, [cell[mine] for cell in cells], scores[mine])
-            crossed.append((~mine, means, covariance))
+            crossed.append((np.flatnonzero(~mine)[:CROSSED_ROWS], means, covariance))
         for j, profile in enumerate(profiles):
             parts = []
             for rest, means, covariance in crossed:
@@ -163,12 +166,10 @@ def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Flo
 
 def _cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
     """Return cells x scores means, shrunk towards the mean of all rows."""
-    order = np.argsort(cells, kind="stable")
-    starts = np.searchsorted(cells[order], np.arange(count + 1))
-    sums = np.zeros((count, scores.shape[1]))
-    cumulated = np.vstack((np.zeros((1, scores.shape[1])), np.cumsum(scores[order], axis=0)))
-    sums = cumulated[starts[1:]] - cumulated[starts[:-1]]
-    sizes = (starts[1:] - starts[:-1])[:, None]
+    rows = np.arange(len(cells))
+    member = csr_matrix((np.ones(len(cells)), (cells, rows)), shape=(int(cells.max(initial=count)) + 1, len(cells)))
+    sums = np.asarray(member @ scores)[:count]
+    sizes = np.bincount(cells, minlength=count + 1)[:count, None]
     overall = scores.mean(axis=0) if len(scores) else np.zeros(scores.shape[1])
     return np.asarray((sums + CELL_PRIOR_ROWS * overall) / (sizes + CELL_PRIOR_ROWS))
 

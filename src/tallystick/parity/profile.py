@@ -185,8 +185,8 @@ def has_decimals(values: Floats, digits: int) -> NDArray[np.bool_]:
 
 def _profile_levels(series: pd.Series[Any]) -> LevelProfile:
     texts = read_texts(series)
-    known = pd.Series([text for text in texts if text is not None], dtype=object)
-    counts = known.value_counts()
+    known = texts[~pd.isna(texts)]
+    counts = pd.Series(known, dtype=object).value_counts()
     order: tuple[str, ...] = ()
     if isinstance(series.dtype, pd.CategoricalDtype):
         order = tuple(str(level) for level in series.cat.categories)[:MAX_LEVELS]
@@ -248,7 +248,9 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
     if profile.levels is not None:
         place = {level: min(index, LEVEL_CELLS) for index, level in enumerate(profile.levels.levels)}
         null = count - 1 if profile.null_share > 0 else count
-        return np.array([null if text is None else place.get(text, count) for text in values], dtype=np.int64)
+        codes, distinct = pd.factorize(np.asarray(values, dtype=object))
+        cells_by_code = np.array([place.get(str(text), count) for text in distinct] + [null], dtype=np.int64)
+        return np.asarray(cells_by_code[codes])
     numbers = profile.numbers
     assert numbers is not None
     given = np.asarray(values, dtype=np.float64)

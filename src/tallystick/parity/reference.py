@@ -21,7 +21,7 @@ from tallystick.parity.joint import Joint, Values, fit_joint
 from tallystick.parity.profile import ColumnProfile, profile_column
 
 #: Rows that the joint is counted from; its errors are far below those of any live sample then.
-JOINT_ROWS = 20_000
+JOINT_ROWS = 10_000
 FORMAT = 1
 
 Predict = Callable[[pd.DataFrame], Any]

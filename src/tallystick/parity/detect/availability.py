@@ -8,6 +8,7 @@ for values that training never gave.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, quantiles_o
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
+CANDIDATES = 5
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
 
 
@@ -180,16 +182,17 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
         return None
     if profile.numbers is None:
         texts = live.texts(column)
-        values, counts = np.unique(texts[known].astype(str), return_counts=True)
+        named = Counter(texts[known].tolist())
+        values, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
         expected = np.array([_level_share(profile, str(value)) for value in values])
     else:
         values, counts = np.unique(live.numbers(column)[known], return_counts=True)
         expected = _number_shares(profile, values)
-    grown = np.array([
-        _growth(profile, int(count), int(known.sum()), float(share)) for count, share in zip(counts, expected, strict=True)
-    ])
-    best = int(np.argmax(grown))
-    value = values[best].item() if hasattr(values[best], "item") else str(values[best])
+    # Only values that came at least twice, the most frequent and the most overdue, are worth weighing.
+    ahead = np.argsort(expected * known.sum() - counts)[:CANDIDATES]
+    grown = [_growth(profile, int(counts[k]), int(known.sum()), float(expected[k])) for k in ahead]
+    best = int(ahead[int(np.argmax(grown))])
+    value = float(values[best]) if profile.numbers is not None else str(values[best])
     holds = live.values[column] == values[best]
     return value, np.asarray(holds, dtype=bool) & known, float(expected[best])
 

@@ -40,8 +40,8 @@ from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cells_of
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
-TRIAL_ROWS = 300
-TRIED_FULLY = 10
+TRIAL_ROWS = 160
+TRIED_FULLY = 7
 #: Nats that a map with fitted constants costs: there are many to choose from.
 FITTED_COST = 20.0
 TRIED_OF_A_KIND = 3
@@ -67,7 +67,7 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     for k, each in enumerate(maps):
         # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
         ratio[k] += table[rows, cells_of(profile, _inverse(each, values[trial]))] - table[rows, here]
-    _, gain = fit_share(ratio)
+    _, gain = fit_share(ratio, 15)
     gain[_collapsing(maps, numbers, values[trial])] = -np.inf
     gain = gain * (known.sum() / len(trial)) - np.array([each.cost for each in maps])
     found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
