@@ -30,7 +30,11 @@ def main() -> None:
     warnings.simplefilter("ignore", RuntimeWarning)
     outcomes: list[Outcome] = []
     for data in DATASETS:
-        if (given.half and data.half != given.half) or given.dataset not in data.name or (given.offline and data.needs_network):
+        if (
+            (given.half and data.half != given.half)
+            or given.dataset not in data.name
+            or (given.offline and data.needs_network)
+        ):
             continue
         shares = tuple(float(share) for share in given.shares.split(","))
         outcomes += run(data, given.rows, 1 if given.quick else given.repeats, shares, given.seed, given.only)
@@ -39,9 +43,15 @@ def main() -> None:
     table = pd.DataFrame([vars(outcome) for outcome in outcomes])
     if given.misses:
         for line in table[~table.is_exact & ~table.case.str.startswith("benign")].itertuples():
-            print(f"{line.dataset:14}{line.case:20}{line.share:5.2f} {line.column[:24]:25}{line.status:19}{line.kind:20}{line.features[:40]}")
+            print(
+                f"{line.dataset:14}{line.case:20}{line.share:5.2f} {line.column[:24]:25}"
+                f"{line.status:19}{line.kind:20}{line.features[:40]}"
+            )
         for line in table[table.claimed & table.case.str.startswith("benign")].itertuples():
-            print(f"{line.dataset:14}{line.case:20}{line.rows:5d} {'':25}{line.status:19}{line.kind:20}{line.features[:40]}")
+            print(
+                f"{line.dataset:14}{line.case:20}{line.rows:5d} {'':25}"
+                f"{line.status:19}{line.kind:20}{line.features[:40]}"
+            )
     print(summary(outcomes).round(3).to_string(index=False))
     if given.out:
         table.to_csv(given.out, index=False)

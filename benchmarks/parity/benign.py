@@ -44,7 +44,9 @@ def _one_level(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows:
 
 
 def _season(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame | None:
-    time = next((n for n in ("stamp", "listed", "mnth", "year", "day") if n in pool and pool[n].dtype.kind in "iufM"), None)
+    time = next(
+        (n for n in ("stamp", "listed", "mnth", "year", "day") if n in pool and pool[n].dtype.kind in "iufM"), None
+    )
     column = pool[time if time else rng.choice(numbers(pool))].rank(pct=True).fillna(0.5)
     start = rng.uniform(0, 0.65)
     return _weighted(pool, ((column >= start) & (column <= start + 0.35)).to_numpy(float), rng, rows)
@@ -54,8 +56,10 @@ def _reweighted(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows
     score = np.zeros(len(pool))
     for name in rng.choice(list(pool.columns), min(3, pool.shape[1]), replace=False):
         column = pool[name]
-        codes = column.astype(float).rank(pct=True) if column.dtype.kind in "iuf" else column.map(
-            {v: rng.uniform() for v in column.unique()}
+        codes = (
+            column.astype(float).rank(pct=True)
+            if column.dtype.kind in "iuf"
+            else column.map({v: rng.uniform() for v in column.unique()})
         )
         score += rng.normal(0, 1.5) * codes.fillna(0.5).to_numpy(float)
     return _weighted(pool, np.exp(score), rng, min(rows, len(pool) // 2))
@@ -69,7 +73,9 @@ def _label_shift(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, row
 def _duplicates(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame:
     base = _plain(pool, y, rng, max(20, int(rows * 0.7)))
     assert base is not None
-    return pd.concat([base, base.sample(rows - len(base), replace=True, random_state=int(rng.integers(1 << 30)))], ignore_index=True)
+    return pd.concat(
+        [base, base.sample(rows - len(base), replace=True, random_state=int(rng.integers(1 << 30)))], ignore_index=True
+    )
 
 
 def _ramp(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame:

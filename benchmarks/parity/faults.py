@@ -62,17 +62,25 @@ def _times(frame: pd.DataFrame) -> list[str]:
 
 
 def _hours(frame: pd.DataFrame) -> list[str]:
-    return [n for n in frame if frame[n].dtype.kind == "i" and frame[n].min() == 0 and frame[n].max() == 23 and frame[n].nunique() > 20]
+    return [
+        n
+        for n in frame
+        if frame[n].dtype.kind == "i" and frame[n].min() == 0 and frame[n].max() == 23 and frame[n].nunique() > 20
+    ]
 
 
 def _some(live: pd.DataFrame, share: float, rng: np.random.Generator) -> np.ndarray:
     return np.ones(len(live), bool) if share >= 1 else rng.random(len(live)) < share
 
 
-def mapped(name: str, kinds: tuple[str, ...], columns: Callable[[pd.DataFrame], list[str]], function: Callable[..., Any]) -> Fault:
+def mapped(
+    name: str, kinds: tuple[str, ...], columns: Callable[[pd.DataFrame], list[str]], function: Callable[..., Any]
+) -> Fault:
     """A fault that maps the values of one column; `function(values, training, rng)` gives values and parameters."""
 
-    def put(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth] | None:
+    def put(
+        live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+    ) -> tuple[pd.DataFrame, Truth] | None:
         rows = _some(live, share, rng)
         done = function(live[column], ref, column, rng)
         if done is None:
@@ -131,7 +139,9 @@ def _fill(value: Callable[[pd.Series], Any]) -> Callable[..., Any]:
         filler = value(ref[c])
         if (ref[c] == filler).mean() > 0.5:
             return None
-        return np.full(len(x), filler, dtype=object if x.dtype.kind not in "iuf" else float), {"value": filler} if np.isreal(filler) else {}
+        return np.full(len(x), filler, dtype=object if x.dtype.kind not in "iuf" else float), {
+            "value": filler
+        } if np.isreal(filler) else {}
 
     return fill
 
@@ -176,17 +186,23 @@ def _as_words(x: Any, ref: Any, c: str, rng: Any) -> Any:
     return (truth.map({True: "true", False: "false"}).to_numpy(object), {})
 
 
-def _swap(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth] | None:
+def _swap(
+    live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+) -> tuple[pd.DataFrame, Truth] | None:
     others = [n for n in numbers(ref) if n != column]
     if not others:
         return None
     other = str(rng.choice(others))
     rows = _some(live, share, rng)
     a, b = live[column].astype(float), live[other].astype(float)
-    return live.assign(**{column: a.where(~rows, b), other: b.where(~rows, a)}), Truth(("columns_swapped",), (column, other))
+    return live.assign(**{column: a.where(~rows, b), other: b.where(~rows, a)}), Truth(
+        ("columns_swapped",), (column, other)
+    )
 
 
-def _shift(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth] | None:
+def _shift(
+    live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+) -> tuple[pd.DataFrame, Truth] | None:
     names = numbers(ref)
     if len(names) < 4:
         return None
@@ -195,16 +211,22 @@ def _shift(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Ge
 
 
 def _named(kind: str, change: Callable[[pd.DataFrame, str], pd.DataFrame]) -> Fault:
-    def put(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth]:
+    def put(
+        live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+    ) -> tuple[pd.DataFrame, Truth]:
         return change(live, column), Truth((kind,), ("extra_thing",) if kind == "extra_column" else (column,))
 
     return Fault(kind, lambda frame: list(frame.columns), put, (1.0,))
 
 
-def _stale(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth]:
+def _stale(
+    live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+) -> tuple[pd.DataFrame, Truth]:
     rows = _some(live, share, rng)
     other = live[column].sample(frac=1.0, random_state=int(rng.integers(1 << 30))).to_numpy()
-    return live.assign(**{column: live[column].where(~rows, pd.Series(other, index=live.index))}), Truth(("stale",), (column,))
+    return live.assign(**{column: live[column].where(~rows, pd.Series(other, index=live.index))}), Truth(
+        ("stale",), (column,)
+    )
 
 
 def _days(x: Any, ref: Any, c: str, rng: Any) -> Any:
@@ -213,7 +235,9 @@ def _days(x: Any, ref: Any, c: str, rng: Any) -> Any:
 
 
 def _times_fault(name: str, kind: str, function: Callable[..., Any]) -> Fault:
-    def put(live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float) -> tuple[pd.DataFrame, Truth]:
+    def put(
+        live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
+    ) -> tuple[pd.DataFrame, Truth]:
         rows = _some(live, share, rng)
         values, parameters = function(live[column], ref, column, rng)
         new = pd.Series(values, index=live.index)
@@ -234,7 +258,12 @@ FAULTS: tuple[Fault, ...] = (
     mapped("unit_2.54", ("unit",), numbers, _unit(2.54)),
     mapped("unit_0.4536", ("unit",), numbers, _unit(0.45359237)),
     mapped("unit_10", ("unit",), numbers, _unit(10.0)),
-    mapped("celsius_fahrenheit", ("affine_unit",), numbers, lambda x, r, c, g: (x * 1.8 + 32, {"factor": 1.8, "offset": 32.0})),
+    mapped(
+        "celsius_fahrenheit",
+        ("affine_unit",),
+        numbers,
+        lambda x, r, c, g: (x * 1.8 + 32, {"factor": 1.8, "offset": 32.0}),
+    ),
     mapped("standardized", ("standardized",), numbers, _standard),
     mapped("standardized_twice", ("standardized_twice",), numbers, _twice),
     mapped("wrong_scaler", ("wrong_scaler",), numbers, _wrong),
@@ -245,16 +274,31 @@ FAULTS: tuple[Fault, ...] = (
     mapped("affine", ("affine",), numbers, _affine),
     mapped("clipped", ("clipped",), numbers, _clip),
     mapped("rounded", ("rounded",), _fraction, lambda x, r, c, g: (np.round(x, 1 if np.ptp(r[c]) > 3 else 2), {})),
-    mapped("truncated", ("lossy_cast",), lambda f: [n for n in _fraction(f) if np.ptp(f[n]) > 8], lambda x, r, c, g: (np.trunc(x), {})),
+    mapped(
+        "truncated",
+        ("lossy_cast",),
+        lambda f: [n for n in _fraction(f) if np.ptp(f[n]) > 8],
+        lambda x, r, c, g: (np.trunc(x), {}),
+    ),
     mapped("float32", ("float32",), _fraction, lambda x, r, c, g: (x.to_numpy().astype(np.float32).astype(float), {})),
     mapped("sign_flip", ("sign_flip",), numbers, lambda x, r, c, g: (-x, {})),
-    mapped("nulls", ("nulls",), lambda f: numbers(f) + levels(f), lambda x, r, c, g: (np.full(len(x), None if x.dtype.kind not in "iuf" else np.nan), {})),
+    mapped(
+        "nulls",
+        ("nulls",),
+        lambda f: numbers(f) + levels(f),
+        lambda x, r, c, g: (np.full(len(x), None if x.dtype.kind not in "iuf" else np.nan), {}),
+    ),
     mapped("fill_0", ("default_fill",), numbers, _fill(lambda r: 0.0)),
     mapped("fill_-999", ("default_fill",), numbers, _fill(lambda r: -999.0)),
     mapped("fill_mean", ("default_fill",), numbers, _fill(lambda r: float(r.mean()))),
     mapped("fill_median", ("default_fill",), numbers, _fill(lambda r: float(r.median()))),
     mapped("fill_unknown", ("default_fill",), levels, _fill(lambda r: "unknown")),
-    Fault("constant", lambda f: numbers(f) + levels(f), mapped("", ("constant", "default_fill"), numbers, _constant).put, (1.0,)),
+    Fault(
+        "constant",
+        lambda f: numbers(f) + levels(f),
+        mapped("", ("constant", "default_fill"), numbers, _constant).put,
+        (1.0,),
+    ),
     Fault("stale", numbers, _stale, (1.0,)),
     Fault("columns_swapped", numbers, _swap),
     Fault("column_shift", numbers, _shift, (1.0,)),
@@ -263,11 +307,21 @@ FAULTS: tuple[Fault, ...] = (
     mapped("boolean_as_text", ("boolean_as_text",), _binary, _as_words),
     mapped("upper_case", ("letter_case",), levels, _text(str.upper)),
     mapped("whitespace", ("whitespace",), levels, _text(lambda v: " " + v + " ")),
-    mapped("html_escaped", ("encoding_damage",), levels, _text(lambda v: v.replace(" ", "&nbsp;").replace("-", "&#45;").replace("a", "&#97;"))),
+    mapped(
+        "html_escaped",
+        ("encoding_damage",),
+        levels,
+        _text(lambda v: v.replace(" ", "&nbsp;").replace("-", "&#45;").replace("a", "&#97;")),
+    ),
     mapped("mojibake", ("encoding_damage",), levels, _text(lambda v: v.replace("e", "Ã©").replace("-", "â€“"))),
     mapped("renamed_level", ("renamed_level",), levels, _rename),
     mapped("new_level", ("new_level",), levels, lambda x, r, c, g: (np.full(len(x), "zz_new", object), {})),
-    mapped("null_token", ("null_token",), lambda f: numbers(f) + levels(f), lambda x, r, c, g: (np.full(len(x), "None", object), {})),
+    mapped(
+        "null_token",
+        ("null_token",),
+        lambda f: numbers(f) + levels(f),
+        lambda x, r, c, g: (np.full(len(x), "None", object), {}),
+    ),
     mapped("category_relabelled", ("category_relabelled",), levels, _relabel),
     _named("missing_column", lambda live, c: live.drop(columns=c)),
     _named("extra_column", lambda live, c: live.assign(extra_thing=1.0)),

@@ -55,8 +55,22 @@ def score(data: Dataset, case: str, share: float, column: str, truth: Truth | No
     feature = claimed and truth is not None and set(verdict.features) == set(truth.features)
     parameters = _parameters(truth, verdict) if exact and truth else None
     return Outcome(
-        data.name, data.half, case, share, verdict.rows, column, "|".join(kinds), str(verdict.status), verdict.kind,
-        ",".join(verdict.features), exact, family, feature, parameters, claimed, verdict.seconds,
+        data.name,
+        data.half,
+        case,
+        share,
+        verdict.rows,
+        column,
+        "|".join(kinds),
+        str(verdict.status),
+        verdict.kind,
+        ",".join(verdict.features),
+        exact,
+        family,
+        feature,
+        parameters,
+        claimed,
+        verdict.seconds,
     )
 
 
@@ -70,9 +84,11 @@ def _parameters(truth: Truth, verdict: Verdict) -> bool | None:
     return all(checks) if checks else None
 
 
-def run(data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = "") -> list[Outcome]:
+def run(
+    data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
+) -> list[Outcome]:
     """Return the outcomes of all cases of one data set."""
-    ref, pool, y_ref, y_pool = split(data, seed)
+    ref, pool, _, y_pool = split(data, seed)
     reference = Reference.from_frame(ref)
     found: list[Outcome] = []
     for fault in FAULTS:
@@ -104,15 +120,30 @@ def summary(outcomes: list[Outcome]) -> pd.DataFrame:
         faults = part[~part.case.str.startswith("benign")]
         for share, cases in faults.groupby("share", sort=False):
             known = cases.parameters_ok.dropna()
-            lines.append({
-                "half": half, "what": f"faults at {share:.0%}", "n": len(cases), "exact": cases.is_exact.mean(),
-                "family": cases.is_family.mean(), "feature": cases.is_feature.mean(),
-                "parameters": known.astype(bool).mean() if len(known) else np.nan, "seconds": cases.seconds.mean(),
-            })
+            lines.append(
+                {
+                    "half": half,
+                    "what": f"faults at {share:.0%}",
+                    "n": len(cases),
+                    "exact": cases.is_exact.mean(),
+                    "family": cases.is_family.mean(),
+                    "feature": cases.is_feature.mean(),
+                    "parameters": known.astype(bool).mean() if len(known) else np.nan,
+                    "seconds": cases.seconds.mean(),
+                }
+            )
         benign = part[part.case.str.startswith("benign")]
         for what, cases in (("benign", benign), ("plain", benign[benign.case == "benign:plain"])):
             if len(cases):
-                lines.append({"half": half, "what": f"false claims, {what}", "n": len(cases), "exact": cases.claimed.mean(), "seconds": cases.seconds.mean()})
+                lines.append(
+                    {
+                        "half": half,
+                        "what": f"false claims, {what}",
+                        "n": len(cases),
+                        "exact": cases.claimed.mean(),
+                        "seconds": cases.seconds.mean(),
+                    }
+                )
     return pd.DataFrame(lines)
 
 

@@ -1,4 +1,4 @@
-"""What to do about a cause, and what would settle an open question. Never "train again" while a fault is in question."""
+"""What to do about a cause, and what would settle an open question; never "train again" while a fault may be there."""
 
 from __future__ import annotations
 

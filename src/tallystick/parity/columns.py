@@ -20,9 +20,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Texts = NDArray[np.object_]
 
-NULL_TOKENS = frozenset(
-    {"", "na", "n/a", "nan", "null", "none", "nil", "#n/a", "<na>", "nat", "-", "--", "?", "\\n"}
-)
+NULL_TOKENS = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "#n/a", "<na>", "nat", "-", "--", "?", "\\n"})
 TRUE_TOKENS = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE_TOKENS = frozenset({"false", "f", "no", "n", "off", "0"})
 DATE_FORMATS = (
@@ -76,9 +74,9 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
     rows = len(series)
     none = np.zeros(rows, dtype=bool)
     if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
-        values = series.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-        return Numbers(values, none, none, none, none, none)
-    values = np.full(rows, np.nan)
+        plain: Floats = np.asarray(series.astype("Float64").to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
+        return Numbers(plain, none, none, none, none, none)
+    values = np.full(rows, np.nan, dtype=np.float64)
     masks = {name: none.copy() for name in ("as_text", "comma", "boolean", "token", "junk")}
     objects = series.astype(object).to_numpy()
     seen: dict[Any, tuple[float, str]] = {}

@@ -64,8 +64,14 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         if chance < 1e-3:
             text = "classes: " + ", ".join(f"{name} {share:.0%}" for name, share in list(shares.items())[:5])
             return _verdict(
-                reference, inquiry, Status.POPULATION_CHANGED, family=Family.POPULATION, kind="label_shift",
-                evidence=(Evidence(1, text),), share=1.0, ruled_out=ruled_out,
+                reference,
+                inquiry,
+                Status.POPULATION_CHANGED,
+                family=Family.POPULATION,
+                kind="label_shift",
+                evidence=(Evidence(1, text),),
+                share=1.0,
+                ruled_out=ruled_out,
             )
     return _verdict(reference, inquiry, Status.CONSISTENT, confidence=0.95, ruled_out=ruled_out)
 
@@ -84,7 +90,12 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
     ruled_out = _ruled_out(inquiry, context)
     if is_undecidable(inquiry.sent, inquiry.first):
         return _verdict(
-            reference, inquiry, Status.CANNOT_TELL, features=names, evidence=evidence, ruled_out=ruled_out,
+            reference,
+            inquiry,
+            Status.CANNOT_TELL,
+            features=names,
+            evidence=evidence,
+            ruled_out=ruled_out,
             settle=(
                 "one row whose true values are known, sent through the same path",
                 "golden rows replayed through the endpoint",
@@ -94,10 +105,20 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
     found = slice_of(inquiry.sent, inquiry.first)
     text = "the columns agree with each other as in training, and no fault that is known explains the difference"
     return _verdict(
-        reference, inquiry, Status.POPULATION_CHANGED, family=Family.POPULATION,
-        kind="subpopulation" if found else "covariate_shift", features=names, transformation=plain(found), share=1.0,
-        evidence=(*evidence, Evidence(len(evidence) + 1, text, "dependence")), ruled_out=ruled_out, confidence=0.8,
-        settle=("golden rows replayed through the endpoint, before a new model is trained",) if context.replayed is None else (),
+        reference,
+        inquiry,
+        Status.POPULATION_CHANGED,
+        family=Family.POPULATION,
+        kind="subpopulation" if found else "covariate_shift",
+        features=names,
+        transformation=plain(found),
+        share=1.0,
+        evidence=(*evidence, Evidence(len(evidence) + 1, text, "dependence")),
+        ruled_out=ruled_out,
+        confidence=0.8,
+        settle=("golden rows replayed through the endpoint, before a new model is trained",)
+        if context.replayed is None
+        else (),
     )
 
 
@@ -110,7 +131,9 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     has_model = reference.model is not None or context.repaired is not None
     transformation = dict(main.transformation)
     if len(same) > 1:
-        transformation["each"] = {finding.features[0]: dict(finding.transformation) for finding in same if finding.features}
+        transformation["each"] = {
+            finding.features[0]: dict(finding.transformation) for finding in same if finding.features
+        }
     return _verdict(
         reference,
         inquiry,
@@ -152,22 +175,40 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     if context.replayed is not None:
         lines.append((_replay_text(context.replayed), "replay"))
     if context.rescored_equal is not None:
-        lines.append((f"live rows scored again by the model: {'equal' if context.rescored_equal else 'different'}", "replay"))
-    lines += [(text, "support" if "could give" in text else "dependence" if "other columns" in text else "") for text in main.evidence]
+        lines.append(
+            (f"live rows scored again by the model: {'equal' if context.rescored_equal else 'different'}", "replay")
+        )
+    lines += [
+        (text, "support" if "could give" in text else "dependence" if "other columns" in text else "")
+        for text in main.evidence
+    ]
     if "name" in main.transformation and main.transformation["name"] != "unnamed":
         lines.append((f"the constant has a name: {main.transformation['name']}", "named constant"))
     touched = {name for finding in inquiry.findings for name in finding.features}
     still = sum(not part.is_flagged for part in inquiry.last)
-    lines.append((f"{len(touched)} of {len(inquiry.first)} columns are touched; with it undone {still} are as in training", "columns"))
+    lines.append(
+        (
+            f"{len(touched)} of {len(inquiry.first)} columns are touched; with it undone {still} are as in training",
+            "columns",
+        )
+    )
     lines += _reweighting(main, inquiry)
     if context.first_seen and context.is_step:
         lines.append((f"it began in a step at {context.first_seen}", "onset"))
     if context.segment:
         s = context.segment
-        lines.append((f"{s['affected_inside']:.0%} of rows with {s['column']} = {s['value']}, {s['affected_outside']:.0%} of the others", "segment"))
+        lines.append(
+            (
+                f"{s['affected_inside']:.0%} of rows with {s['column']} = {s['value']}, "
+                f"{s['affected_outside']:.0%} of the others",
+                "segment",
+            )
+        )
     if context.repaired is not None:
         r = context.repaired
-        lines.append((f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}", "intervention"))
+        lines.append(
+            (f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}", "intervention")
+        )
     if context.transplanted is not None:
         lines.append((_transplant_text(context.transplanted), "intervention"))
     return tuple(Evidence(k + 1, text, question) for k, (text, question) in enumerate(lines))
@@ -196,7 +237,16 @@ def _reweighting(main: Finding, inquiry: Inquiry) -> list[tuple[str, str]]:
     before = next(part.distance for part in inquiry.first if part.column == j)
     if left is None or before < 0.2:
         return []
-    return [(f"no mix of training rows does it: weighed to the other columns, the distance is still {left:.2f}", "re-weighting")] if left > 0.5 * before else []
+    return (
+        [
+            (
+                f"no mix of training rows does it: weighed to the other columns, the distance is still {left:.2f}",
+                "re-weighting",
+            )
+        ]
+        if left > 0.5 * before
+        else []
+    )
 
 
 def _ruled_out(inquiry: Inquiry, context: Context) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
             place = np.clip(np.searchsorted(numbers.lattice, values), 1, max(1, len(numbers.lattice) - 1))
             right = np.minimum(place, len(numbers.lattice) - 1)
             left = place - 1
-            near = np.where(np.abs(values - numbers.lattice[left]) <= np.abs(values - numbers.lattice[right]), left, right)
+            near = np.where(
+                np.abs(values - numbers.lattice[left]) <= np.abs(values - numbers.lattice[right]), left, right
+            )
             gap = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 1.0
             hit = np.abs(values - numbers.lattice[near]) <= 1e-6 * gap
             result = np.where(hit, np.log(numbers.counts[near] / numbers.counts.sum()), far)
@@ -36,7 +38,9 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
             result = _continuous(numbers, values, far - np.log(width), beyond)
             if decimals is not None and decimals <= 6:
                 scaled = values * 10.0**decimals
-                result = result - 4.0 * (np.abs(scaled - np.round(scaled)) > 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-3))
+                result = result - 4.0 * (
+                    np.abs(scaled - np.round(scaled)) > 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-3)
+                )
     return np.asarray(np.where(np.isfinite(values), result, floor - 20.0))
 
 

@@ -139,7 +139,7 @@ def _by_segment(
     best: tuple[float, Inquiry, dict[str, Any]] | None = None
     for column in segments.columns:
         counts = segments[column].value_counts()
-        for value in counts.index[: MOST_SEGMENTS]:
+        for value in counts.index[:MOST_SEGMENTS]:
             rows = (segments[column] == value).to_numpy()
             if not FEWEST_ROWS <= rows.sum() < len(frame):
                 continue
@@ -149,8 +149,11 @@ def _by_segment(
             if strong and (best is None or strong[0].gain > best[0]):
                 share = float(strong[0].share)
                 whose = {
-                    "column": str(column), "value": str(value), "share_of_rows": float(rows.mean()),
-                    "affected_inside": share, "affected_outside": 0.0,
+                    "column": str(column),
+                    "value": str(value),
+                    "share_of_rows": float(rows.mean()),
+                    "affected_inside": share,
+                    "affected_outside": 0.0,
                 }
                 best = strong[0].gain, inquiry, whose
     return (whole, {}) if best is None else (best[1], best[2])
@@ -163,7 +166,9 @@ def _with_predictions(
     found: Finding | None = None
     equal: bool | None = None
     if replayed is not None and replayed.kind:
-        text = f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
+        text = (
+            f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
+        )
         rows = np.ones(inquiry.sent.rows, dtype=bool)
         share = 1 - replayed.equal / replayed.rows
         found = Finding(replayed.kind, (), {"largest": replayed.largest}, share, 100.0, True, (text,), rows, gain=1e7)
@@ -193,7 +198,7 @@ def _affected(inquiry: Inquiry) -> Mask:
     if not inquiry.findings:
         return np.zeros(inquiry.sent.rows, dtype=bool)
     main = inquiry.findings[0]
-    return np.logical_or.reduce([finding.rows for finding in inquiry.findings if finding.kind == main.kind])
+    return np.asarray(np.logical_or.reduce([finding.rows for finding in inquiry.findings if finding.kind == main.kind]))
 
 
 def _interventions(

@@ -82,9 +82,7 @@ def metric(truth: Floats, score: Floats) -> tuple[str, float]:
     return "rmse", float(np.sqrt(np.mean((truth - score) ** 2)))
 
 
-def metric_with_interval(
-    truth: Floats, score: Floats, random: np.random.Generator
-) -> tuple[str, float, float, float]:
+def metric_with_interval(truth: Floats, score: Floats, random: np.random.Generator) -> tuple[str, float, float, float]:
     """Return name, value and the 2.5 % and 97.5 % points over bootstrap samples of rows."""
     name, value = metric(truth, score)
     draws = []

@@ -31,7 +31,7 @@ REPAIRED = 0.5
 
 @dataclass(frozen=True)
 class Replay:
-    """Golden rows predicted again: how many are equal, how many there are, the largest difference; `kind` of a fault."""
+    """Golden rows predicted again: how many are equal, of how many, the largest difference; `kind` of a fault."""
 
     equal: int
     rows: int
@@ -87,7 +87,9 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     kind = ""
     if len(stored) - equal > FLIP_SHARE * len(stored):
         turned = np.abs(answer - (1 - stored)) <= 1e-6
-        kind = "class_order" if turned.mean() > 0.99 and stored.min() >= 0 and stored.max() <= 1 else "prediction_differs"
+        kind = (
+            "class_order" if turned.mean() > 0.99 and stored.min() >= 0 and stored.max() <= 1 else "prediction_differs"
+        )
         kind = "sampling_prior" if kind == "prediction_differs" and logit_shift(stored, answer) is not None else kind
     return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind)
 
@@ -114,7 +116,9 @@ def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd
     except (ValueError, TypeError, KeyError, AttributeError):
         # Models refuse what they were not fitted on (nulls, unseen levels); then there is nothing to compare.
         return None
-    return Repair(ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows))
+    return Repair(
+        ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
+    )
 
 
 def transplant(
@@ -132,7 +136,7 @@ def transplant(
     try:
         for finding in findings:
             assert finding.forward is not None
-            for name, values in finding.forward({name: broken[name].to_numpy() for name in broken}).items():
+            for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
                 broken[name] = _mixed(rows[name], values, finding.share)
         clean_scores, broken_scores = golden.scores(predict, rows), golden.scores(predict, broken)
     except (ValueError, TypeError, KeyError, AttributeError):

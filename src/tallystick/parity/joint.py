@@ -80,7 +80,9 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
                 table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, scores[rest])
                 parts.append((table, cells[j][rest]))
             temper[j] = _temper(parts, profile.cell_shares)
-            both = np.concatenate([coherence(tempered(table, temper[j], profile.cell_shares), own) for table, own in parts])
+            both = np.concatenate(
+                [coherence(tempered(table, temper[j], profile.cell_shares), own) for table, own in parts]
+            )
             coherence_of[j] = both.mean(), both.std()
     return Joint(
         owners=owners,
@@ -174,18 +176,19 @@ def _cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
     return np.asarray((sums + CELL_PRIOR_ROWS * overall) / (sizes + CELL_PRIOR_ROWS))
 
 
-def _fit(
-    profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats
-) -> tuple[tuple[Floats, ...], Floats]:
-    means = tuple(
-        _cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True)
-    )
+def _fit(profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats) -> tuple[tuple[Floats, ...], Floats]:
+    means = tuple(_cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True))
     covariance = np.atleast_2d(np.cov(scores, rowvar=False)) if len(scores) > 1 else np.eye(scores.shape[1])
     return means, covariance
 
 
 def log_likelihood(
-    means: Floats, shares: Floats, covariance: Floats, owners: Ints, column: int, scores: Floats,
+    means: Floats,
+    shares: Floats,
+    covariance: Floats,
+    owners: Ints,
+    column: int,
+    scores: Floats,
     excluded: frozenset[int] = frozenset(),
 ) -> Floats:
     """Return rows x (cells + 1): log-likelihood of the other scores of each row given each cell of `column`.
@@ -253,4 +256,4 @@ def paired_z(difference: Floats) -> float:
     if len(used) < 5:
         return 0.0
     spread = float(used.std(ddof=1)) / len(used) ** 0.5
-    return float(used.mean()) / max(spread, 1e-3)
+    return float(float(used.mean()) / max(spread, 1e-3))

@@ -73,7 +73,7 @@ def _column_findings(profile: ColumnProfile) -> list[str]:
         whole = numbers.decimals == 0 and numbers.rows > 50
         if whole and numbers.distinct == numbers.rows and numbers.maximum - numbers.minimum < 1.5 * numbers.rows:
             found.append(f"{profile.name}: a number of its own for each row; it looks like an identifier")
-        if whole and 19_000_101 <= numbers.minimum and numbers.maximum <= 21_001_231:
+        if whole and numbers.minimum >= 19_000_101 and numbers.maximum <= 21_001_231:
             found.append(f"{profile.name}: dates written as numbers")
     if levels is not None and levels.rows and profile.role is Role.LEVEL:
         once = int(np.sum(levels.counts == 1))

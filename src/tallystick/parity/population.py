@@ -37,7 +37,10 @@ def slice_of(live: Live, screened: tuple[ColumnScreen, ...]) -> dict[str, Any]:
         top = int(np.argmax(counts)) if len(counts) else 0
         if len(counts) and counts[top] >= SLICE_NOW and profile.cell_shares[top] <= SLICE_BEFORE:
             if profile.levels is not None:
-                return {"column": profile.name, "value": profile.levels.levels[top] if top < len(profile.levels.levels) else ""}
+                return {
+                    "column": profile.name,
+                    "value": profile.levels.levels[top] if top < len(profile.levels.levels) else "",
+                }
             return {"column": profile.name, "value": float(np.median(live.numbers(j)[known]))}
         if profile.numbers is not None and profile.numbers.distinct > 5:
             low, high = np.quantile(live.numbers(j)[known], (0.01, 0.99))
@@ -81,9 +84,9 @@ def reweighted_distance(live: Live, column: int) -> float | None:
     Exponential tilting to first moments of the scores (Kullback's minimum discrimination information). None where the
     reference keeps too few rows.
     """
-    from tallystick.parity.reference import parse_column
     from tallystick.parity.joint import scores_of
     from tallystick.parity.profile import cells_of
+    from tallystick.parity.reference import parse_column
 
     reference = live.reference
     numbers = reference.columns[column].numbers

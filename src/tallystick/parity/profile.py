@@ -174,7 +174,7 @@ def decimals_of(values: Floats, share: float = 0.999) -> int:
 
 
 def has_decimals(values: Floats, digits: int) -> NDArray[np.bool_]:
-    """Return which values have at most so many decimals; negative `digits` means tens, hundreds …
+    """Return which values have at most so many decimals; negative `digits` means tens, hundreds.
 
     >>> has_decimals(np.array([1.25, 1.2]), 1).tolist()
     [False, True]
@@ -191,7 +191,7 @@ def _profile_levels(series: pd.Series[Any]) -> LevelProfile:
     if isinstance(series.dtype, pd.CategoricalDtype):
         order = tuple(str(level) for level in series.cat.categories)[:MAX_LEVELS]
     names = [str(level) for level in counts.index]
-    weights = counts.to_numpy(dtype=np.float64)
+    weights: Floats = np.asarray(counts.to_numpy(), dtype=np.float64)
     total = max(1.0, float(weights.sum()))
 
     def share(test: list[bool]) -> float:
@@ -206,7 +206,7 @@ def _profile_levels(series: pd.Series[Any]) -> LevelProfile:
         rows=len(known),
         unseen_rate=float(np.sum(weights == 1) / total) + float(weights[kept:].sum() / total),
         mean_length=float(np.dot(weights, [len(name) for name in names]) / total) if names else 0.0,
-        is_boolean=pd.api.types.is_bool_dtype(series.dtype) or (0 < len(names) and set(names) <= {"True", "False"}),
+        is_boolean=pd.api.types.is_bool_dtype(series.dtype) or (len(names) > 0 and set(names) <= {"True", "False"}),
         lower_share=share([name == name.lower() for name in names]),
         upper_share=share([name == name.upper() for name in names]),
         space_share=share([name != name.strip() for name in names]),
@@ -291,7 +291,7 @@ def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
 
 
 def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
-    """Return P(x <= value) and P(x < value); between points of the grid it rises evenly, at repeated points it jumps."""
+    """Return P(x <= value) and P(x < value): even between points of the grid, with jumps at repeated points."""
     slack = 1e-9 * np.maximum(1.0, np.abs(values))
     if numbers.is_lattice:
         total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()

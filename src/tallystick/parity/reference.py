@@ -68,7 +68,7 @@ class Reference(msgspec.Struct, frozen=True):
     @classmethod
     def from_frame(
         cls,
-        X: pd.DataFrame,  # noqa: N803 - the field's name for a frame of features
+        X: pd.DataFrame,
         model: Any = None,
         y: Any = None,
         eval_data: tuple[pd.DataFrame, Any] | None = None,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom, chi2, norm
 from scipy.special import kolmogorov
+from scipy.stats import binom, chi2, norm
 
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.availability import spike_p
@@ -58,7 +58,12 @@ def screen(live: Live) -> list[ColumnScreen]:
         flagged.add(int(j))
     return [
         ColumnScreen(
-            part.column, part.p, part.distance, part.null_p, part.odd_p, part.coherence_z,
+            part.column,
+            part.p,
+            part.distance,
+            part.null_p,
+            part.odd_p,
+            part.coherence_z,
             part.column in flagged or part.coherence_z < -COHERENCE_Z,
             part.column in flagged or part.coherence_z < -LOOK_Z or least[part.column] < LOOK_P,
         )

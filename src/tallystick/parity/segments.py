@@ -46,8 +46,11 @@ def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
             continue
         if best is None or rate_in - rate_out > best[0]:
             found = {
-                "column": column, "value": value, "share_of_rows": float(inside.mean()),
-                "affected_inside": rate_in, "affected_outside": rate_out,
+                "column": column,
+                "value": value,
+                "share_of_rows": float(inside.mean()),
+                "affected_inside": rate_in,
+                "affected_outside": rate_out,
             }
             best = rate_in - rate_out, found
     return {} if best is None else best[1]

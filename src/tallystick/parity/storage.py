@@ -28,9 +28,7 @@ _FORMAT = 1
 
 def files_of(reference: Reference) -> dict[str, bytes]:
     """Return file name -> content."""
-    struct = {
-        name: getattr(reference, name) for name in type(reference).__struct_fields__ if name not in _APART
-    }
+    struct = {name: getattr(reference, name) for name in type(reference).__struct_fields__ if name not in _APART}
     joint = reference.joint
     arrays: dict[str, Any] = {
         "owners": joint.owners,
@@ -115,7 +113,9 @@ def _restored(kind: type[ReferenceT], contents: dict[str, bytes]) -> ReferenceT:
         fields["rows"] = rows
         return msgspec.convert(fields, kind, dec_hook=_decode)
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, ValueError, OSError) as error:
-        raise InvalidParameter("the parity reference cannot be read: its files are damaged or of another kind") from error
+        raise InvalidParameter(
+            "the parity reference cannot be read: its files are damaged or of another kind"
+        ) from error
 
 
 def _joint(arrays: Any) -> Any:

@@ -100,13 +100,13 @@ def _block(name: str, entries: list[str]) -> list[str]:
 def describe(transformation: dict[str, Any]) -> str:
     """Return the parameters of a transformation in short.
 
-    >>> describe({"factor": 100.0})
-    ' ×100'
+    >>> describe({"factor": 100.0}) == " \\N{MULTIPLICATION SIGN}100"
+    True
     """
     if not transformation:
         return ""
     if set(transformation) <= {"factor", "name"} and "factor" in transformation:
-        return f" ×{transformation['factor']:g}"
+        return f" \N{MULTIPLICATION SIGN}{transformation['factor']:g}"
     parts = [f"{key} {_short(value)}" for key, value in transformation.items()]
     return " (" + ", ".join(parts[:4]) + ")"
 

@@ -19,6 +19,8 @@ from tallystick.parity.detect.finding import (
     CLAIM_NATS,
     Finding,
     binomial_nats,
+    far_rate,
+    far_rows,
     ks_bound,
     ks_distance,
     odd_rows,
@@ -80,7 +82,16 @@ def _nulls(live: Live, column: int) -> Finding | None:
     kind = "feature_absent" if whole and strength > 0.95 else "nulls"
     share = 1.0 if whole else excess
     return Finding(
-        kind, (profile.name,), {"null_share": count / rows}, share, nats, never, evidence, missing, {}, _fill_forward(profile, None, share),
+        kind,
+        (profile.name,),
+        {"null_share": count / rows},
+        share,
+        nats,
+        never,
+        evidence,
+        missing,
+        {},
+        _fill_forward(profile, None, share),
         gain=gain,
     )
 
@@ -105,7 +116,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
     if profile.numbers is not None and profile.numbers.distinct > 10:
         # A mix of the population changes neighbouring numbers alike; one number alone it seldom does.
         sliced += min(6.0, gain / 8) * (sliced > -2.0)
-    if profile.numbers is not None and not (count == rows):
+    if profile.numbers is not None and count != rows:
         clipped = _clipped(live, column, float(value), holds, gain, is_default)
         if clipped is not None:
             return clipped
@@ -148,10 +159,13 @@ def spike_p(live: Live, column: int) -> float:
 
 def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> float:
     """Return how much the value grew, in nats, less what the best of as many values as there are grows by chance."""
-    _, holds, expected = picked
+    value, holds, expected = picked
     known = live.known(column)
+    profile = live.reference.columns[column]
+    if profile.numbers is not None and bool(far_rows(profile, np.array([float(value)]))[0]):
+        return binomial_nats(int(holds.sum()), int(known.sum()), far_rate(profile))
     tries = len(set(live.values[column][known].tolist()))
-    return _growth(live.reference.columns[column], int(holds.sum()), int(known.sum()), expected) - float(np.log(tries))
+    return _growth(profile, int(holds.sum()), int(known.sum()), expected) - float(np.log(tries))
 
 
 def _growth(profile: ColumnProfile, count: int, rows: int, expected: float) -> float:
@@ -256,7 +270,11 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
         return " (a sentinel)", True
     if abs(number - numbers.mean) <= 1e-3 * max(numbers.sd, 1e-12):
         return " (training's mean)", True
-    below, upto, step = cdf_below(numbers, np.array([number]))[0], cdf(numbers, np.array([number]))[0], 1 / len(numbers.grid)
+    below, upto, step = (
+        cdf_below(numbers, np.array([number]))[0],
+        cdf(numbers, np.array([number]))[0],
+        1 / len(numbers.grid),
+    )
     if below <= 0.5 + step and upto >= 0.5 - step:
         return " (training's median)", True
     if len(numbers.lattice) and number == float(numbers.lattice[int(np.argmax(numbers.counts))]):
@@ -289,7 +307,7 @@ def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     kept = expected > 1
     statistic = float(np.sum((observed[kept] - expected[kept]) ** 2 / expected[kept]))
     freedom = max(1, int(kept.sum()) - 1)
-    return statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3
+    return bool(statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3)
 
 
 def _clip_nats(held: int, beyond: int, rows: int, usual: float) -> float:
@@ -309,9 +327,7 @@ def _clip_nats(held: int, beyond: int, rows: int, usual: float) -> float:
     return clip - fill
 
 
-def _clipped(
-    live: Live, column: int, value: float, holds: Mask, gain: float, is_default: bool
-) -> Finding | None:
+def _clipped(live: Live, column: int, value: float, holds: Mask, gain: float, is_default: bool) -> Finding | None:
     """Return a clip at `value` when what lay beyond it in training stands on it, wholly or for a share of rows."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
@@ -342,12 +358,22 @@ def _clipped(
             continue
         share = 1.0 if share > 0.9 else share
         evidence = (
-            f"{held} of {rows} values stand on {value:g}, {int(beyond_live.sum())} beyond; in training {beyond:.1%} lay beyond",
+            f"{held} of {rows} values stand on {value:g}, {int(beyond_live.sum())} beyond; "
+            f"in training {beyond:.1%} lay beyond",
             "values on the inner side are as in training",
         )
         return Finding(
-            "clipped", (profile.name,), {"bound": value, "side": side}, share, gain, bool(own < 0.002 and held >= 5 and gain > 15), evidence, holds,
-            {}, _clip_forward(profile.name, value, side), gain=gain + 2.0,
+            "clipped",
+            (profile.name,),
+            {"bound": value, "side": side},
+            share,
+            gain,
+            bool(own < 0.002 and held >= 5 and gain > 15),
+            evidence,
+            holds,
+            {},
+            _clip_forward(profile.name, value, side),
+            gain=gain + 2.0,
         )
     return None
 

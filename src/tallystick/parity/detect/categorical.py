@@ -103,13 +103,23 @@ def _renamed(live: Live, column: int, renamed: Mapping[str, str], texts: Any, na
     pairs = ", ".join(f"{new!r} for {old!r}" for new, old in list(renamed.items())[:3])
     known = int(live.known(column).sum())
     evidence = (
-        f"{int(rows.sum())} of {known} values are unknown to training: {pairs}; counts of the new and the old name add up to training's",
+        f"{int(rows.sum())} of {known} values are unknown to training: {pairs}; "
+        "counts of the new and the old name add up to training's",
     )
     meant = rows | np.isin(np.array([str(text) for text in texts]), list(renamed.values()))
     share = float(rows.sum() / max(1, meant.sum()))
     return Finding(
-        "renamed_level", (profile.name,), {"map": dict(renamed)}, share, nats, True, evidence, rows, {column: fixed},
-        _relabel_forward(profile.name, {old: new for new, old in renamed.items()}), gain=nats + 5,
+        "renamed_level",
+        (profile.name,),
+        {"map": dict(renamed)},
+        share,
+        nats,
+        True,
+        evidence,
+        rows,
+        {column: fixed},
+        _relabel_forward(profile.name, {old: new for new, old in renamed.items()}),
+        gain=nats + 5,
     )
 
 
@@ -120,11 +130,22 @@ def _new(live: Live, column: int, kind: str, part: Mapping[str, int], texts: Any
     fixed[rows] = None
     known = int(live.known(column).sum())
     names = sorted(part, key=lambda text: -part[text])[:10]
-    evidence = (f"{int(rows.sum())} of {known} values are levels that training never had: {', '.join(map(repr, names[:4]))}",)
+    evidence = (
+        f"{int(rows.sum())} of {known} values are levels that training never had: {', '.join(map(repr, names[:4]))}",
+    )
     parameters: dict[str, Any] = {"value": names[0]} if kind == "default_fill" else {"levels": names}
     return Finding(
-        kind, (profile.name,), parameters, float(rows.mean()), nats, True, evidence, rows, {column: fixed},
-        lambda columns: {profile.name: np.full(len(columns[profile.name]), names[0], dtype=object)}, gain=nats,
+        kind,
+        (profile.name,),
+        parameters,
+        float(rows.mean()),
+        nats,
+        True,
+        evidence,
+        rows,
+        {column: fixed},
+        lambda columns: {profile.name: np.full(len(columns[profile.name]), names[0], dtype=object)},
+        gain=nats,
     )
 
 
@@ -176,9 +197,7 @@ def _cell_names(profile: ColumnProfile) -> list[Any]:
     return []
 
 
-def _exchange(
-    live: Live, column: int, true: Ints, names: list[Any], table: Floats, inside: Mask
-) -> Finding | None:
+def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floats, inside: Mask) -> Finding | None:
     profile = live.reference.columns[column]
     cells = live.cells(column)
     rows = np.flatnonzero(inside)
@@ -208,8 +227,17 @@ def _exchange(
         f"{moved} of {len(names)} levels are exchanged",
     )
     return Finding(
-        "category_relabelled", (profile.name,), {"map": mapping}, 1.0 if whole else share, nats, False, evidence, affected,
-        {column: undo}, _relabel_forward(profile.name, mapping) if profile.levels is not None else None, gain=gain,
+        "category_relabelled",
+        (profile.name,),
+        {"map": mapping},
+        1.0 if whole else share,
+        nats,
+        False,
+        evidence,
+        affected,
+        {column: undo},
+        _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
+        gain=gain,
     )
 
 

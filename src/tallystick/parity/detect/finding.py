@@ -25,7 +25,8 @@ CLAIM_NATS = 6.0
 ODD_ALLOWANCE = 0.01
 #: Part of the training range that a value may lie beyond it without being odd.
 MARGIN = 0.02
-#: The same, by the distance of the bound to the median, for a value that no population gives; and the decimals up to which training's resolution is exact.
+#: The same for a value that no population gives, by the distance of the bound to the median; and the decimals up to
+#: which training's resolution is exact.
 FAR_MARGIN = 0.5
 EXACT_DECIMALS = 3
 
@@ -105,7 +106,9 @@ def on_lattice(numbers: NumberProfile, values: Floats) -> Mask:
     lattice = numbers.lattice
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
-    nearest = np.minimum(np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)]))
+    nearest = np.minimum(
+        np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)])
+    )
     return np.asarray(nearest <= 1e-6 * gap)
 
 

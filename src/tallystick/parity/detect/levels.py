@@ -14,6 +14,7 @@ import unicodedata
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
 
 FILL_WORDS = frozenset(
-    {"unknown", "other", "default", "unk", "missing", "undefined", "not available", "n.a.", "none specified", "unspecified"}
+    {
+        "unknown",
+        "other",
+        "default",
+        "unk",
+        "missing",
+        "undefined",
+        "not available",
+        "n.a.",
+        "none specified",
+        "unspecified",
+    }
 )
 #: So many distinct unseen levels are looked at; identifiers have any number of them.
 MOST_UNSEEN = 500
@@ -69,10 +81,8 @@ def _decodings(text: str) -> Iterator[str]:
                 yield text.encode(wrong).decode(right)
             except (UnicodeDecodeError, UnicodeEncodeError):
                 continue
-    try:
+    with suppress(UnicodeDecodeError, UnicodeEncodeError):
         yield text.encode("ascii").decode("unicode_escape")
-    except (UnicodeDecodeError, UnicodeEncodeError):
-        pass
     for form in ("NFC", "NFKC", "NFD"):
         yield unicodedata.normalize(form, text)
     yield text.strip("\ufeff\u200b")
@@ -157,11 +167,10 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
     if not unseen and not rename:
         return texts, []
     respelled: dict[str, dict[str, str]] = {}
-    has_nulls = profile.null_share > 0
     for text in unseen[:MOST_UNSEEN]:
-        hit = known.respelled(text)
-        if hit is not None:
-            respelled.setdefault(hit[0], {})[text] = hit[1]
+        spelled = known.respelled(text)
+        if spelled is not None:
+            respelled.setdefault(spelled[0], {})[text] = spelled[1]
         elif text.strip().lower() in NULL_TOKENS:
             respelled.setdefault("null_token", {})[text] = ""
     booleans = _boolean_words(profile, unseen)
@@ -172,7 +181,6 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
         if text in rename:
             fixed[row] = rename[text]
     findings = [_undo(profile, kind, mapping, texts, fixed) for kind, mapping in respelled.items()]
-    _ = has_nulls
     return fixed, _one_kind([finding for finding in findings if finding is not None])
 
 
@@ -183,9 +191,10 @@ def _undo(profile: ColumnProfile, kind: str, mapping: dict[str, str], texts: Tex
     for row in np.flatnonzero(rows):
         fixed[row] = mapping[texts[row]] or None
     total = int(sum(text is not None for text in texts))
-    pairs = {key: value for key, value in list(mapping.items())[:50]}
+    pairs = dict(list(mapping.items())[:50])
     first = next(iter(mapping.items()))
-    text = f"{int(rows.sum())} of {total} values are known ones spelled otherwise, such as {first[0]!r} for {first[1] or 'null'!r}"
+    example = f"{first[0]!r} for {first[1] or 'null'!r}"
+    text = f"{int(rows.sum())} of {total} values are known ones spelled otherwise, such as {example}"
     background = profile.levels.unseen_rate
     nats = max(SPELL_NATS * (background < 0.02), binomial_nats(int(rows.sum()), total, max(background, 0.01)))
     share = float(rows.mean())

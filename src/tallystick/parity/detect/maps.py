@@ -79,7 +79,9 @@ def affine(kind: str, factor: float, offset: float, cost: float, **parameters: A
 
 def unit_maps() -> list[NumberMap]:
     """Return factors of powers of ten and of named units, in both directions."""
-    maps = [affine("unit", 10.0 ** (sign * k), 0.0, 0.3 * k, name=f"10^{sign * k}") for k in _POWERS for sign in (1, -1)]
+    maps = [
+        affine("unit", 10.0 ** (sign * k), 0.0, 0.3 * k, name=f"10^{sign * k}") for k in _POWERS for sign in (1, -1)
+    ]
     for name, factor in _UNITS.items():
         cost = 4.0 if name == "double" else 3.0
         maps.append(affine("unit", factor, 0.0, cost, name=name))
@@ -108,9 +110,7 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
     mean, sd = given.get(name, (numbers.mean, numbers.sd))
     if sd > 0 and not is_standardized:
         maps.append(affine("standardized", 1 / sd, -mean / sd, 1.0, mean=mean, sd=sd))
-        maps.append(
-            affine("standardized_twice", 1 / sd**2, -mean / sd**2 - mean / sd, 2.0, mean=mean, sd=sd)
-        )
+        maps.append(affine("standardized_twice", 1 / sd**2, -mean / sd**2 - mean / sd, 2.0, mean=mean, sd=sd))
         if numbers.iqr > 0:
             middle = numbers.median
             maps.append(
@@ -122,14 +122,18 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
     if width > 0 and (numbers.minimum, numbers.maximum) != (0.0, 1.0):
         low, high = numbers.minimum, numbers.maximum
         maps.append(affine("minmax_scaled", 1 / width, -low / width, 1.0, minimum=low, maximum=high))
-        maps.append(affine("minmax_scaled", 2 / width, -1 - 2 * low / width, 2.0, minimum=low, maximum=high, to="-1..1"))
+        maps.append(
+            affine("minmax_scaled", 2 / width, -1 - 2 * low / width, 2.0, minimum=low, maximum=high, to="-1..1")
+        )
     others = [column for column in reference.columns if column.name != name and column.numbers is not None]
     for other in others:
         assert other.numbers is not None
         centre, scale = given.get(other.name, (other.numbers.mean, other.numbers.sd))
         if scale > 0 and other.numbers.distinct > 2:
             cost = 3.0 + float(np.log(len(others)))
-            maps.append(affine("wrong_scaler", 1 / scale, -centre / scale, cost, column=other.name, mean=centre, sd=scale))
+            maps.append(
+                affine("wrong_scaler", 1 / scale, -centre / scale, cost, column=other.name, mean=centre, sd=scale)
+            )
             # Scaled with the wrong constants where the right ones were due: what remains after undoing the right ones.
             if is_standardized and name in given:
                 own_mean, own_sd = given[name]
@@ -148,13 +152,17 @@ def curve_maps(numbers: NumberProfile) -> list[NumberMap]:
     if low >= 0:
         maps.append(_curve("step_differs", {"function": "square root"}, np.sqrt, _square, lambda x: 2 * np.abs(x), 3.0))
         maps.append(
-            _curve("step_differs", {"function": "square"}, _square, _root, lambda x: 0.5 / np.maximum(_root(x), 1e-9), 3.0)
+            _curve(
+                "step_differs", {"function": "square"}, _square, _root, lambda x: 0.5 / np.maximum(_root(x), 1e-9), 3.0
+            )
         )
     if low > 0:
         for base, scale in (("e", 1.0), ("10", np.log(10.0)), ("2", np.log(2.0))):
             maps.append(_logarithm(base, float(scale)))
     if numbers.maximum < 50 and numbers.maximum - low > 0.1:
-        maps.append(_curve("exp", {"base": "e", "of": "x, minus 1"}, np.expm1, _log1p, lambda x: 1 / (1 + _above(x, -1)), 1.5))
+        maps.append(
+            _curve("exp", {"base": "e", "of": "x, minus 1"}, np.expm1, _log1p, lambda x: 1 / (1 + _above(x, -1)), 1.5)
+        )
         for base, scale in (("e", 1.0), ("10", np.log(10.0)), ("2", np.log(2.0))):
             maps.append(_exponential(base, float(scale)))
     return maps
@@ -194,7 +202,7 @@ def _curve(
 
 
 def _above(values: Floats, bound: float) -> Floats:
-    """Return values above a bound, NaN for the others: a logarithm has none there, and no training value led to them."""
+    """Return values above a bound, NaN for the others: a logarithm has none there; no training value led to them."""
     return np.asarray(np.where(values > bound, values, np.nan))
 
 

@@ -157,7 +157,8 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
     least = float(gaps.min())
     # The least gap that was sent may be several steps; the quantiles' slope tells how many.
     slope = float(np.quantile(values, 0.9) - np.quantile(values, 0.1)) / max(
-        float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]), 1e-12
+        float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]),
+        1e-12,
     )
     factor = least / (max(1.0, np.round(least / max(slope * step, 1e-12))) * step)
     # All gaps are whole multiples of the step, or there is no lattice left.
@@ -227,7 +228,8 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     named = each.kind not in ("affine",) and each.parameters.get("name") != "unnamed"
     evidence = [
         f"KS to training {before:.2f}, after undoing {after:.2f} (a fair sample stays under {bound:.2f})",
-        f"{int(odd_before.sum())} of {count} values are none that training could give, {int(odd_after.sum())} after undoing",
+        f"{int(odd_before.sum())} of {count} values are none that training could give, "
+        f"{int(odd_after.sum())} after undoing",
     ]
     if abs(z) > 1:
         evidence.append(f"the other columns {'agree' if z > 0 else 'do not agree'} with undoing it (z = {z:.1f})")
@@ -253,13 +255,15 @@ def _is_spread(numbers: NumberProfile, undone: Floats) -> bool:
     if len(known) < 2:
         return False
     _, counts = np.unique(np.round(known, 9), return_counts=True)
-    top = float((numbers.counts.max() / numbers.counts.sum()) if numbers.is_lattice else max(numbers.atom_shares, default=0.0))
+    top = float(
+        (numbers.counts.max() / numbers.counts.sum()) if numbers.is_lattice else max(numbers.atom_shares, default=0.0)
+    )
     usual = top * len(known)
     return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
 
 
 def _settled(numbers: NumberProfile, undone: Floats) -> Floats:
-    """Return undone values on training's lattice or resolution: constants that were estimated leave them a little off."""
+    """Return undone values on training's lattice or resolution: estimated constants leave them a little off."""
     if numbers.is_lattice:
         return _snapped(numbers.lattice, undone)
     if numbers.decimals > 6:
@@ -291,7 +295,9 @@ def _snapped(lattice: Floats, values: Floats) -> Floats:
     """Return values moved to the training value they all but equal: rounding of undoing must not count."""
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     right = np.minimum(place, len(lattice) - 1)
-    near = np.where(np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right])
+    near = np.where(
+        np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right]
+    )
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
     return np.asarray(np.where(np.abs(values - near) <= 0.05 * gap, near, values))
 

@@ -1,7 +1,8 @@
-"""Two columns that carry each other's values, wholly or in some rows. (`shift` sees whole runs of columns.)
+"""Two columns that carry each other's values, wholly or in some rows; `shift` sees whole runs of columns.
 
-Source: likelihood of each row's two values as sent and exchanged, and paired evidence of the other columns. False positives: columns of the same distribution can be exchanged unseen; then only the other
-columns can tell, and without them nothing is claimed.
+Source: likelihood of each row's two values as sent and exchanged, and paired evidence of the other columns. False
+positives: columns of the same distribution can be exchanged unseen; then only the other columns can tell, and without
+them nothing is claimed.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ def detect_permutations(live: Live, flagged: list[int]) -> list[Finding]:
     if not flagged or live.rows < 8:
         return []
     found = [_swap(live, i, j) for i, j in _pairs(live, flagged)]
-    swaps = sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
-    return swaps
+    return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
 
 
 def _comparable(live: Live) -> list[int]:
-    return [j for j, c in enumerate(live.reference.columns) if c.role in (Role.NUMBER, Role.LEVEL) and j not in live.absent]
+    return [
+        j for j, c in enumerate(live.reference.columns) if c.role in (Role.NUMBER, Role.LEVEL) and j not in live.absent
+    ]
 
 
 def _pairs(live: Live, flagged: list[int]) -> list[tuple[int, int]]:
@@ -43,9 +45,7 @@ def _pairs(live: Live, flagged: list[int]) -> list[tuple[int, int]]:
         (i, j)
         for i in columns
         for j in columns
-        if i < j
-        and (i in flagged or j in flagged)
-        and live.reference.columns[i].role == live.reference.columns[j].role
+        if i < j and (i in flagged or j in flagged) and live.reference.columns[i].role == live.reference.columns[j].role
     ]
     if len(chosen) <= MOST_PAIRS:
         return chosen
@@ -73,7 +73,9 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                 if theirs is not None:
                     upper = cdf(theirs, quantiles)
                     lower = cdf(theirs, quantiles - 1e-6 * np.maximum(1.0, np.abs(quantiles)))
-                    gap = np.where(SIGNATURE > upper, SIGNATURE - upper, np.where(SIGNATURE < lower, lower - SIGNATURE, 0))
+                    gap = np.where(
+                        upper < SIGNATURE, SIGNATURE - upper, np.where(lower > SIGNATURE, lower - SIGNATURE, 0)
+                    )
                     table[a, b] = float(gap.max())
         else:
             texts = live.texts(i)[known]
@@ -83,7 +85,9 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                     cells = cells_of(live.reference.columns[j], texts)
                     count = live.reference.columns[j].cell_count
                     seen = np.bincount(cells, minlength=count + 1)[: count + 1] / len(texts)
-                    table[a, b] = 0.5 * float(np.abs(seen - np.append(live.reference.columns[j].cell_shares, 0.0)).sum())
+                    table[a, b] = 0.5 * float(
+                        np.abs(seen - np.append(live.reference.columns[j].cell_shares, 0.0)).sum()
+                    )
     return table
 
 
@@ -137,8 +141,17 @@ def _swap(live: Live, i: int, j: int) -> Finding | None:
         return {names[0]: given[names[1]], names[1]: given[names[0]]}
 
     return Finding(
-        "columns_swapped", names, {"columns": list(names)}, 1.0 if whole else share, nats, odd > 10 * CLAIM_NATS, evidence,
-        np.asarray(affected), undo, put, gain=gain,
+        "columns_swapped",
+        names,
+        {"columns": list(names)},
+        1.0 if whole else share,
+        nats,
+        odd > 10 * CLAIM_NATS,
+        evidence,
+        np.asarray(affected),
+        undo,
+        put,
+        gain=gain,
     )
 
 

@@ -50,7 +50,9 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
     # A decimal with few digits is seldom a float32 exactly; what counts is that live values are, and have no such form.
     if numbers.float32_share > 0.9:
         return None
-    coarse = has_decimals(np.where(known, values, 0.0), min(max(numbers.decimals, 0), MOST_DECIMALS) if numbers.decimals <= 6 else 5)
+    coarse = has_decimals(
+        np.where(known, values, 0.0), min(max(numbers.decimals, 0), MOST_DECIMALS) if numbers.decimals <= 6 else 5
+    )
     hits = known & narrow & ~coarse
     count, rows = int(hits.sum()), int(known.sum())
     nats = binomial_nats(count, rows, 0.003 + (numbers.float32_share if numbers.decimals > 6 else 0.0))
@@ -58,9 +60,20 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
         return None
     share = float((narrow & known).sum() / rows)
     share = 1.0 if share > 0.99 else count / rows / max(0.05, 1 - numbers.float32_share)
-    evidence = (f"{count} of {rows} values are 32-bit floats exactly and not training's decimals; in training {numbers.float32_share:.1%}",)
+    evidence = (
+        f"{count} of {rows} values are 32-bit floats exactly and not training's decimals; "
+        f"in training {numbers.float32_share:.1%}",
+    )
     return Finding(
-        "float32", (profile.name,), {"bits": 32}, min(1.0, share), nats, True, evidence, hits, {},
+        "float32",
+        (profile.name,),
+        {"bits": 32},
+        min(1.0, share),
+        nats,
+        True,
+        evidence,
+        hits,
+        {},
         lambda columns: {profile.name: np.asarray(columns[profile.name], dtype=np.float32).astype(np.float64)},
         gain=nats,
     )
@@ -87,8 +100,17 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     kind = _cast_kind(live, column, values[coarse], digits, share)
     evidence = (f"{count} of {rows} values have at most {digits} decimals; in training {usual:.1%}",)
     return Finding(
-        kind, (profile.name,), {"decimals": digits}, share, nats, usual < 0.2, evidence, coarse, {},
-        _forward(profile.name, kind, digits), gain=nats,
+        kind,
+        (profile.name,),
+        {"decimals": digits},
+        share,
+        nats,
+        usual < 0.2,
+        evidence,
+        coarse,
+        {},
+        _forward(profile.name, kind, digits),
+        gain=nats,
     )
 
 
@@ -99,7 +121,9 @@ def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None) -> flo
     """
     numbers = profile.numbers
     assert numbers is not None
-    points, weights = (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
+    points, weights = (
+        (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
+    )
     coarse = weights * has_decimals(points, digits)
     if at is None:
         return float(coarse.sum() / weights.sum())

@@ -35,7 +35,11 @@ def paired_difference(predictions: Floats, rescored: Floats, rows_name: str) -> 
     if np.mean(np.abs(predictions - (1 - rescored)) <= 1e-6) > 0.99:
         kind, parameters, text = "class_order", {}, "each is one minus the other"
     elif shift is not None:
-        kind, parameters, text = "sampling_prior", {"log_odds": shift, "rate": float(np.exp(shift))}, "log-odds differ by a constant"
+        kind, parameters, text = (
+            "sampling_prior",
+            {"log_odds": shift, "rate": float(np.exp(shift))},
+            "log-odds differ by a constant",
+        )
     evidence = (f"{int(differs.sum())} of {len(predictions)} {rows_name} predictions differ when scored again: {text}",)
     return Finding(kind, (), parameters, float(differs.mean()), 100.0, True, evidence, differs, gain=1e7)
 
@@ -58,7 +62,10 @@ def unpaired_difference(reference: Reference, predictions: Any, inputs_are_as_tr
             shifted = _shifted(score.numbers.grid, given)
             if shifted is not None and ks_distance(score.numbers, shifted) <= bound:
                 kind, text = "sampling_prior", "; with log-odds moved by a constant they agree"
-    evidence = (f"inputs are as in training, predictions are not: KS {before:.2f} (a fair sample stays under {bound:.2f}){text}",)
+    evidence = (
+        f"inputs are as in training, predictions are not: KS {before:.2f} "
+        f"(a fair sample stays under {bound:.2f}){text}",
+    )
     everything = np.ones(len(given), dtype=bool)
     return Finding(kind, (), {}, 1.0, 20.0, False, evidence, everything, gain=1e6)
 

@@ -114,7 +114,7 @@ def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
     if not texts or profile.role is Role.TEXT:
         return 9.0
     known_levels = set(profile.levels.levels)
-    unseen = np.mean([text not in known_levels for text in texts])
+    unseen = float(np.mean([text not in known_levels for text in texts]))
     counted = np.array([texts.count(level) for level in profile.levels.levels[:50]]) / len(texts)
     shares = profile.levels.counts[:50] / max(1.0, float(profile.levels.counts.sum()))
     moved = 0.5 * float(np.abs(counted - shares).sum())
@@ -153,24 +153,27 @@ def _read_numbers(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Value
     if read.comma.any():
         rows = read.comma | read.as_text
         example = _example(series, read.comma)
-        text = f"{int(rows.sum())} of {len(series)} values are text with another decimal or thousands mark, such as {example}"
+        count = int(rows.sum())
+        text = f"{count} of {len(series)} values are text with another decimal or thousands mark, such as {example}"
         found.append(_exact("decimal_comma", (name,), {"example": example}, rows, text))
     elif read.as_text.any():
         example = _example(series, read.as_text)
-        text = f"{int(read.as_text.sum())} of {len(series)} values are text, such as {example}; training had {profile.dtype}"
+        count = int(read.as_text.sum())
+        text = f"{count} of {len(series)} values are text, such as {example}; training had {profile.dtype}"
         found.append(_exact("numeric_as_text", (name,), {"example": example}, read.as_text, text))
     if read.boolean.any():
         text = f"{int(read.boolean.sum())} values are words, such as {_example(series, read.boolean)}"
         found.append(_exact("boolean_as_text", (name,), {"map": _token_map(series, read.boolean)}, read.boolean, text))
     if read.token.any():
         tokens = sorted({str(value) for value in series[read.token]})
-        text = f"{int(read.token.sum())} of {len(series)} values are the words {', '.join(map(repr, tokens[:4]))} for a missing one"
+        words = ", ".join(map(repr, tokens[:4]))
+        text = f"{int(read.token.sum())} of {len(series)} values are the words {words} for a missing one"
         found.append(_exact("null_token", (name,), {"tokens": tokens[:10]}, read.token, text))
     if read.junk.any():
         # Left to the permutation detectors, which may know the column these came from.
-        words = sorted({str(value) for value in series[read.junk]})
-        text = f"{int(read.junk.sum())} of {len(series)} values are no numbers, such as {words[0][:40]!r}"
-        found.append(_exact("new_level", (name,), {"levels": words[:10]}, read.junk, text, nats=FORM_NATS / 4))
+        junk = sorted({str(value) for value in series[read.junk]})
+        text = f"{int(read.junk.sum())} of {len(series)} values are no numbers, such as {junk[0][:40]!r}"
+        found.append(_exact("new_level", (name,), {"levels": junk[:10]}, read.junk, text, nats=FORM_NATS / 4))
     return read.values, found
 
 

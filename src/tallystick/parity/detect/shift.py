@@ -42,13 +42,16 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
         for offset in OFFSETS:
             if abs(offset) >= len(run):
                 continue
-            moved = [
-                misfit(reference.column(name), frame[run[(k + offset) % len(run)]]) for k, name in enumerate(run)
-            ]
+            moved = [misfit(reference.column(name), frame[run[(k + offset) % len(run)]]) for k, name in enumerate(run)]
             before = np.minimum([own[name] for name in run], 9.0)
             after = np.minimum(moved, 9.0)
             gain = float(np.sum(before - after))
-            if np.mean(after < 1.0) >= PART_THAT_FITS and np.mean(before > 1.0) >= 0.5 and gain > 0 and (best is None or gain > best[0]):
+            if (
+                np.mean(after < 1.0) >= PART_THAT_FITS
+                and np.mean(before > 1.0) >= 0.5
+                and gain > 0
+                and (best is None or gain > best[0])
+            ):
                 best = gain, run, offset
     if best is None:
         return frame, []
@@ -56,9 +59,11 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
 
 
 def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[str]]:
-    """Return the runs of columns that may have moved: from the first misfit to the last, of all columns or of numbers."""
+    """Return the runs of columns that may have moved: from first misfit to last, of all columns or of numbers."""
     numbers = [name for name in names if reference.column(name).role is Role.NUMBER]
-    many = [name for name in numbers if (profile := reference.column(name).numbers) is not None and profile.distinct > 10]
+    many = [
+        name for name in numbers if (profile := reference.column(name).numbers) is not None and profile.distinct > 10
+    ]
     runs = []
     for order in (names, numbers, many, bad):
         inside = [k for k, name in enumerate(order) if name in bad]
@@ -78,7 +83,16 @@ def _undone(frame: pd.DataFrame, gain: float, run: list[str], offset: int) -> tu
         return {other: columns[name] for name, other in source.items()}
 
     finding = Finding(
-        "column_shift", tuple(run), {"offset": -offset, "holds": {other: name for name, other in source.items()}}, 1.0,
-        min(gain * 10, 500.0), True, evidence, rows, {}, put, gain=1e6,
+        "column_shift",
+        tuple(run),
+        {"offset": -offset, "holds": {other: name for name, other in source.items()}},
+        1.0,
+        min(gain * 10, 500.0),
+        True,
+        evidence,
+        rows,
+        {},
+        put,
+        gain=1e6,
     )
     return fixed, [finding]

@@ -33,7 +33,9 @@ def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     # A broken column spoils its partners' agreement too; the one whose removal heals the others is the cause.
     worst = min(lost, key=lambda part: part.coherence_z)
     candidates = [part for part in lost if part.coherence_z < 0.4 * worst.coherence_z]
-    best = min(candidates, key=lambda part: _left_when_removed(live, part.column, [other.column for other in candidates]))
+    best = min(
+        candidates, key=lambda part: _left_when_removed(live, part.column, [other.column for other in candidates])
+    )
     return [finding for finding in [_judge(live, best)] if finding is not None]
 
 
@@ -41,7 +43,10 @@ def _left_when_removed(live: Live, column: int, others: list[int]) -> float:
     from tallystick.parity.screen import coherence_z
 
     rest = live.with_broken(frozenset({column}))
-    return sum(min(0.0, coherence_z(rest, j)) ** 2 for j in others if j != column) + 1e-3 * live.reference.joint.coherence[column][0]
+    return float(
+        sum(min(0.0, coherence_z(rest, j)) ** 2 for j in others if j != column)
+        + 1e-3 * live.reference.joint.coherence[column][0]
+    )
 
 
 def _judge(live: Live, part: ColumnScreen) -> Finding | None:
@@ -57,20 +62,31 @@ def _judge(live: Live, part: ColumnScreen) -> Finding | None:
     everything = np.ones(live.rows, dtype=bool)
     if lag and z_nats(z) > 2 * CLAIM_NATS:
         values = live.values[j]
-        undone = np.concatenate((values[lag:], values[len(values) - lag :]))
+        undone = values[np.minimum(np.arange(len(values)) + lag, len(values) - 1)]
         evidence = (f"each row's value fits the row {lag} before it (z = {z:.1f}, best of {len(LAGS)} lags)",)
         return Finding(
-            "stale", (name,), {"lag_rows": lag}, 1.0, z_nats(z), False, evidence, everything, {j: undone}, gain=z_nats(z)
+            "stale",
+            (name,),
+            {"lag_rows": lag},
+            1.0,
+            z_nats(z),
+            False,
+            evidence,
+            everything,
+            {j: undone},
+            gain=z_nats(z),
         )
     share = float(np.clip(1 - here.mean() / mean, 0.0, 1.0))
     if share < LOST_PART:
         return None
     evidence = (
-        f"values are distributed as in training (p = {part.p:.2f}) but no longer go with the other columns of their rows "
+        f"values are distributed as in training (p = {part.p:.2f}) but no longer go with the other columns "
         f"(z = {part.coherence_z:.1f}): they belong to other rows",
     )
     nats = min(z_nats(-part.coherence_z), 40.0)
-    return Finding("stale", (name,), {}, 1.0 if share > 0.8 else share, nats, False, evidence, everything, {}, gain=nats / 2)
+    return Finding(
+        "stale", (name,), {}, 1.0 if share > 0.8 else share, nats, False, evidence, everything, {}, gain=nats / 2
+    )
 
 
 def _best_lag(here: np.ndarray, table: np.ndarray, cells: np.ndarray) -> tuple[int, float]:

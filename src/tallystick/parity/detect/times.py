@@ -47,8 +47,8 @@ def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None,
     if stamps or profile.encoding.startswith("epoch_"):
         numbers = series if stamps or numeric else pd.Series(read_numbers(series).values)
         if not stamps and profile.encoding.startswith("epoch_"):
-            unit = EPOCH_UNITS[profile.encoding.removeprefix("epoch_")]
-            return Times(read_numbers(numbers).values / unit, profile.encoding), []
+            per_second = EPOCH_UNITS[profile.encoding.removeprefix("epoch_")]
+            return Times(read_numbers(numbers).values / per_second, profile.encoding), []
         return read_times(numbers, profile.encoding), []
     if numeric:
         values = read_numbers(series).values
@@ -64,9 +64,14 @@ def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None,
 
 
 def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, Any]) -> Finding:
-    text = f"{int(rows.sum())} of {len(rows)} times are off by a unit of the epoch ({unit}); undone, they lie in training's range"
+    text = (
+        f"{int(rows.sum())} of {len(rows)} times are off by a unit of the epoch ({unit}); "
+        "undone, they lie in training's range"
+    )
     share = float(rows.mean())
-    return Finding("epoch_unit", (profile.name,), parameters, share, FORM_NATS * rows.sum(), True, (text,), rows, gain=1e5)
+    return Finding(
+        "epoch_unit", (profile.name,), parameters, share, FORM_NATS * rows.sum(), True, (text,), rows, gain=1e5
+    )
 
 
 def detect_times(live: Live, column: int) -> list[Finding]:
@@ -98,13 +103,22 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     everywhere = shares[0] > 0.85
     rows = can if everywhere else can & (posterior(ratio, float(shares[0])) > 0.5)
     evidence = (
-        f"{odd} dates lie outside training's range, {int(odd_rows(profile, np.where(rows, undone, seconds)).sum())} with day "
+        f"{odd} dates lie outside training's range, "
+        f"{int(odd_rows(profile, np.where(rows, undone, seconds)).sum())} with day "
         "and month exchanged; days above 12 are as they were",
     )
     share = 1.0 if everywhere else float(shares[0])
     repaired = np.where(rows, undone, seconds)
     return Finding(
-        "day_month_swapped", (profile.name,), {}, share, max(nats, whole), odd >= 3, evidence, rows, {column: repaired},
+        "day_month_swapped",
+        (profile.name,),
+        {},
+        share,
+        max(nats, whole),
+        odd >= 3,
+        evidence,
+        rows,
+        {column: repaired},
         gain=max(nats, whole),
     )
 
@@ -163,6 +177,14 @@ def shift_finding(live: Live, column: int, period: int, undo: Any) -> Finding | 
     evidence = (f"the other columns agree with undoing {hours:+d} h (z = {z:.1f}, best of {period - 1} shifts)",)
     repaired = np.where(affected, undo(best + 1), live.numbers(column))
     return Finding(
-        "time_zone", (profile.name,), {"hours": hours}, 1.0 if whole else share, nats, False, evidence, affected,
-        {column: repaired}, gain=float(gains[best]),
+        "time_zone",
+        (profile.name,),
+        {"hours": hours},
+        1.0 if whole else share,
+        nats,
+        False,
+        evidence,
+        affected,
+        {column: repaired},
+        gain=float(gains[best]),
     )
