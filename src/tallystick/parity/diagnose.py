@@ -46,6 +46,9 @@ MOST_ROUNDS = 6
 MOST_SEGMENTS = 20
 #: Looks of all detectors at one column, over all rounds: what keeps a frame with everything broken affordable.
 MOST_LOOKS = 60
+#: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
+TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
+MOST_RIVALS = 4
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
@@ -226,8 +229,8 @@ def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
         looks -= sum(part.is_looked_at for part in last)
         if not proposed:
             break
-        best = max(proposed, key=lambda finding: finding.gain)
-        same = _of_one_kind(best, proposed)
+        best = _survivor(rows, proposed)
+        same = [best] if best.kind in TOLD_BY_OTHERS else _of_one_kind(best, proposed)
         findings += same
         changed = {column: values for finding in same for column, values in finding.undo.items()}
         broken = {rows.reference.names.index(name) for finding in same for name in finding.features if not finding.undo}
@@ -235,6 +238,27 @@ def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
         rows = rows.with_suspects(suspects(rows))
         last = screen(rows)
     return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last))
+
+
+def _survivor(live: Live, proposed: list[Finding]) -> Finding:
+    """Return the finding to believe first: the largest gain, or, where the others' word is all there is, the cause.
+
+    A broken column makes its partners look broken. Judged without its rivals' columns, a cause is still found, and
+    a victim is not.
+    """
+    best = max(proposed, key=lambda finding: finding.gain)
+    rivals: dict[int, Finding] = {}
+    for finding in sorted(proposed, key=lambda finding: -finding.gain):
+        if finding.kind in TOLD_BY_OTHERS and len(finding.features) == 1 and len(rivals) < MOST_RIVALS:
+            rivals.setdefault(live.reference.names.index(finding.features[0]), finding)
+    if best.kind not in TOLD_BY_OTHERS or len(rivals) < 2:
+        return best
+    alone: list[tuple[float, Finding]] = []
+    for column in rivals:
+        rest = live.with_broken(frozenset(rivals) - {column})
+        again = _by_role(rest, column, live.reference.columns[column].role)
+        alone += [(found.nats, found) for found in again if found.kind in TOLD_BY_OTHERS]
+    return max(alone, key=lambda pair: pair[0])[1] if alone else best
 
 
 def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:

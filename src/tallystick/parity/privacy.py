@@ -17,6 +17,7 @@ from tallystick.parity.columns import Floats
 from tallystick.parity.profile import ColumnProfile, LevelProfile, NumberProfile
 
 if TYPE_CHECKING:
+    from tallystick.parity.joint import Joint
     from tallystick.parity.reference import Reference
 
 OPTIONS = ("raw", "hashed", "bucketed", "none")
@@ -54,13 +55,28 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
     predictions = reference.predictions if not dropped else np.zeros(0)
     if dropped and len(reference.predictions):
         notes.append("golden rows lack columns that privacy takes out: they cannot be replayed")
+    secret = [j for j, column in enumerate(columns) if column.privacy == "none"]
     return msgspec.structs.replace(
         reference,
+        joint=_without(reference.joint, secret),
         columns=tuple(columns),
         rows=rows,
         predictions=predictions,
         degraded=reference.degraded + tuple(notes),
     )
+
+
+def _without(joint: Joint, secret: list[int]) -> Joint:
+    """Return the joint with nothing in it of some columns."""
+    if not secret:
+        return joint
+    owned = np.isin(joint.owners, secret)
+    means = tuple(np.where(owned, 0.0, np.zeros_like(m) if j in secret else m) for j, m in enumerate(joint.means))
+    covariance = np.where(owned[:, None] | owned[None, :], np.eye(len(owned)), joint.covariance)
+    embeddings = tuple(np.zeros_like(e) if j in secret else e for j, e in enumerate(joint.embeddings))
+    spearman = joint.spearman.copy()
+    spearman[secret, :] = spearman[:, secret] = 0.0
+    return msgspec.structs.replace(joint, means=means, covariance=covariance, embeddings=embeddings, spearman=spearman)
 
 
 def redact_column(profile: ColumnProfile, option: str, k_anonymity: int, key: bytes) -> ColumnProfile:
@@ -71,10 +87,18 @@ def redact_column(profile: ColumnProfile, option: str, k_anonymity: int, key: by
         levels = _hide(levels, named, option, key)
     if numbers is not None and option in ("bucketed", "none"):
         numbers = _bucket(numbers)
+    if numbers is not None and option == "none":
+        numbers = msgspec.structs.replace(numbers, grid=np.zeros(len(numbers.grid)), mean=0.0, sd=0.0)
     elif numbers is not None and option == "hashed":
         # Numbers have an order that a digest would lose; the coarser form is the next best thing.
         numbers = _bucket(numbers)
-    return msgspec.structs.replace(profile, numbers=numbers, levels=levels, privacy=option)
+    edges, points = profile.edges, profile.points
+    if numbers is not None and option != "raw":
+        # Edges and frequent values are raw ones; their number stays, for the joint is counted by them.
+        edges, points = _significant(edges), _significant(points)
+    if option == "none":
+        edges, points = np.zeros(len(edges)), np.zeros(len(points))
+    return msgspec.structs.replace(profile, numbers=numbers, levels=levels, privacy=option, edges=edges, points=points)
 
 
 def _hide(levels: LevelProfile, named: np.ndarray, option: str, key: bytes) -> LevelProfile:

@@ -49,6 +49,10 @@ TRIED_OF_A_KIND = 3
 REST_SHARE = 0.4
 #: Below this share a fitted mixture is taken for noise.
 LEAST_SHARE = 0.02
+#: Distance, in training's deviations, below which two undoings are the same.
+NEARLY_SAME = 0.05
+#: Other columns may say nothing of a map, but must not speak against it.
+OPPOSED_Z = -3.0
 
 
 def detect_maps(live: Live, column: int) -> list[Finding]:
@@ -77,7 +81,26 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         # Constants with a name are not fitted: a fitted map that is a little better has only more freedom.
         best = max(finding.gain for finding in named)
         fitting = [finding for finding in fitting if finding.exact or finding.gain > 1.05 * best + 20.0]
+    fitting = [finding for finding in fitting if not _is_named_too(finding, fitting, column, numbers.sd)]
     return sorted(fitting, key=lambda finding: -finding.gain)
+
+
+def _is_named_too(finding: Finding, others: list[Finding], column: int, sd: float) -> bool:
+    """Whether a fitted map undoes to what a map with a name undoes to; scalers differ by a row in how they count."""
+    if not _is_fitted(finding):
+        return False
+    for other in others:
+        if not _is_fitted(other):
+            apart = np.asarray(other.undo[column], dtype=np.float64) - np.asarray(
+                finding.undo[column], dtype=np.float64
+            )
+            if float(np.nanmedian(np.abs(apart[finding.rows]))) < NEARLY_SAME * sd:
+                return True
+    return False
+
+
+def _is_fitted(finding: Finding) -> bool:
+    return finding.kind in ("affine", "not_standardized") or finding.transformation.get("name") == "unnamed"
 
 
 def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -> list[int]:
@@ -211,7 +234,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     affected = known & (weight > 0.5)
     if share > 0.9 or (share > 0.6 and affected[known].mean() > 0.97):
         share, affected = 1.0, known
-    if not _is_spread(numbers, undone[affected]):
+    if not is_spread(numbers, undone[affected]):
         return None
     repaired = np.where(affected, undone, values)
     before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
@@ -220,7 +243,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     nats = impossible_nats(profile, values) - impossible_nats(profile, repaired) + z_nats(z)
     bound = ks_bound(numbers, count)
     fits = after <= bound or (after <= REST_SHARE * before and nats > 3 * CLAIM_NATS)
-    if not fits or nats < CLAIM_NATS or affected.sum() < 2:
+    if not fits or z < OPPOSED_Z or nats < CLAIM_NATS or affected.sum() < 2:
         return None
     if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
         gain -= 0.5 * np.log(count)
@@ -249,7 +272,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     )
 
 
-def _is_spread(numbers: NumberProfile, undone: Floats) -> bool:
+def is_spread(numbers: NumberProfile, undone: Floats) -> bool:
     """Whether undone values vary as training's do: one value repeated is a default, whatever map it may fit."""
     known = undone[np.isfinite(undone)]
     if len(known) < 2:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import Floats, Role
+from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, posterior
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rate, odd_rows, z_nats
+from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import cdf, cells_of
@@ -129,6 +130,8 @@ def _swap(live: Live, i: int, j: int) -> Finding | None:
     after = live.with_values(undo)
     odd = _odd_nats(live, i) + _odd_nats(live, j) - _odd_nats(after, i) - _odd_nats(after, j)
     nats = odd + z_nats(z)
+    if z < -2.0 or not (_varies(after, i, affected) and _varies(after, j, affected)):
+        return None
     if nats < CLAIM_NATS or not (_fits(after, i) and _fits(after, j)):
         return None
     names = (own[i].name, own[j].name)
@@ -153,6 +156,12 @@ def _swap(live: Live, i: int, j: int) -> Finding | None:
         put,
         gain=gain,
     )
+
+
+def _varies(live: Live, column: int, rows: Mask) -> bool:
+    """Whether the exchanged values vary as training's do: one default value fits many columns."""
+    numbers = live.reference.columns[column].numbers
+    return numbers is None or is_spread(numbers, live.numbers(column)[rows])
 
 
 def _odd_nats(live: Live, column: int) -> float:

@@ -41,13 +41,21 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
     for j, profile in enumerate(reference.columns):
         if profile.name not in frame.columns:
             absent.add(j)
-            empty: Values = np.full(len(frame), np.nan)
-            values.append(empty if profile.numbers is not None else np.full(len(frame), None, dtype=object))
+            values.append(_nothing(profile, frame))
             continue
-        column, found = _read(reference, j, frame[profile.name])
+        if profile.privacy == "none":
+            # Nothing is known of it, so nothing can be compared.
+            absent.add(j)
+        column, found = _read(reference, j, frame[profile.name]) if j not in absent else (_nothing(profile, frame), [])
         values.append(column)
         findings += found
     return Live(reference, tuple(values), frozenset(absent)), findings
+
+
+def _nothing(profile: ColumnProfile, frame: pd.DataFrame) -> Values:
+    if profile.numbers is not None:
+        return np.full(len(frame), np.nan, dtype=np.float64)
+    return np.full(len(frame), None, dtype=object)
 
 
 def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
@@ -94,6 +102,8 @@ def _plain(name: str) -> str:
 
 def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
     """Return the distance of a column to a profile in units of what a fair sample may have; below 1 it may be it."""
+    if profile.privacy == "none":
+        return 0.5
     if profile.numbers is not None:
         if profile.role is Role.TIME:
             times, _ = read_live_times(profile, series)
