@@ -138,3 +138,10 @@ def test_a_verdict_is_frozen(reference, live):
     assert isinstance(verdict, Verdict)
     with pytest.raises(AttributeError):
         verdict.kind = "unit"
+
+
+def test_every_kind_is_in_the_docs():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[3] / "docs" / "parity-kinds.md").read_text()
+    assert [kind for kind in FAMILY_OF if f"`{kind}`" not in page] == []

@@ -63,6 +63,11 @@ class NumberMap:
     cost: float
     is_decreasing: bool = False
 
+    @property
+    def is_estimated(self) -> bool:
+        """Whether its constants were counted on rows, and so are a little off those that the client counted."""
+        return self.kind in ("standardized", "standardized_twice", "minmax_scaled", "wrong_scaler", "not_standardized")
+
 
 def affine(kind: str, factor: float, offset: float, cost: float, **parameters: Any) -> NumberMap:
     """Return live = factor · training + offset."""
@@ -83,7 +88,8 @@ def unit_maps() -> list[NumberMap]:
         affine("unit", 10.0 ** (sign * k), 0.0, 0.3 * k, name=f"10^{sign * k}") for k in _POWERS for sign in (1, -1)
     ]
     for name, factor in _UNITS.items():
-        cost = 4.0 if name == "double" else 3.0
+        # Two is what anything may grow by; binary units are meant for bytes only, and lie near powers of ten.
+        cost = 4.0 if name == "double" else 8.0 if "byte" in name else 3.0
         maps.append(affine("unit", factor, 0.0, cost, name=name))
         maps.append(affine("unit", 1 / factor, 0.0, cost, name=f"1 / {name}"))
     return maps

@@ -108,7 +108,7 @@ def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -
     points = np.unique(values)
     found = []
     for k, each in enumerate(maps):
-        undone = _settled(numbers, _inverse(each, points))
+        undone = _settled(numbers, _inverse(each, points), each.is_estimated)
         inside = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
         if len(np.unique(inside)) < 0.6 * len(inside):
             found.append(k)
@@ -202,7 +202,7 @@ def _ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Fl
     numbers = profile.numbers
     assert numbers is not None
     with np.errstate(all="ignore"):
-        undone = np.stack([_settled(numbers, each.inverse(values)) for each in maps])
+        undone = np.stack([_settled(numbers, each.inverse(values), each.is_estimated) for each in maps])
         slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
@@ -221,7 +221,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known = np.isfinite(values)
     alone = np.where(known, _ratios(profile, [each], np.where(known, values, numbers.median))[0], 0.0)
-    undone = _settled(numbers, _inverse(each, values))
+    undone = _settled(numbers, _inverse(each, values), each.is_estimated)
     table, rows = live.table(column), np.arange(live.rows)
     heard = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
     shares, gains = fit_share((alone + heard)[None, known])
@@ -285,14 +285,17 @@ def is_spread(numbers: NumberProfile, undone: Floats) -> bool:
     return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
 
 
-def _settled(numbers: NumberProfile, undone: Floats) -> Floats:
+def _settled(numbers: NumberProfile, undone: Floats, is_estimated: bool) -> Floats:
     """Return undone values on training's lattice or resolution: estimated constants leave them a little off."""
+    part = 0.5 if is_estimated else 0.05
     if numbers.is_lattice:
-        return _snapped(numbers.lattice, undone)
+        return _snapped(numbers.lattice, undone, part)
     if numbers.decimals > 6:
         return undone
-    rounded = np.round(undone, numbers.decimals)
-    return np.asarray(np.where(np.abs(rounded - undone) <= 0.05 * 10.0**-numbers.decimals, rounded, undone))
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = np.round(undone, numbers.decimals)
+        near = np.abs(rounded - undone) <= part * 10.0**-numbers.decimals
+    return np.asarray(np.where(near, rounded, undone))
 
 
 def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) -> float:
@@ -302,11 +305,11 @@ def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) ->
     assert numbers is not None
     values = live.numbers(column)
     if share >= 1.0:
-        return ks_distance(numbers, _settled(numbers, _inverse(each, values)))
+        return ks_distance(numbers, _settled(numbers, _inverse(each, values), each.is_estimated))
     points = np.sort(values[np.isfinite(values)])
     points = np.unique(points)
     counted = np.searchsorted(np.sort(values[np.isfinite(values)]), points, side="right") / np.isfinite(values).sum()
-    undone = _settled(numbers, _inverse(each, points))
+    undone = _settled(numbers, _inverse(each, points), each.is_estimated)
     mapped = cdf(numbers, np.nan_to_num(undone, nan=numbers.minimum - 1, posinf=1e300, neginf=-1e300))
     if each.is_decreasing:
         mapped = 1 - mapped
@@ -314,7 +317,7 @@ def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) ->
     return float(np.abs(counted - expected).max(initial=0.0))
 
 
-def _snapped(lattice: Floats, values: Floats) -> Floats:
+def _snapped(lattice: Floats, values: Floats, part: float) -> Floats:
     """Return values moved to the training value they all but equal: rounding of undoing must not count."""
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     right = np.minimum(place, len(lattice) - 1)
@@ -322,7 +325,7 @@ def _snapped(lattice: Floats, values: Floats) -> Floats:
         np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right]
     )
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
-    return np.asarray(np.where(np.abs(values - near) <= 0.05 * gap, near, values))
+    return np.asarray(np.where(np.abs(values - near) <= part * gap, near, values))
 
 
 def _named_for_times(each: NumberMap, values: Floats, undone: Floats) -> tuple[str, Mapping[str, Any]]:
