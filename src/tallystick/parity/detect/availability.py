@@ -111,6 +111,9 @@ def _one_value(live: Live, column: int) -> Finding | None:
         return None
     name, is_default = _recognised(profile, value)
     never = _is_new(profile, value, expected)
+    if never and profile.numbers is not None and not bool(far_rows(profile, np.array([float(value)]))[0]):
+        # Inside the range and of training's resolution, it may just not have come up yet: unless it floods.
+        never = gain > 15.0
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
     if profile.numbers is not None and profile.numbers.distinct > 10:

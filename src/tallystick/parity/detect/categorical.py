@@ -76,6 +76,9 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
             # Renamed: level and newcomer together are what training had. New: every level lost the same share.
             rename = _poisson(here + unseen[text], expected)
             new = _poisson(here, expected * (1 - lost)) + _uncounted(unseen[text])
+            # A rename leaves the other levels as they were; where they went too, rows got something new.
+            rest, meant = (1 - lost) * total - here, total * (1 - shares[b]) - (lost * total - unseen[text])
+            rename += _poisson(rest, max(meant, 0.0))
             alike = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
             ratio = SequenceMatcher(None, text.lower(), level.lower()).ratio()
             gain[a, b] = rename - new + alike + 4.0 * max(0.0, ratio - 0.4) + RENAME_PRIOR

@@ -108,7 +108,7 @@ def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -
     points = np.unique(values)
     found = []
     for k, each in enumerate(maps):
-        undone = _settled(numbers, _inverse(each, points), each.is_estimated)
+        undone = _settled(numbers, _inverse(each, points), False)
         inside = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
         if len(np.unique(inside)) < 0.6 * len(inside):
             found.append(k)

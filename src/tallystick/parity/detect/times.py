@@ -141,6 +141,8 @@ def detect_cycle(live: Live, column: int) -> list[Finding]:
     if len(numbers.lattice) < 18 or numbers.decimals != 0:
         return []
     hours = live.numbers(column)
+    if np.nanmean((hours < 0) | (hours > 23)) > 0.05:
+        return []
     found = shift_finding(live, column, 24, lambda shift: np.mod(hours - shift, 24.0))
     return [] if found is None else [found]
 
