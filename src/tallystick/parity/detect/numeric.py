@@ -51,6 +51,8 @@ REST_SHARE = 0.4
 LEAST_SHARE = 0.02
 #: Distance, in training's deviations, below which two undoings are the same.
 NEARLY_SAME = 0.05
+#: Standard deviations that a far value lies off the mean, with room.
+SCALER_ERROR = 4.0
 #: Other columns may say nothing of a map, but must not speak against it.
 OPPOSED_Z = -3.0
 
@@ -287,7 +289,9 @@ def is_spread(numbers: NumberProfile, undone: Floats) -> bool:
 
 def _settled(numbers: NumberProfile, undone: Floats, is_estimated: bool) -> Floats:
     """Return undone values on training's lattice or resolution: estimated constants leave them a little off."""
-    part = 0.5 if is_estimated else 0.05
+    step = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
+    # A deviation counted with one row more or less moves the tails by about this much.
+    part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if is_estimated else 0.05
     if numbers.is_lattice:
         return _snapped(numbers.lattice, undone, part)
     if numbers.decimals > 6:
