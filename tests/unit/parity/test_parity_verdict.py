@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import rows_of
+from parity_rows import rows_of
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity import Family, Reference, Status, Verdict, diagnose
