@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.parity.data import DATASETS
-from benchmarks.parity.run import Outcome, run, summary
+from benchmarks.parity.run import Outcome, rows_to_name, run, summary
 
 
 def main() -> None:
@@ -25,10 +25,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shares", default="1.0,0.3,0.05")
     parser.add_argument("--misses", action="store_true", help="list what was not named exactly, and false claims")
+    parser.add_argument("--rows-to-name", action="store_true", help="how few rows are enough, instead of the cases")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)
     outcomes: list[Outcome] = []
+    needed: list[dict[str, object]] = []
     for data in DATASETS:
         if (
             (given.half and data.half != given.half)
@@ -36,10 +38,16 @@ def main() -> None:
             or (given.offline and data.needs_network)
         ):
             continue
+        if given.rows_to_name:
+            needed += rows_to_name(data, given.seed)
+            continue
         shares = tuple(float(share) for share in given.shares.split(","))
         outcomes += run(data, given.rows, 1 if given.quick else given.repeats, shares, given.seed, given.only)
         print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+    if given.rows_to_name:
+        print(pd.DataFrame(needed).groupby(["half", "family"]).rows.describe(percentiles=[0.5, 0.9]).to_string())
+        return
     table = pd.DataFrame([vars(outcome) for outcome in outcomes])
     if given.misses:
         for line in table[~table.is_exact & ~table.case.str.startswith("benign")].itertuples():

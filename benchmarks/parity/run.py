@@ -46,6 +46,30 @@ def split(data: Dataset, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.Seri
     return ref, pool, label.iloc[order[:cut]].reset_index(drop=True), label.iloc[order[cut:]].reset_index(drop=True)
 
 
+SIZES = (5, 10, 25, 50, 100, 200)
+
+
+def rows_to_name(data: Dataset, seed: int = 0) -> list[dict[str, Any]]:
+    """Return, for each fault on all rows, the fewest rows of SIZES at which its kind is named exactly."""
+    ref, pool, _, _ = split(data, seed)
+    reference = Reference.from_frame(ref)
+    found = []
+    for fault in FAULTS:
+        rng = np.random.default_rng([seed, 0, zlib.crc32(f"{data.name} {fault.name}".encode())])
+        names = fault.columns(ref)
+        if not names:
+            continue
+        column = str(rng.choice(names))
+        live = pool.iloc[rng.choice(len(pool), min(SIZES[-1], len(pool)), replace=False)].reset_index(drop=True)
+        done: Any = fault.put(live, ref, column, rng, 1.0)
+        if done is None:
+            continue
+        named = (size for size in SIZES if diagnose(reference, done[0].head(size)).kind in done[1].kinds)
+        family = "schema" if "schema" in done[1].families else "other"
+        found.append({"half": data.half, "family": family, "case": fault.name, "rows": next(named, np.inf)})
+    return found
+
+
 def score(data: Dataset, case: str, share: float, column: str, truth: Truth | None, verdict: Verdict) -> Outcome:
     claimed = verdict.status in CLAIMS
     kinds = truth.kinds if truth else ()
