@@ -1,0 +1,15 @@
+"""Training-serving consistency: what training looked like, and why live rows differ from it.
+
+    from tallystick.parity import Reference, diagnose
+    reference = Reference.from_frame(X_train, model=model, y=y_train)
+    print(diagnose(reference, live))
+
+Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgspec; of this project only `errors`.
+"""
+
+from tallystick.parity.diagnose import diagnose
+from tallystick.parity.kinds import Family, Status
+from tallystick.parity.reference import Reference
+from tallystick.parity.verdict import Verdict
+
+__all__ = ["Family", "Reference", "Status", "Verdict", "diagnose"]

@@ -1,0 +1,68 @@
+"""What to do about a cause, and what would settle an open question; never "train again" while a fault may be there."""
+
+from __future__ import annotations
+
+_FIXES: dict[str, str] = {
+    "numeric_as_text": "send numbers as JSON numbers; parse text where the request is made",
+    "decimal_comma": "format numbers without locale in the client",
+    "boolean_as_text": "send true and false as JSON booleans, in training's words if it had words",
+    "letter_case": "normalise levels inside the saved pipeline, or send them as training had them",
+    "whitespace": "strip levels where they are read",
+    "encoding_damage": "read and send text as UTF-8, once, without escaping",
+    "renamed_level": "map the new name to the old one before the request, until a model knows it",
+    "new_level": "decide what the model should do with a level it never saw; map it, or refuse it",
+    "null_token": "send null for a missing value",
+    "missing_column": "send the column",
+    "extra_column": "do not send the column, or add it to the signature",
+    "renamed_column": "send the column under training's name",
+    "epoch_unit": "send times in training's unit",
+    "day_month_swapped": "send dates as ISO 8601",
+    "lossy_cast": "send the fraction; the column is no integer",
+    "standardized": "do not scale in the client: the model expects raw values",
+    "standardized_twice": "scale once: either in the client or in the pipeline",
+    "not_standardized": "put the fitted scaler into the saved pipeline",
+    "wrong_scaler": "scale each column with its own constants; check the order of columns",
+    "minmax_scaled": "do not scale in the client: the model expects raw values",
+    "log": "do not take the logarithm before the request",
+    "exp": "take the logarithm that training took, inside the saved pipeline",
+    "unit": "convert to training's unit where the request is made",
+    "affine_unit": "convert to training's unit where the request is made",
+    "affine": "find the step that moves the values; it is not in the model",
+    "clipped": "clip as in training, inside the saved pipeline",
+    "category_relabelled": "save the encoder with the model; do not fit it again",
+    "nulls": "find the lookup that returns nothing",
+    "default_fill": "find the lookup that times out or the client that fills; send null instead of a default",
+    "constant": "find the source that is stuck",
+    "stale": "check the key and the time of the join that fetches the column",
+    "feature_absent": "train without the column: it is not known when predictions are made",
+    "window_changed": "aggregate over training's window",
+    "aggregate_changed": "aggregate as in training",
+    "columns_swapped": "send columns by name, not by position",
+    "column_shift": "send columns by name; look for a lost separator or an index column",
+    "time_zone": "send hours in training's time zone",
+    "rounded": "send all digits",
+    "float32": "send 64-bit floats",
+    "sign_flip": "restore the sign where the request is made",
+    "class_order": "read probabilities by class name, not by position",
+    "sampling_prior": "undo the sampling: subtract the logarithm of the rate from the log-odds",
+    "prediction_differs": "compare versions and libraries of the endpoint with training's",
+    "environment_differs": "serve in training's environment",
+    "wrong_version": "route to the version that was asked for",
+}
+
+
+def fix_for(kind: str) -> str:
+    """Return what mends a cause, in a sentence; empty for changes of the population."""
+    return _FIXES.get(kind, "")
+
+
+def settle(kind: str, has_model: bool, rows: int, enough: int) -> tuple[str, ...]:
+    """Return what would turn a suspicion into a proof, cheapest first."""
+    steps = []
+    if rows < 2 * enough:
+        steps.append(f"more rows: {rows} were judged")
+    if not has_model:
+        steps.append("the model: undoing the cause on live rows must bring training's scores back")
+    if kind in ("stale", "category_relabelled", "columns_swapped", "affine", "default_fill", "constant"):
+        steps.append("one row whose true values are known, sent through the same path")
+    return tuple(steps)

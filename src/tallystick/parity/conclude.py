@@ -1,0 +1,258 @@
+"""From an inquiry to the words of a verdict: status, the nine questions as evidence, what was ruled out, what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tallystick.parity.advice import fix_for, settle
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.intervene import Repair, Replay, Transplant
+from tallystick.parity.kinds import Family, Status
+from tallystick.parity.live import Live
+from tallystick.parity.population import is_undecidable, label_shift, reweighted_distance, slice_of
+from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.verdict import Evidence, Verdict, family_of, plain
+
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
+#: Rows that a judgement of distributions needs; faults of form need one.
+FEWEST_ROWS = 30
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What was found, round by round: findings in order, rows as sent and as undone, the first and the last screen."""
+
+    sent: Live
+    undone: Live
+    findings: tuple[Finding, ...]
+    first: tuple[ColumnScreen, ...]
+    last: tuple[ColumnScreen, ...]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What surrounds the rows: who sent them, since when, and what the interventions showed."""
+
+    segment: dict[str, Any] = field(default_factory=dict)
+    first_seen: str = ""
+    is_step: bool = False
+    replayed: Replay | None = None
+    repaired: Repair | None = None
+    transplanted: Transplant | None = None
+    labels: Any = None
+    rescored_equal: bool | None = None
+
+
+def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
+    """Return the verdict of an inquiry."""
+    if inquiry.findings:
+        return _claimed(reference, inquiry, context)
+    if any(part.is_flagged for part in inquiry.first):
+        return _population(reference, inquiry, context)
+    rows = inquiry.sent.rows
+    ruled_out = _ruled_out(inquiry, context)
+    if rows < FEWEST_ROWS:
+        needed = f"{FEWEST_ROWS} rows or more: of {rows} only the form of values was checked, and it is as in training"
+        return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
+    if context.labels is not None:
+        chance, shares = label_shift(reference, context.labels)
+        if chance < 1e-3:
+            text = "classes: " + ", ".join(f"{name} {share:.0%}" for name, share in list(shares.items())[:5])
+            return _verdict(
+                reference,
+                inquiry,
+                Status.POPULATION_CHANGED,
+                family=Family.POPULATION,
+                kind="label_shift",
+                evidence=(Evidence(1, text),),
+                share=1.0,
+                ruled_out=ruled_out,
+            )
+    return _verdict(reference, inquiry, Status.CONSISTENT, confidence=0.95, ruled_out=ruled_out)
+
+
+def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: Any) -> Verdict:
+    return Verdict(status=status, degraded=reference.degraded, rows=inquiry.sent.rows, **fields)
+
+
+def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
+    flagged = sorted((part for part in inquiry.first if part.is_flagged), key=lambda part: part.p)
+    names = tuple(reference.names[part.column] for part in flagged)
+    evidence = tuple(
+        Evidence(k + 1, f"{reference.names[part.column]}: distance to training {part.distance:.2f}", "columns")
+        for k, part in enumerate(flagged[:5])
+    )
+    ruled_out = _ruled_out(inquiry, context)
+    if is_undecidable(inquiry.sent, inquiry.first):
+        return _verdict(
+            reference,
+            inquiry,
+            Status.CANNOT_TELL,
+            features=names,
+            evidence=evidence,
+            ruled_out=ruled_out,
+            settle=(
+                "one row whose true values are known, sent through the same path",
+                "golden rows replayed through the endpoint",
+                "labels of some live rows",
+            ),
+        )
+    found = slice_of(inquiry.sent, inquiry.first)
+    text = "the columns agree with each other as in training, and no fault that is known explains the difference"
+    return _verdict(
+        reference,
+        inquiry,
+        Status.POPULATION_CHANGED,
+        family=Family.POPULATION,
+        kind="subpopulation" if found else "covariate_shift",
+        features=names,
+        transformation=plain(found),
+        share=1.0,
+        evidence=(*evidence, Evidence(len(evidence) + 1, text, "dependence")),
+        ruled_out=ruled_out,
+        confidence=0.8,
+        settle=("golden rows replayed through the endpoint, before a new model is trained",)
+        if context.replayed is None
+        else (),
+    )
+
+
+def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
+    main = inquiry.findings[0]
+    same = [finding for finding in inquiry.findings if finding.kind == main.kind]
+    features = tuple(dict.fromkeys(name for finding in same for name in finding.features))
+    is_proven = main.exact or bool(context.repaired and context.repaired.is_proof and main.nats > 12)
+    explained = context.transplanted.explained if context.transplanted else None
+    has_model = reference.model is not None or context.repaired is not None
+    transformation = dict(main.transformation)
+    if len(same) > 1:
+        transformation["each"] = {
+            finding.features[0]: dict(finding.transformation) for finding in same if finding.features
+        }
+    return _verdict(
+        reference,
+        inquiry,
+        Status.CAUSE_FOUND if is_proven else Status.SUSPECTED,
+        family=family_of(main.kind),
+        kind=main.kind,
+        features=features,
+        transformation=plain(transformation),
+        share=float(max(finding.share for finding in same)),
+        segment=plain(context.segment),
+        stage="client request" if context.replayed and context.replayed.is_equal else "",
+        first_seen=context.first_seen,
+        strength="proof" if is_proven else "strong" if main.nats > 12 else "weak",
+        confidence=_confidence(main, is_proven),
+        evidence=_evidence(main, inquiry, context),
+        ruled_out=_ruled_out(inquiry, context),
+        also=_also(main, inquiry, set(features)),
+        explained=explained,
+        fix=fix_for(main.kind),
+        settle=() if is_proven else settle(main.kind, has_model, inquiry.sent.rows, 100),
+        reproduce="diagnose(reference, live)",
+    )
+
+
+def _confidence(main: Finding, is_proven: bool) -> float:
+    """Return the probability that the kind is right: evidence in nats, discounted, as a probability."""
+    odds = 1 / (1 + np.exp(-min(main.nats, 20.0) / 4))
+    return float(max(odds, 0.97)) if is_proven else float(min(odds, 0.95))
+
+
+def _also(main: Finding, inquiry: Inquiry, features: set[str]) -> tuple[str, ...]:
+    """Return at most two other findings; on the same columns they are side effects of the first."""
+    others = [f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features]
+    return tuple(f"{finding.kind}: {', '.join(finding.features[:5])}" for finding in others[:2])
+
+
+def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Evidence, ...]:
+    lines: list[tuple[str, str]] = []
+    if context.replayed is not None:
+        lines.append((_replay_text(context.replayed), "replay"))
+    if context.rescored_equal is not None:
+        lines.append(
+            (f"live rows scored again by the model: {'equal' if context.rescored_equal else 'different'}", "replay")
+        )
+    lines += [
+        (text, "support" if "could give" in text else "dependence" if "other columns" in text else "")
+        for text in main.evidence
+    ]
+    if "name" in main.transformation and main.transformation["name"] != "unnamed":
+        lines.append((f"the constant has a name: {main.transformation['name']}", "named constant"))
+    touched = {name for finding in inquiry.findings for name in finding.features}
+    still = sum(not part.is_flagged for part in inquiry.last)
+    lines.append(
+        (
+            f"{len(touched)} of {len(inquiry.first)} columns are touched; with it undone {still} are as in training",
+            "columns",
+        )
+    )
+    lines += _reweighting(main, inquiry)
+    if context.first_seen and context.is_step:
+        lines.append((f"it began in a step at {context.first_seen}", "onset"))
+    if context.segment:
+        s = context.segment
+        lines.append(
+            (
+                f"{s['affected_inside']:.0%} of rows with {s['column']} = {s['value']}, "
+                f"{s['affected_outside']:.0%} of the others",
+                "segment",
+            )
+        )
+    if context.repaired is not None:
+        r = context.repaired
+        lines.append(
+            (f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}", "intervention")
+        )
+    if context.transplanted is not None:
+        lines.append((_transplant_text(context.transplanted), "intervention"))
+    return tuple(Evidence(k + 1, text, question) for k, (text, question) in enumerate(lines))
+
+
+def _replay_text(replayed: Replay) -> str:
+    cleared = ", the endpoint is not the cause" if replayed.is_equal else f", largest difference {replayed.largest:.3g}"
+    return f"golden rows: {replayed.equal}/{replayed.rows} equal{cleared}"
+
+
+def _transplant_text(moved: Transplant) -> str:
+    text = f"put into labelled rows: {moved.metric} {moved.clean:.3f} → {moved.broken:.3f}"
+    if moved.live is not None and moved.explained is not None:
+        text += f", live {moved.live:.3f}: explains {moved.explained:.0%} of the gap"
+    return text
+
+
+def _reweighting(main: Finding, inquiry: Inquiry) -> list[tuple[str, str]]:
+    live = inquiry.sent
+    if len(main.features) != 1 or main.features[0] not in live.reference.names:
+        return []
+    j = live.reference.names.index(main.features[0])
+    if live.reference.columns[j].numbers is None or j in live.absent:
+        return []
+    left = reweighted_distance(live, j)
+    before = next(part.distance for part in inquiry.first if part.column == j)
+    if left is None or before < 0.2:
+        return []
+    return (
+        [
+            (
+                f"no mix of training rows does it: weighed to the other columns, the distance is still {left:.2f}",
+                "re-weighting",
+            )
+        ]
+        if left > 0.5 * before
+        else []
+    )
+
+
+def _ruled_out(inquiry: Inquiry, context: Context) -> tuple[str, ...]:
+    lines = []
+    if context.replayed is not None and context.replayed.is_equal:
+        lines.append("the endpoint's model path (golden rows are equal)")
+    if not any(finding.kind in ("missing_column", "renamed_column", "column_shift") for finding in inquiry.findings):
+        lines.append("names and order of columns")
+    return tuple(lines)

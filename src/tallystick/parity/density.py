@@ -1,0 +1,85 @@
+"""How likely a value is under training's distribution, alone or in a mixture with a mapped copy of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tallystick.parity.columns import Floats
+from tallystick.parity.profile import NumberProfile
+
+#: Grid steps joined into one density bin: 64 bins of equal mass.
+BIN_STEP = 4
+#: Bounds of one row's log-likelihood ratio, for the sake of floating point.
+RATIO_BOUND = 40.0
+
+
+def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) -> Floats:
+    """Return log density (log probability for a lattice) of values of any shape under training.
+
+    Beyond training's range it falls with distance. With `decimals`, values of finer resolution than training's lose
+    four nats: such a value is rare even where its neighbours are not.
+    """
+    width = max(numbers.maximum - numbers.minimum, 1e-12)
+    floor = -np.log(10.0 * (numbers.rows + 2))
+    with np.errstate(invalid="ignore", over="ignore"):
+        beyond = np.maximum(np.maximum(numbers.minimum - values, values - numbers.maximum), 0.0) / width
+        far = floor - np.log1p(np.minimum(beyond, 1e6))
+        if numbers.is_lattice:
+            place = np.clip(np.searchsorted(numbers.lattice, values), 1, max(1, len(numbers.lattice) - 1))
+            right = np.minimum(place, len(numbers.lattice) - 1)
+            left = place - 1
+            near = np.where(
+                np.abs(values - numbers.lattice[left]) <= np.abs(values - numbers.lattice[right]), left, right
+            )
+            gap = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 1.0
+            hit = np.abs(values - numbers.lattice[near]) <= 1e-6 * gap
+            result = np.where(hit, np.log(numbers.counts[near] / numbers.counts.sum()), far)
+        else:
+            result = _continuous(numbers, values, far - np.log(width), beyond)
+            if decimals is not None and decimals <= 6:
+                scaled = values * 10.0**decimals
+                result = result - 4.0 * (
+                    np.abs(scaled - np.round(scaled)) > 1e-6 * np.maximum(1.0, np.abs(scaled) * 1e-3)
+                )
+    return np.asarray(np.where(np.isfinite(values), result, floor - 20.0))
+
+
+def _continuous(numbers: NumberProfile, values: Floats, far: Floats, beyond: Floats) -> Floats:
+    edges = np.unique(numbers.grid[::BIN_STEP])
+    if len(edges) < 2:
+        edges = np.array([numbers.minimum - 1e-9, numbers.minimum + 1e-9])
+    ranks = np.searchsorted(numbers.grid, edges, side="right") / len(numbers.grid)
+    mass = np.maximum(np.diff(ranks), 0.25 / len(numbers.grid))
+    mass /= mass.sum()
+    heights = np.log(mass / np.diff(edges))
+    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(heights) - 1)
+    result = np.where(beyond > 0, far, heights[place])
+    # An atom is a narrow bin: its mass over a thousandth of the quartile distance.
+    for value, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
+        spike = np.log(share / (1e-3 * max(numbers.iqr, 1e-12)))
+        result = np.where(np.abs(values - value) <= 1e-9 * max(1.0, abs(value)), np.maximum(result, spike), result)
+    return np.asarray(result)
+
+
+def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
+    """Return, per candidate, the share p and the gain Σ log(1 - p + p e^ratio) of its mixture, by EM.
+
+    `ratio` is candidates x rows of log-likelihood ratios (Dempster, Laird & Rubin 1977, mixing proportion only).
+    """
+    bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
+    share = np.full((len(ratio), 1), 0.5)
+    for _ in range(rounds):
+        part = share * bounded
+        step = np.clip((part / (1 - share + part)).mean(axis=1, keepdims=True), 1e-4, 1 - 1e-6)
+        settled = np.abs(step - share).max(initial=0.0) < 1e-4
+        share = step
+        if settled:
+            break
+    gain = np.log(1 - share + share * bounded).sum(axis=1)
+    return share[:, 0], gain
+
+
+def posterior(ratio: Floats, share: float) -> Floats:
+    """Return the probability that each row is of the mapped part."""
+    bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
+    return np.asarray(share * bounded / (1 - share + share * bounded))

@@ -1,0 +1,255 @@
+"""Levels under other names, new levels, and codes exchanged among known levels.
+
+Source: for unseen levels, Poisson counts of "this level was renamed" against "rows got a new level"; for known ones,
+the assignment of sent levels to true levels (Kuhn 1955) by counts and by what the other columns of their rows say.
+False positives: any re-weighting of levels looks like an exchange by counts alone, so an exchange needs the other
+columns; a new level may be a new segment of the population, so it is reported as what it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.density import fit_share, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, z_nats
+from tallystick.parity.detect.levels import FILL_WORDS, KnownLevels
+from tallystick.parity.joint import Values, paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import ColumnProfile, Ints
+
+#: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
+RENAME_PRIOR = -2.0
+MOST_EXCHANGED = 40
+
+
+def detect_unseen(live: Live, column: int) -> list[Finding]:
+    """Return renamed, filled and new levels of one level column."""
+    profile = live.reference.columns[column]
+    if profile.levels is None or profile.role is not Role.LEVEL:
+        return []
+    known_levels = KnownLevels(live.reference, profile)
+    texts = live.texts(column)
+    counts = Counter(text for text in texts if text is not None)
+    unseen = {text: count for text, count in counts.items() if known_levels.find(text) is None and text[:1] != "#"}
+    total = sum(counts.values())
+    nats = binomial_nats(sum(unseen.values()), total, min(0.5, profile.levels.unseen_rate + 0.003))
+    if not unseen or nats < CLAIM_NATS / 2:
+        return []
+    found = []
+    renamed = _renames(live, column, unseen, counts)
+    if renamed:
+        found.append(_renamed(live, column, renamed, texts, nats))
+    rest = {text: count for text, count in unseen.items() if text not in renamed}
+    fills = {text: count for text, count in rest.items() if text.strip().lower() in FILL_WORDS}
+    fresh = {text: count for text, count in rest.items() if text not in fills}
+    for kind, part in (("default_fill", fills), ("new_level", fresh)):
+        amount = binomial_nats(sum(part.values()), total, min(0.5, profile.levels.unseen_rate + 0.003))
+        if part and amount >= CLAIM_NATS / 2:
+            found.append(_new(live, column, kind, part, texts, amount))
+    return found
+
+
+def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, str]:
+    """Return unseen level -> known level that it stands for."""
+    profile = live.reference.columns[column]
+    assert profile.levels is not None
+    levels, total = profile.levels.levels, sum(counts.values())
+    shares = profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
+    # Words for "unknown" are defaults, unless nothing else explains what vanished; that is left to the reader.
+    fresh = [text for text, _ in Counter(unseen).most_common(60) if text.strip().lower() not in FILL_WORDS]
+    lost = sum(unseen.values()) / total
+    table = live.table(column)
+    gain = np.full((len(fresh), len(levels)), -50.0)
+    for a, text in enumerate(fresh):
+        rows = live.texts(column) == text
+        for b, level in enumerate(levels[:200]):
+            here, expected = counts.get(level, 0), total * shares[b]
+            if expected < 1:
+                continue
+            # Renamed: level and newcomer together are what training had. New: every level lost the same share.
+            rename = _poisson(here + unseen[text], expected)
+            new = _poisson(here, expected * (1 - lost)) + _uncounted(unseen[text])
+            # A rename leaves the other levels as they were; where they went too, rows got something new.
+            rest, meant = (1 - lost) * total - here, total * (1 - shares[b]) - (lost * total - unseen[text])
+            rename += _poisson(rest, max(meant, 0.0))
+            alike = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
+            ratio = SequenceMatcher(None, text.lower(), level.lower()).ratio()
+            gain[a, b] = rename - new + alike + 4.0 * max(0.0, ratio - 0.4) + RENAME_PRIOR
+    picked_new, picked_old = linear_sum_assignment(-gain)
+    return {fresh[a]: levels[b] for a, b in zip(picked_new, picked_old, strict=True) if gain[a, b] > 0}
+
+
+def _poisson(count: float, mean: float) -> float:
+    """Return the Poisson log-likelihood relative to its largest, with room for re-weighting by a tenth."""
+    spread = mean + 0.01 * mean * mean
+    return float(-((count - mean) ** 2) / (2 * max(spread, 0.5)))
+
+
+def _uncounted(count: int) -> float:
+    """A new level may have any count: the price of that freedom."""
+    return -0.5 * float(np.log(1 + count))
+
+
+def _renamed(live: Live, column: int, renamed: Mapping[str, str], texts: Any, nats: float) -> Finding:
+    profile = live.reference.columns[column]
+    rows = np.array([text in renamed for text in texts], dtype=bool)
+    fixed = np.array(texts, dtype=object)
+    for row in np.flatnonzero(rows):
+        fixed[row] = renamed[texts[row]]
+    pairs = ", ".join(f"{new!r} for {old!r}" for new, old in list(renamed.items())[:3])
+    known = int(live.known(column).sum())
+    evidence = (
+        f"{int(rows.sum())} of {known} values are unknown to training: {pairs}; "
+        "counts of the new and the old name add up to training's",
+    )
+    meant = rows | np.isin(np.array([str(text) for text in texts]), list(renamed.values()))
+    share = float(rows.sum() / max(1, meant.sum()))
+    return Finding(
+        "renamed_level",
+        (profile.name,),
+        {"map": dict(renamed)},
+        share,
+        nats,
+        True,
+        evidence,
+        rows,
+        {column: fixed},
+        _relabel_forward(profile.name, {old: new for new, old in renamed.items()}),
+        gain=nats + 5,
+    )
+
+
+def _new(live: Live, column: int, kind: str, part: Mapping[str, int], texts: Any, nats: float) -> Finding:
+    profile = live.reference.columns[column]
+    rows = np.array([text in part for text in texts], dtype=bool)
+    fixed = np.array(texts, dtype=object)
+    fixed[rows] = None
+    known = int(live.known(column).sum())
+    names = sorted(part, key=lambda text: -part[text])[:10]
+    evidence = (
+        f"{int(rows.sum())} of {known} values are levels that training never had: {', '.join(map(repr, names[:4]))}",
+    )
+    parameters: dict[str, Any] = {"value": names[0]} if kind == "default_fill" else {"levels": names}
+    return Finding(
+        kind,
+        (profile.name,),
+        parameters,
+        float(rows.mean()),
+        nats,
+        True,
+        evidence,
+        rows,
+        {column: fixed},
+        lambda columns: {profile.name: np.full(len(columns[profile.name]), names[0], dtype=object)},
+        gain=nats,
+    )
+
+
+def _relabel_forward(name: str, pairs: Mapping[str, str]) -> Any:
+    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: np.array([pairs.get(str(value), value) for value in columns[name]], dtype=object)}
+
+    return put
+
+
+def detect_relabelled(live: Live, column: int) -> list[Finding]:
+    """Return the exchange of known levels (or small codes) that counts and other columns agree on."""
+    profile = live.reference.columns[column]
+    names = _cell_names(profile)
+    size = len(names)
+    cells = live.cells(column)
+    inside = cells < size
+    if size < 2 or size > MOST_EXCHANGED or inside.sum() < 20:
+        return []
+    table = live.table(column)[:, :size]
+    counts = np.bincount(cells[inside], minlength=size).astype(np.float64)
+    # What the rows of sent level a say for true level b, and the counts' say. A row cannot be more than CLAIM sure.
+    said = np.zeros((size, size))
+    np.add.at(said, cells[inside], np.clip(table[inside], -4, 4))
+    shares = np.log((profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + size))
+    cost = -(said + counts[:, None] * shares[None, :])
+    sent, true = linear_sum_assignment(cost)
+    moved = [int(a) for a in sent if true[a] != a]
+    if len(moved) < 2:
+        return []
+    for candidate in _cyclic(size, true):
+        finding = _exchange(live, column, candidate, names, table, inside)
+        if finding is not None:
+            return [finding]
+    return []
+
+
+def _cyclic(size: int, true: Ints) -> list[Ints]:
+    return [np.asarray(true, dtype=np.int64)]
+
+
+def _cell_names(profile: ColumnProfile) -> list[Any]:
+    """Return the values of the cells that may be exchanged: levels, or the points of a small lattice."""
+    if profile.role is Role.LEVEL and profile.levels is not None:
+        return list(profile.levels.levels[:30])
+    numbers = profile.numbers
+    if profile.role is Role.NUMBER and numbers is not None and numbers.is_lattice and not len(profile.edges):
+        return [float(point) for point in profile.points] if numbers.decimals == 0 else []
+    return []
+
+
+def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floats, inside: Mask) -> Finding | None:
+    profile = live.reference.columns[column]
+    cells = live.cells(column)
+    rows = np.flatnonzero(inside)
+    there = true[cells[rows]]
+    changed = there != cells[rows]
+    if changed.sum() < 8:
+        return None
+    heard = table[rows, there] - table[rows, cells[rows]]
+    shares = np.log((profile.cell_shares[: len(names)] * profile.rows + 0.5) / (profile.rows + len(names)))
+    counted = shares[there] - shares[cells[rows]]
+    part, gains = fit_share((heard + counted)[None, changed])
+    share = float(part[0])
+    z = paired_z((posterior(counted, max(share, 0.05)) * heard)[changed])
+    # The best of many assignments fits chance too: about one nat for each level that it moves.
+    moved = int(np.sum(true != np.arange(len(true))))
+    nats = z_nats(z) - 1.5 * moved
+    gain = float(gains[0]) - moved * np.log(max(2, len(names))) * 0.7
+    if nats < CLAIM_NATS or gain < CLAIM_NATS:
+        return None
+    whole = share > 0.8
+    affected = np.zeros(live.rows, dtype=bool)
+    affected[rows[changed]] = True if whole else posterior((heard + counted)[changed], share) > 0.5
+    mapping = {str(_shown(names[int(b)])): str(_shown(names[a])) for a, b in enumerate(true) if a != b}
+    undo = _undone(live.values[column], cells, affected, true, names)
+    evidence = (
+        f"rows sent as one level look like another's: the other columns agree with exchanging them back (z = {z:.1f})",
+        f"{moved} of {len(names)} levels are exchanged",
+    )
+    return Finding(
+        "category_relabelled",
+        (profile.name,),
+        {"map": mapping},
+        1.0 if whole else share,
+        nats,
+        False,
+        evidence,
+        affected,
+        {column: undo},
+        _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
+        gain=gain,
+    )
+
+
+def _shown(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value == int(value) else value
+
+
+def _undone(values: Values, cells: Ints, affected: Mask, true: Ints, names: list[Any]) -> Values:
+    fixed = np.array(values, dtype=np.asarray(values).dtype, copy=True)
+    for row in np.flatnonzero(affected):
+        fixed[row] = names[int(true[cells[row]])]
+    return fixed

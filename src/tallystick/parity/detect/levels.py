@@ -1,0 +1,254 @@
+"""Levels that training did not have: spelled otherwise, damaged, renamed, words for null, or new.
+
+Source: normaliser chains as in record linkage; the weakest normaliser that maps an unseen level to a known one names
+the fault. A renamed level is told from a new one by what vanished instead, and by whether its rows look like the
+vanished level's. False positives: high-cardinality columns always have unseen levels; their rate in training (Good
+1953) is allowed for.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tallystick.parity.columns import FALSE_TOKENS, NULL_TOKENS, TRUE_TOKENS, Mask, Role, Texts
+from tallystick.parity.detect.finding import Finding, binomial_nats
+from tallystick.parity.privacy import digest
+from tallystick.parity.profile import ColumnProfile
+
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
+FILL_WORDS = frozenset(
+    {
+        "unknown",
+        "other",
+        "default",
+        "unk",
+        "missing",
+        "undefined",
+        "not available",
+        "n.a.",
+        "none specified",
+        "unspecified",
+    }
+)
+#: So many distinct unseen levels are looked at; identifiers have any number of them.
+MOST_UNSEEN = 500
+SPELL_NATS = 8.0
+
+
+def _spaces(text: str) -> Iterator[str]:
+    yield text.strip()
+    yield re.sub(r"\s+", " ", text.strip())
+    yield re.sub(r"\s+", "", text)
+    yield text.replace("\u00a0", " ").strip()
+
+
+def _number_form(text: str) -> Iterator[str]:
+    try:
+        number = float(text)
+    except ValueError:
+        return
+    yield f"{number:g}"
+    yield str(number)
+    if number == int(number):
+        yield str(int(number))
+
+
+def _codecs(text: str) -> Iterator[str]:
+    for other in _decodings(text):
+        yield other
+        plain = unicodedata.normalize("NFKC", other)
+        yield plain
+        yield plain.strip()
+
+
+def _decodings(text: str) -> Iterator[str]:
+    yield html.unescape(text)
+    yield urllib.parse.unquote_plus(text)
+    for wrong in ("latin-1", "cp1252"):
+        for right in ("utf-8", "utf-16"):
+            try:
+                yield text.encode(wrong).decode(right)
+            except (UnicodeDecodeError, UnicodeEncodeError):
+                continue
+    with suppress(UnicodeDecodeError, UnicodeEncodeError):
+        yield text.encode("ascii").decode("unicode_escape")
+    for form in ("NFC", "NFKC", "NFD"):
+        yield unicodedata.normalize(form, text)
+    yield text.strip("\ufeff\u200b")
+
+
+def _case(text: str) -> Iterator[str]:
+    yield text.casefold()
+
+
+#: In order of weakness; each yields rewritings of a live level that may be a known one.
+_NORMALISERS: tuple[tuple[str, Callable[[str], Iterator[str]]], ...] = (
+    ("whitespace", _spaces),
+    ("letter_case", _case),
+    ("numeric_as_text", _number_form),
+    ("encoding_damage", _codecs),
+)
+
+
+class KnownLevels:
+    """The levels of training, by name, by case-folded name, and by digest where the name is hidden."""
+
+    def __init__(self, reference: Reference, profile: ColumnProfile) -> None:
+        assert profile.levels is not None
+        self._key = reference.hash_key
+        self.names = {name for name in profile.levels.levels if name[:1] != "#" or not profile.levels.hidden}
+        self.hidden = set(profile.levels.hidden)
+        self.folded: dict[str, str] = {}
+        self.spaceless: dict[str, str] = {}
+        for name in profile.levels.levels:
+            self.folded.setdefault(name.casefold(), name)
+            self.spaceless.setdefault(re.sub(r"\s+", "", name), name)
+
+    def find(self, text: str) -> str | None:
+        """Return the level's name in the profile, or None."""
+        if text in self.names:
+            return text
+        if self.hidden and digest(self._key, text) in self.hidden:
+            return "#" + digest(self._key, text)
+        return None
+
+    def respelled(self, text: str) -> tuple[str, str] | None:
+        """Return kind and known level for a text that is a level in another spelling."""
+        for kind, rewrite in _NORMALISERS:
+            for other in rewrite(text):
+                hit = self.folded.get(other) if kind == "letter_case" else self.find(other)
+                if hit is None and kind == "whitespace":
+                    hit = self.spaceless.get(other)
+                if hit is not None and hit != text:
+                    return kind, hit
+        bare = next(_spaces(text)).casefold()
+        if bare in self.folded:
+            return "whitespace", self.folded[bare]
+        return self._damaged(text)
+
+    def _damaged(self, text: str) -> tuple[str, str] | None:
+        """Match with wildcards for what is not ASCII or was lost: damage that no decoding undoes."""
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        for name in self.names:
+            stripped = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+            if name != stripped and stripped == plain:
+                return "encoding_damage", name
+        if text.isascii() and "?" not in text:
+            return None
+        parts = [re.escape(part) for part in re.split(r"[^\x00-\x7f]+|\?+", text)]
+        if sum(len(part) for part in parts) < 2:
+            return None
+        pattern = re.compile(".{0,3}".join(parts))
+        hits = [name for name in self.names if pattern.fullmatch(name)]
+        return ("encoding_damage", hits[0]) if len(hits) == 1 else None
+
+
+def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> tuple[Texts, list[Finding]]:
+    """Return the levels with other spellings undone, and a finding for each kind of spelling."""
+    assert profile.levels is not None
+    known = KnownLevels(reference, profile)
+    counts = Counter(text for text in texts if text is not None)
+    unseen = [text for text, _ in counts.most_common() if known.find(text) is None]
+    rename = {text: hit for text in counts if (hit := known.find(text)) is not None and hit != text}
+    if profile.role is Role.TEXT:
+        found = _read_text(profile, texts)
+        return texts, found
+    if not unseen and not rename:
+        return texts, []
+    respelled: dict[str, dict[str, str]] = {}
+    for text in unseen[:MOST_UNSEEN]:
+        spelled = known.respelled(text)
+        if spelled is not None:
+            respelled.setdefault(spelled[0], {})[text] = spelled[1]
+        elif text.strip().lower() in NULL_TOKENS:
+            respelled.setdefault("null_token", {})[text] = ""
+    booleans = _boolean_words(profile, unseen)
+    if booleans and not respelled:
+        respelled["boolean_as_text"] = booleans
+    fixed = texts.copy()
+    for row, text in enumerate(texts):
+        if text in rename:
+            fixed[row] = rename[text]
+    findings = [_undo(profile, kind, mapping, texts, fixed) for kind, mapping in respelled.items()]
+    return fixed, _one_kind([finding for finding in findings if finding is not None])
+
+
+def _undo(profile: ColumnProfile, kind: str, mapping: dict[str, str], texts: Texts, fixed: Texts) -> Finding | None:
+    """Put the known levels into `fixed` and return what was found."""
+    assert profile.levels is not None
+    rows = np.array([text in mapping for text in texts], dtype=bool)
+    for row in np.flatnonzero(rows):
+        fixed[row] = mapping[texts[row]] or None
+    total = int(sum(text is not None for text in texts))
+    pairs = dict(list(mapping.items())[:50])
+    first = next(iter(mapping.items()))
+    example = f"{first[0]!r} for {first[1] or 'null'!r}"
+    text = f"{int(rows.sum())} of {total} values are known ones spelled otherwise, such as {example}"
+    background = profile.levels.unseen_rate
+    nats = max(SPELL_NATS * (background < 0.02), binomial_nats(int(rows.sum()), total, max(background, 0.01)))
+    share = float(rows.mean())
+    return Finding(kind, (profile.name,), {"map": pairs}, share, nats, True, (text,), rows, gain=1e5 * share)
+
+
+def _one_kind(findings: list[Finding]) -> list[Finding]:
+    """Keep the kinds with most rows first; damage shows as spelling for those levels that have no special letters."""
+    return sorted(findings, key=lambda finding: -finding.share)
+
+
+def _boolean_words(profile: ColumnProfile, unseen: list[str]) -> dict[str, str]:
+    """Return the map between two pairs of words for truth, such as yes/no sent as true/false."""
+    assert profile.levels is not None
+    words = TRUE_TOKENS | FALSE_TOKENS
+    levels = [level for level in profile.levels.levels if level.lower().removesuffix(".0") in words]
+    if len(levels) != len(profile.levels.levels) or len(levels) != 2:
+        return {}
+    truth = {level.lower().removesuffix(".0") in TRUE_TOKENS: level for level in levels}
+    sent = [text for text in unseen if text.strip().lower().removesuffix(".0") in words]
+    if len(truth) != 2 or not sent:
+        return {}
+    return {text: truth[text.strip().lower().removesuffix(".0") in TRUE_TOKENS] for text in sent}
+
+
+def _read_text(profile: ColumnProfile, texts: Texts) -> list[Finding]:
+    """Compare habits of free text: case, outer spaces, marks of a wrong codec, words for null."""
+    assert profile.levels is not None
+    known = [text for text in texts if text is not None]
+    if len(known) < 5:
+        return []
+    habits = profile.levels
+    tests: tuple[tuple[str, Callable[[str], bool], float], ...] = (
+        ("letter_case", lambda t: t == t.upper() and t != t.lower(), habits.upper_share),
+        ("letter_case", lambda t: t == t.lower() and t != t.upper(), habits.lower_share),
+        ("whitespace", lambda t: t != t.strip(), habits.space_share),
+        ("null_token", lambda t: t.strip().lower() in NULL_TOKENS, 0.0),
+        ("encoding_damage", lambda t: bool(_DAMAGE.search(t)), _damage_share(profile)),
+    )
+    found = []
+    for kind, test, usual in tests:
+        rows: Mask = np.array([text is not None and test(text) for text in texts], dtype=bool)
+        nats = binomial_nats(int(rows.sum()), len(known), min(0.99, usual + 0.01))
+        if nats > 10:
+            text = f"{int(rows.sum())} of {len(known)} texts; in training {usual:.1%}"
+            found.append(Finding(kind, (profile.name,), {}, float(rows.mean()), nats, True, (text,), rows, gain=nats))
+    return found
+
+
+_DAMAGE = re.compile(r"Ã[\x80-\xbf©¨¤¶¼±³]|â€|Â[\xa0-\xbf]|\ufffd|&(amp|lt|gt|quot|#\d+);|%[0-9A-F]{2}")
+
+
+def _damage_share(profile: ColumnProfile) -> float:
+    assert profile.levels is not None
+    total = max(1.0, float(profile.levels.counts.sum()))
+    hits = [bool(_DAMAGE.search(name)) for name in profile.levels.levels]
+    return float(np.dot(profile.levels.counts, np.asarray(hits, dtype=np.float64)) / total) if hits else 0.0

@@ -1,0 +1,184 @@
+"""Two columns that carry each other's values, wholly or in some rows; `shift` sees whole runs of columns.
+
+Source: likelihood of each row's two values as sent and exchanged, and paired evidence of the other columns. False
+positives: columns of the same distribution can be exchanged unseen; then only the other columns can tell, and without
+them nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.density import fit_share, log_density, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rate, odd_rows, z_nats
+from tallystick.parity.detect.numeric import is_spread
+from tallystick.parity.joint import Values, paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import cdf, cells_of
+
+#: Quantiles that distances between columns are taken at.
+SIGNATURE = np.linspace(0.02, 0.98, 33)
+#: Pairs that are looked at closely, the most promising first.
+MOST_PAIRS = 60
+
+
+def detect_permutations(live: Live, flagged: list[int]) -> list[Finding]:
+    """Return exchanges of two columns of which at least one is flagged."""
+    if not flagged or live.rows < 8:
+        return []
+    found = [_swap(live, i, j) for i, j in _pairs(live, flagged)]
+    return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
+
+
+def _comparable(live: Live) -> list[int]:
+    return [
+        j for j, c in enumerate(live.reference.columns) if c.role in (Role.NUMBER, Role.LEVEL) and j not in live.absent
+    ]
+
+
+def _pairs(live: Live, flagged: list[int]) -> list[tuple[int, int]]:
+    columns = _comparable(live)
+    chosen = [
+        (i, j)
+        for i in columns
+        for j in columns
+        if i < j and (i in flagged or j in flagged) and live.reference.columns[i].role == live.reference.columns[j].role
+    ]
+    if len(chosen) <= MOST_PAIRS:
+        return chosen
+    both = [pair for pair in chosen if pair[0] in flagged and pair[1] in flagged]
+    if len(both) <= MOST_PAIRS:
+        return both
+    costs = _distances(live, columns)
+    place = {column: index for index, column in enumerate(columns)}
+    cross = [costs[place[i], place[j]] + costs[place[j], place[i]] for i, j in both]
+    return [both[k] for k in np.argsort(cross)[:MOST_PAIRS]]
+
+
+def _distances(live: Live, columns: list[int]) -> Floats:
+    """Return distance of each live column to each training column, 0 to 1."""
+    table = np.ones((len(columns), len(columns)))
+    for a, i in enumerate(columns):
+        mine = live.reference.columns[i]
+        known = live.known(i)
+        if not known.any():
+            continue
+        if mine.numbers is not None:
+            quantiles = np.quantile(live.numbers(i)[known], SIGNATURE)
+            for b, j in enumerate(columns):
+                theirs = live.reference.columns[j].numbers
+                if theirs is not None:
+                    upper = cdf(theirs, quantiles)
+                    lower = cdf(theirs, quantiles - 1e-6 * np.maximum(1.0, np.abs(quantiles)))
+                    gap = np.where(
+                        upper < SIGNATURE, SIGNATURE - upper, np.where(lower > SIGNATURE, lower - SIGNATURE, 0)
+                    )
+                    table[a, b] = float(gap.max())
+        else:
+            texts = live.texts(i)[known]
+            for b, j in enumerate(columns):
+                other = live.reference.columns[j].levels
+                if other is not None:
+                    cells = cells_of(live.reference.columns[j], texts)
+                    count = live.reference.columns[j].cell_count
+                    seen = np.bincount(cells, minlength=count + 1)[: count + 1] / len(texts)
+                    table[a, b] = 0.5 * float(
+                        np.abs(seen - np.append(live.reference.columns[j].cell_shares, 0.0)).sum()
+                    )
+    return table
+
+
+def _ratio(live: Live, column: int, values: Values) -> Floats:
+    """Return log-likelihood of `values` in a column against those it has."""
+    profile = live.reference.columns[column]
+    if profile.numbers is not None:
+        given = np.asarray(values, dtype=np.float64)
+        after = log_density(profile.numbers, profile.numbers.decimals, given)
+        before = log_density(profile.numbers, profile.numbers.decimals, live.numbers(column))
+        known = np.isfinite(given) & np.isfinite(live.numbers(column))
+        return np.asarray(np.where(known, after - before, 0.0))
+    shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -np.log(10.0 * profile.rows))
+    return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
+
+
+def _swap(live: Live, i: int, j: int) -> Finding | None:
+    own = live.reference.columns
+    alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
+    rows = np.arange(live.rows)
+    heard = np.zeros(live.rows)
+    for column, other in ((i, j), (j, i)):
+        table = live.table(column, frozenset({other}))
+        heard += table[rows, cells_of(own[column], live.values[other])] - table[rows, live.cells(column)]
+    shares, gains = fit_share((alone + heard)[None, :])
+    share, gain = float(shares[0]), float(gains[0]) - 2.0
+    if gain < CLAIM_NATS:
+        return None
+    weight = posterior(alone + heard, share)
+    z = paired_z(posterior(alone, share) * heard)
+    whole = share > 0.9
+    affected = rows >= 0 if whole else weight > 0.5
+    if affected.sum() < 3:
+        return None
+    undo: dict[int, Values] = {
+        i: np.where(affected, live.values[j], live.values[i]),
+        j: np.where(affected, live.values[i], live.values[j]),
+    }
+    after = live.with_values(undo)
+    odd = _odd_nats(live, i) + _odd_nats(live, j) - _odd_nats(after, i) - _odd_nats(after, j)
+    nats = odd + z_nats(z)
+    if z < -2.0 or not (_varies(after, i, affected) and _varies(after, j, affected)):
+        return None
+    if nats < CLAIM_NATS or not (_fits(after, i) and _fits(after, j)):
+        return None
+    names = (own[i].name, own[j].name)
+    evidence = (
+        f"values of {names[0]} and {names[1]} exchanged back fit training better by {gain:.0f} nats",
+        f"the other columns {'agree' if z > 0 else 'do not agree'} (z = {z:.1f})",
+    )
+
+    def put(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {names[0]: given[names[1]], names[1]: given[names[0]]}
+
+    return Finding(
+        "columns_swapped",
+        names,
+        {"columns": list(names)},
+        1.0 if whole else share,
+        nats,
+        odd > 10 * CLAIM_NATS,
+        evidence,
+        np.asarray(affected),
+        undo,
+        put,
+        gain=gain,
+    )
+
+
+def _varies(live: Live, column: int, rows: Mask) -> bool:
+    """Whether the exchanged values vary as training's do: one default value fits many columns."""
+    numbers = live.reference.columns[column].numbers
+    return numbers is None or is_spread(numbers, live.numbers(column)[rows])
+
+
+def _odd_nats(live: Live, column: int) -> float:
+    profile = live.reference.columns[column]
+    known = int(live.known(column).sum())
+    if profile.numbers is not None:
+        return binomial_nats(int(odd_rows(profile, live.numbers(column)).sum()), known, odd_rate(profile))
+    assert profile.levels is not None
+    unseen = int((live.cells(column)[live.known(column)] == profile.cell_count).sum())
+    return binomial_nats(unseen, known, min(0.5, profile.levels.unseen_rate + 0.01))
+
+
+def _fits(live: Live, column: int) -> bool:
+    """Whether a column is within twice the noise of training once the swap is undone."""
+    distance = _own(live, column)
+    return bool(distance < 2.6 / np.sqrt(max(1, live.rows)) + 0.03)
+
+
+def _own(live: Live, column: int) -> float:
+    return float(_distances(live, [column])[0, 0])

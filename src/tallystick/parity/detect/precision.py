@@ -1,0 +1,166 @@
+"""Numbers that lost digits: rounded, cut to integers, sent through 32-bit floats.
+
+Source: IEEE 754 and decimal lattices; exact. False positives: a coarser instrument looks the same, and is reported the
+same way. Training columns that were already as coarse say nothing and are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tallystick.parity.columns import Floats
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, ks_distance
+from tallystick.parity.live import Live
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
+
+#: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
+MOST_DIGITS_UP = -4
+#: Points of the grid or lattice on each side that count as near.
+NEIGHBOURS = 12
+
+
+def detect_precision(live: Live, column: int) -> list[Finding]:
+    """Return the loss of digits in one column of numbers."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    if numbers is None or known.sum() < 5 or numbers.distinct < 8:
+        return []
+    found = _float32(profile, values, known)
+    if found is not None:
+        return [found]
+    best: Finding | None = None
+    for digits in range(MOST_DIGITS_UP, min(numbers.decimals, MOST_DECIMALS)):
+        finding = _rounded(live, column, digits)
+        # The coarsest lattice that holds as many rows is the one that was rounded to.
+        if finding is not None and (best is None or finding.gain > best.gain * 1.02):
+            best = finding
+    return [] if best is None else [best]
+
+
+def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | None:
+    numbers = profile.numbers
+    assert numbers is not None
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32).astype(np.float64) == values
+    # A decimal with few digits is seldom a float32 exactly; what counts is that live values are, and have no such form.
+    if numbers.float32_share > 0.9:
+        return None
+    coarse = has_decimals(
+        np.where(known, values, 0.0), min(max(numbers.decimals, 0), MOST_DECIMALS) if numbers.decimals <= 6 else 5
+    )
+    hits = known & narrow & ~coarse
+    count, rows = int(hits.sum()), int(known.sum())
+    nats = binomial_nats(count, rows, 0.003 + (numbers.float32_share if numbers.decimals > 6 else 0.0))
+    if nats < CLAIM_NATS or count < 3:
+        return None
+    share = float((narrow & known).sum() / rows)
+    share = 1.0 if share > 0.99 else count / rows / max(0.05, 1 - numbers.float32_share)
+    evidence = (
+        f"{count} of {rows} values are 32-bit floats exactly and not training's decimals; "
+        f"in training {numbers.float32_share:.1%}",
+    )
+    return Finding(
+        "float32",
+        (profile.name,),
+        {"bits": 32},
+        min(1.0, share),
+        nats,
+        True,
+        evidence,
+        hits,
+        {},
+        lambda columns: {profile.name: np.asarray(columns[profile.name], dtype=np.float32).astype(np.float64)},
+        gain=nats,
+    )
+
+
+def _rounded(live: Live, column: int, digits: int) -> Finding | None:
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    coarse = known & has_decimals(np.where(known, values, 0.0), digits)
+    count, rows = int(coarse.sum()), int(known.sum())
+    if len(np.unique(values[coarse])) < 3:
+        return None
+    usual = max(_coarse_share(profile, digits, None), _coarse_share(profile, digits, values[known]))
+    nats = binomial_nats(count, rows, min(0.97, 1.25 * usual + 0.01))
+    if usual > 0.8 or nats < 1.5 * CLAIM_NATS:
+        return None
+    share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))
+    share = 1.0 if count / rows > 0.99 else share
+    if not _rest_fits(profile, values[coarse], digits):
+        return None
+    kind = _cast_kind(live, column, values[coarse], digits, share)
+    evidence = (f"{count} of {rows} values have at most {digits} decimals; in training {usual:.1%}",)
+    return Finding(
+        kind,
+        (profile.name,),
+        {"decimals": digits},
+        share,
+        nats,
+        usual < 0.2,
+        evidence,
+        coarse,
+        {},
+        _forward(profile.name, kind, digits),
+        gain=nats,
+    )
+
+
+def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None) -> float:
+    """Return the share of training with so few decimals: of all, or of those that lie near the values `at`.
+
+    Instruments give significant digits: large values have fewer decimals, and a population of large values too.
+    """
+    numbers = profile.numbers
+    assert numbers is not None
+    points, weights = (
+        (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
+    )
+    coarse = weights * has_decimals(points, digits)
+    if at is None:
+        return float(coarse.sum() / weights.sum())
+    place = np.searchsorted(points, at)
+    low, high = np.maximum(place - NEIGHBOURS, 0), np.minimum(place + NEIGHBOURS, len(points))
+    totals, hits = np.concatenate(([0.0], np.cumsum(weights))), np.concatenate(([0.0], np.cumsum(coarse)))
+    return float(np.mean((hits[high] - hits[low]) / np.maximum(totals[high] - totals[low], 1e-9)))
+
+
+def _rest_fits(profile: ColumnProfile, values: Floats, digits: int) -> bool:
+    """Whether coarse values lie where training's would after rounding; another unit is coarse elsewhere."""
+    numbers = profile.numbers
+    assert numbers is not None
+    step = 10.0**-digits
+    low, high = numbers.minimum - step, numbers.maximum + step
+    return bool(np.mean((values >= low) & (values <= high)) > 0.97)
+
+
+def _cast_kind(live: Live, column: int, values: Floats, digits: int, share: float) -> str:
+    """Tell a cast to integer (towards zero) from rounding, by the distribution that each would give."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    if digits != 0:
+        return "rounded"
+    _ = share
+    from tallystick.parity.profile import profile_numbers
+
+    weights = numbers.lattice.repeat(numbers.counts.astype(int)) if numbers.is_lattice else numbers.grid
+    cut = ks_distance(profile_numbers(np.trunc(weights)), values)
+    rounded = ks_distance(profile_numbers(np.round(weights)), values)
+    return "lossy_cast" if cut < rounded else "rounded"
+
+
+def _forward(name: str, kind: str, digits: int) -> Any:
+    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
+        given = np.asarray(columns[name], dtype=np.float64)
+        return {name: np.trunc(given) if kind == "lossy_cast" else np.round(given, digits)}
+
+    return put

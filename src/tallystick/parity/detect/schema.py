@@ -1,0 +1,230 @@
+"""Names, types and spellings: what can be told from the wire form of single values, from the first row on.
+
+Source: the coercions of MLflow's scoring path and of JSON and CSV clients. False positives: none by distribution, since
+nothing here depends on one; a fault is a value whose form training never had. Reading undoes what it reports, so later
+detectors see the values meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Texts, read_numbers, read_texts
+from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance, odd_rows
+from tallystick.parity.detect.levels import read_levels
+from tallystick.parity.detect.shift import undo_shift
+from tallystick.parity.detect.times import read_live_times
+from tallystick.parity.joint import Values
+from tallystick.parity.live import Live
+from tallystick.parity.profile import ColumnProfile
+
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
+#: Nats of evidence of a single value in a form that training never had.
+FORM_NATS = 12.0
+
+
+def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Finding]]:
+    """Return the live rows with wire faults undone, and those faults."""
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
+    frame, findings = _match_names(reference, frame)
+    frame, shifted = undo_shift(reference, frame, _misfit)
+    findings += shifted
+    values: list[Values] = []
+    absent = set()
+    for j, profile in enumerate(reference.columns):
+        if profile.name not in frame.columns:
+            absent.add(j)
+            values.append(_nothing(profile, frame))
+            continue
+        if profile.privacy == "none":
+            # Nothing is known of it, so nothing can be compared.
+            absent.add(j)
+        column, found = _read(reference, j, frame[profile.name]) if j not in absent else (_nothing(profile, frame), [])
+        values.append(column)
+        findings += found
+    return Live(reference, tuple(values), frozenset(absent)), findings
+
+
+def _nothing(profile: ColumnProfile, frame: pd.DataFrame) -> Values:
+    if profile.numbers is not None:
+        return np.full(len(frame), np.nan, dtype=np.float64)
+    return np.full(len(frame), None, dtype=object)
+
+
+def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    missing = [name for name in reference.names if name not in frame.columns]
+    extra = [name for name in frame.columns if name not in reference.names]
+    renamed = _pairs(reference, frame, missing, extra)
+    rows = np.ones(len(frame), dtype=bool)
+    found = []
+    for old, new in renamed.items():
+        text = f"column {old!r} is not sent; {new!r} is, and its values are those of {old!r} in training"
+        found.append(_exact("renamed_column", (old,), {"from": old, "to": new}, rows, text))
+    lost = [name for name in missing if name not in renamed]
+    if lost:
+        text = f"not sent: {', '.join(lost[:10])}"
+        found.append(_exact("missing_column", tuple(lost), {"columns": lost}, rows, text))
+    more = [name for name in extra if name not in renamed.values()]
+    if more:
+        text = f"not in training: {', '.join(more[:10])}"
+        found.append(_exact("extra_column", tuple(more), {"columns": more}, rows, text, nats=FORM_NATS / 2))
+    return frame.rename(columns={new: old for old, new in renamed.items()}), found
+
+
+def _pairs(reference: Reference, frame: pd.DataFrame, missing: list[str], extra: list[str]) -> dict[str, str]:
+    """Return old name -> new name for columns that are there under another name: by spelling, then by values."""
+    pairs: dict[str, str] = {}
+    for old in missing:
+        same = [new for new in extra if _plain(new) == _plain(old) and new not in pairs.values()]
+        if len(same) == 1:
+            pairs[old] = same[0]
+    costs = []
+    for old in missing:
+        for new in extra:
+            if old not in pairs and new not in pairs.values():
+                costs.append((_misfit(reference.column(old), frame[new]), old, new))
+    for cost, old, new in sorted(costs):
+        if cost < 1.0 and old not in pairs and new not in pairs.values():
+            pairs[old] = new
+    return pairs
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
+    """Return the distance of a column to a profile in units of what a fair sample may have; below 1 it may be it."""
+    if profile.privacy == "none":
+        return 0.5
+    if profile.numbers is not None:
+        if profile.role is Role.TIME:
+            times, _ = read_live_times(profile, series)
+            values = times
+        else:
+            parsed = read_numbers(series)
+            if parsed.junk.mean() > 0.05:
+                return 9.0
+            values = parsed.values
+        known = int(np.isfinite(values).sum())
+        if not known:
+            return 9.0
+        odd = odd_rows(profile, values)[np.isfinite(values)].mean()
+        # Other rows than training's may be sent in the same release as the new name; off the lattice they are not.
+        return float(ks_distance(profile.numbers, values) / (2 * ks_bound(profile.numbers, known)) + 2 * odd)
+    assert profile.levels is not None
+    texts = [text for text in read_texts(series) if text is not None]
+    if not texts or profile.role is Role.TEXT:
+        return 9.0
+    known_levels = set(profile.levels.levels)
+    unseen = float(np.mean([text not in known_levels for text in texts]))
+    counted = np.array([texts.count(level) for level in profile.levels.levels[:50]]) / len(texts)
+    shares = profile.levels.counts[:50] / max(1.0, float(profile.levels.counts.sum()))
+    moved = 0.5 * float(np.abs(counted - shares).sum())
+    noise = 2.5 * np.sqrt(len(shares) / len(texts)) * 0.4 + 0.05
+    return float(max(2 * max(0.0, unseen - profile.levels.unseen_rate) + 0.5, moved / (2 * noise)))
+
+
+def _exact(
+    kind: str, features: tuple[str, ...], parameters: Mapping[str, Any], rows: Mask, text: str, nats: float = FORM_NATS
+) -> Finding:
+    share = float(rows.mean()) if len(rows) else 0.0
+    return Finding(kind, features, parameters, share, nats * max(1, int(rows.sum())), True, (text,), rows, gain=1e6)
+
+
+def _read(reference: Reference, j: int, series: pd.Series[Any]) -> tuple[Values, list[Finding]]:
+    profile = reference.columns[j]
+    if profile.role is Role.NUMBER:
+        return _read_numbers(profile, series)
+    if profile.role is Role.TIME:
+        return read_live_times(profile, series)
+    assert profile.levels is not None
+    texts = read_texts(series)
+    found: list[Finding] = []
+    if profile.levels.is_boolean:
+        texts, found = _read_booleans(profile, series, texts)
+    elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
+        texts, found = _read_numeric_levels(profile, texts)
+    texts, spelled = read_levels(reference, profile, texts)
+    return texts, found + spelled
+
+
+def _read_numbers(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Values, list[Finding]]:
+    read = read_numbers(series)
+    name = profile.name
+    found = []
+    if read.comma.any():
+        rows = read.comma | read.as_text
+        example = _example(series, read.comma)
+        count = int(rows.sum())
+        text = f"{count} of {len(series)} values are text with another decimal or thousands mark, such as {example}"
+        found.append(_exact("decimal_comma", (name,), {"example": example}, rows, text))
+    elif read.as_text.any():
+        example = _example(series, read.as_text)
+        count = int(read.as_text.sum())
+        text = f"{count} of {len(series)} values are text, such as {example}; training had {profile.dtype}"
+        found.append(_exact("numeric_as_text", (name,), {"example": example}, read.as_text, text))
+    if read.boolean.any():
+        text = f"{int(read.boolean.sum())} values are words, such as {_example(series, read.boolean)}"
+        found.append(_exact("boolean_as_text", (name,), {"map": _token_map(series, read.boolean)}, read.boolean, text))
+    if read.token.any():
+        tokens = sorted({str(value) for value in series[read.token]})
+        words = ", ".join(map(repr, tokens[:4]))
+        text = f"{int(read.token.sum())} of {len(series)} values are the words {words} for a missing one"
+        found.append(_exact("null_token", (name,), {"tokens": tokens[:10]}, read.token, text))
+    if read.junk.any():
+        # Left to the permutation detectors, which may know the column these came from.
+        junk = sorted({str(value) for value in series[read.junk]})
+        text = f"{int(read.junk.sum())} of {len(series)} values are no numbers, such as {junk[0][:40]!r}"
+        found.append(_exact("new_level", (name,), {"levels": junk[:10]}, read.junk, text, nats=FORM_NATS / 4))
+    return read.values, found
+
+
+def _example(series: pd.Series[Any], rows: Mask) -> str:
+    return repr(str(series[rows].iloc[0])[:40])
+
+
+def _token_map(series: pd.Series[Any], rows: Mask) -> dict[str, str]:
+    return {str(value): str(str(value).strip().lower() in TRUE_TOKENS) for value in series[rows].unique()[:6]}
+
+
+def _read_booleans(profile: ColumnProfile, series: pd.Series[Any], texts: Texts) -> tuple[Texts, list[Finding]]:
+    """Read words for truth values; numbers 0 and 1 are taken silently, for that conversion is exact."""
+    words = np.array([isinstance(value, str) for value in series.astype(object)], dtype=bool)
+    fixed = texts.copy()
+    changed = np.zeros(len(texts), dtype=bool)
+    for row, text in enumerate(texts):
+        bare = "" if text is None else text.strip().lower().removesuffix(".0")
+        if bare in TRUE_TOKENS or bare in FALSE_TOKENS:
+            fixed[row] = "True" if bare in TRUE_TOKENS else "False"
+            changed[row] = words[row] and (profile.dtype in ("bool", "boolean") or fixed[row] != text)
+    if not changed.any():
+        return fixed, []
+    text = f"{int(changed.sum())} of {len(texts)} truth values are words, such as {_example(series, changed)}"
+    return fixed, [_exact("boolean_as_text", (profile.name,), {"map": _token_map(series, changed)}, changed, text)]
+
+
+def _read_numeric_levels(profile: ColumnProfile, texts: Texts) -> tuple[Texts, list[Finding]]:
+    """Read numbers where training had text of digits: 7 or 7.0 for '7'."""
+    assert profile.levels is not None
+    levels = set(profile.levels.levels)
+    fixed = texts.copy()
+    changed = np.zeros(len(texts), dtype=bool)
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        bare = text.removesuffix(".0")
+        hit = next((level for level in (text, bare, bare.zfill(2)) if level in levels), None)
+        if hit is not None:
+            fixed[row], changed[row] = hit, True
+    if not changed.any():
+        return texts, []
+    text = f"{int(changed.sum())} of {len(texts)} values are numbers; training had text"
+    return fixed, [_exact("numeric_as_text", (profile.name,), {"direction": "number for text"}, changed, text)]

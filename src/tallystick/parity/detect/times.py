@@ -1,0 +1,192 @@
+"""Times: the unit of the epoch, day and month exchanged, hours of another zone.
+
+Source: ISO 8601 and POSIX time; hours are compared on the circle. False positives: hours of the day differ between
+populations as anything does, so a shift needs the other columns (they know morning from evening) or hours that training
+never had.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, Times, epoch_unit, read_numbers, read_times
+from tallystick.parity.density import fit_share, log_density, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, odd_rows, z_nats
+from tallystick.parity.joint import paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import ColumnProfile
+
+_DAY_S = 86400.0
+FORM_NATS = 12.0
+
+
+def read_live_times(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Floats, list[Finding]]:
+    """Return seconds since 1970 with a wrong unit undone, and findings about how the times were written."""
+    assert profile.numbers is not None
+    read, findings = _read(profile, series)
+    if read is None:
+        return np.full(len(series), np.nan), findings
+    seconds, low, high = read.seconds.copy(), profile.numbers.minimum, profile.numbers.maximum
+    slack = max(high - low, 400 * _DAY_S)
+    inside = (seconds > low - 5 * slack) & (seconds < high + 5 * slack)
+    for power in (3, 6, 9, -3, -6, -9):
+        scaled = seconds * 10.0**power
+        rows = np.isfinite(seconds) & ~inside & (scaled > low - slack) & (scaled < high + slack)
+        if rows.any():
+            seconds[rows] = scaled[rows]
+            findings.append(_epoch(profile, rows, f"10^{-power}", {"factor": 10.0**-power}))
+    return seconds, findings
+
+
+def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None, list[Finding]]:
+    stamps = pd.api.types.is_datetime64_any_dtype(series.dtype)
+    numeric = pd.api.types.is_numeric_dtype(series.dtype)
+    if stamps or profile.encoding.startswith("epoch_"):
+        numbers = series if stamps or numeric else pd.Series(read_numbers(series).values)
+        if not stamps and profile.encoding.startswith("epoch_"):
+            per_second = EPOCH_UNITS[profile.encoding.removeprefix("epoch_")]
+            return Times(read_numbers(numbers).values / per_second, profile.encoding), []
+        return read_times(numbers, profile.encoding), []
+    if numeric:
+        values = read_numbers(series).values
+        unit = epoch_unit(values) or "s"
+        finding = _epoch(profile, np.isfinite(values), unit, {"from": profile.encoding, "to": f"epoch {unit}"})
+        return Times(values / EPOCH_UNITS[unit], f"epoch_{unit}"), [finding]
+    wanted = profile.encoding if profile.encoding.startswith("text:") else None
+    read = read_times(series, wanted)
+    if read is None or np.isnan(read.seconds).mean() > 0.5:
+        other = read_times(series)
+        read = other if other is not None else read
+    return read, []
+
+
+def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, Any]) -> Finding:
+    text = (
+        f"{int(rows.sum())} of {len(rows)} times are off by a unit of the epoch ({unit}); "
+        "undone, they lie in training's range"
+    )
+    share = float(rows.mean())
+    return Finding(
+        "epoch_unit", (profile.name,), parameters, share, FORM_NATS * rows.sum(), True, (text,), rows, gain=1e5
+    )
+
+
+def detect_times(live: Live, column: int) -> list[Finding]:
+    """Return day/month exchanges and hour shifts in a column of times."""
+    found = [_swapped_days(live, column), _shifted_hours(live, column)]
+    return [finding for finding in found if finding is not None]
+
+
+def _swapped_days(live: Live, column: int) -> Finding | None:
+    profile = live.reference.columns[column]
+    assert profile.numbers is not None
+    seconds = live.numbers(column)
+    dates = pd.to_datetime(pd.Series(seconds), unit="s")
+    day, month, year = (dates.dt.day.to_numpy(), dates.dt.month.to_numpy(), dates.dt.year.to_numpy())
+    can = np.isfinite(seconds) & (day <= 12) & (day != month)
+    if can.sum() < 5:
+        return None
+    rest = seconds % _DAY_S
+    undone = seconds.copy()
+    text = [f"{int(y):04d}-{int(d):02d}-{int(m):02d}" for y, d, m in zip(year[can], day[can], month[can], strict=True)]
+    undone[can] = np.asarray(text, dtype="datetime64[s]").astype(np.int64) + rest[can]
+    ratio = log_density(profile.numbers, None, undone) - log_density(profile.numbers, None, seconds)
+    shares, gains = fit_share(ratio[None, can])
+    nats = float(gains[0])
+    whole = ratio[can].sum()
+    odd = int(odd_rows(profile, seconds)[can].sum())
+    if max(nats, whole) < CLAIM_NATS or odd == 0:
+        return None
+    everywhere = shares[0] > 0.85
+    rows = can if everywhere else can & (posterior(ratio, float(shares[0])) > 0.5)
+    evidence = (
+        f"{odd} dates lie outside training's range, "
+        f"{int(odd_rows(profile, np.where(rows, undone, seconds)).sum())} with day "
+        "and month exchanged; days above 12 are as they were",
+    )
+    share = 1.0 if everywhere else float(shares[0])
+    repaired = np.where(rows, undone, seconds)
+    return Finding(
+        "day_month_swapped",
+        (profile.name,),
+        {},
+        share,
+        max(nats, whole),
+        odd >= 3,
+        evidence,
+        rows,
+        {column: repaired},
+        gain=max(nats, whole),
+    )
+
+
+def _shifted_hours(live: Live, column: int) -> Finding | None:
+    seconds = live.numbers(column)
+    cells = live.cells(column)
+    known = np.isfinite(seconds)
+    if len(np.unique(cells[known])) < 6:
+        return None
+    return shift_finding(live, column, 24, lambda shift: seconds - 3600.0 * shift)
+
+
+def detect_cycle(live: Live, column: int) -> list[Finding]:
+    """Return the shift of a column that counts the hours of a day from 0 to 23."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    if numbers is None or not numbers.is_lattice or numbers.minimum < 0 or numbers.maximum != 23:
+        return []
+    if len(numbers.lattice) < 18 or numbers.decimals != 0:
+        return []
+    hours = live.numbers(column)
+    if np.nanmean((hours < 0) | (hours > 23)) > 0.05:
+        return []
+    found = shift_finding(live, column, 24, lambda shift: np.mod(hours - shift, 24.0))
+    return [] if found is None else [found]
+
+
+def shift_finding(live: Live, column: int, period: int, undo: Any) -> Finding | None:
+    """Return the shift, of all rows or of a share, that values and other columns agree on."""
+    from tallystick.parity.profile import cells_of
+
+    profile = live.reference.columns[column]
+    table = live.table(column)
+    rows = np.arange(live.rows)
+    known = live.known(column)
+    shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -12.0)
+    here = live.cells(column)
+    marginal, heard = [], []
+    for shift in range(1, period):
+        there = cells_of(profile, undo(shift))
+        marginal.append(shares[there] - shares[here])
+        heard.append(table[rows, there] - table[rows, here])
+    both = np.stack(marginal) + np.stack(heard)
+    parts, gains = fit_share(both[:, known])
+    best = int(np.argmax(gains))
+    share = float(parts[best])
+    weight = posterior(np.stack(marginal)[best], share)
+    z = paired_z((weight * heard[best])[known])
+    impossible = int((known & (shares[here] < np.log(1.5 / profile.rows))).sum())
+    # 23 shifts were tried: the best of as many normal deviates is about 2 by chance.
+    nats = z_nats(max(z - 1.0, 0.0)) + 2.0 * impossible
+    if nats < CLAIM_NATS or z < 2.5 or gains[best] < 8:
+        return None
+    whole = share > 0.85
+    affected = known if whole else known & (posterior(both[best], share) > 0.5)
+    hours = best + 1 if best + 1 <= period // 2 else best + 1 - period
+    evidence = (f"the other columns agree with undoing {hours:+d} h (z = {z:.1f}, best of {period - 1} shifts)",)
+    repaired = np.where(affected, undo(best + 1), live.numbers(column))
+    return Finding(
+        "time_zone",
+        (profile.name,),
+        {"hours": hours},
+        1.0 if whole else share,
+        nats,
+        False,
+        evidence,
+        affected,
+        {column: repaired},
+        gain=float(gains[best]),
+    )

@@ -1,0 +1,157 @@
+"""Proof by intervention: replay golden rows, undo the fault on live rows, put it into labelled rows.
+
+Each is a comparison that could have come out the other way (Galhotra et al. 2022): predictions of repaired rows could
+have stayed odd, and labelled rows with the fault could have been predicted as well as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tallystick.parity import golden
+from tallystick.parity.columns import Floats
+from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
+from tallystick.parity.live import Live
+
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
+#: Relative difference up to which two predictions are the same (another CPU or BLAS).
+SAME = 1e-6
+#: Rows that may differ all the same: leaves that flip at a threshold.
+FLIP_SHARE = 0.001
+#: Least share of the predictions' shift that undoing must take away to count as a repair.
+REPAIRED = 0.5
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Golden rows predicted again: how many are equal, of how many, the largest difference; `kind` of a fault."""
+
+    equal: int
+    rows: int
+    largest: float
+    kind: str = ""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the endpoint is cleared."""
+        return self.rows > 0 and self.rows - self.equal <= FLIP_SHARE * self.rows
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Distance of predictions to training as sent and as undone; `bound` is what a fair sample stays under."""
+
+    before: float
+    after: float
+    bound: float
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether predictions were odd and undoing the cause makes them training's again."""
+        return self.before > self.bound and self.after < max(self.bound, (1 - REPAIRED) * self.before)
+
+
+@dataclass(frozen=True)
+class Transplant:
+    """The metric on labelled rows as they are, with the fault put in, and live where labels are known."""
+
+    metric: str
+    clean: float
+    broken: float
+    live: float | None = None
+
+    @property
+    def explained(self) -> float | None:
+        """Share of the live gap that the fault alone makes, 0 to 1 or above; None without labels or gap."""
+        if self.live is None or abs(self.live - self.clean) < 1e-6:
+            return None
+        return (self.broken - self.clean) / (self.live - self.clean)
+
+
+def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Replay | None:
+    """Return golden rows predicted by `predict` against the stored predictions; None where there are none."""
+    stored = reference.predictions
+    if not len(stored) or len(stored) != len(reference.rows):
+        return None
+    answer = golden.scores(predict, reference.rows)
+    apart = np.abs(answer - stored)
+    scale = np.maximum(np.abs(stored), 1e-9)
+    equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
+    kind = ""
+    if len(stored) - equal > FLIP_SHARE * len(stored):
+        turned = np.abs(answer - (1 - stored)) <= 1e-6
+        kind = (
+            "class_order" if turned.mean() > 0.99 and stored.min() >= 0 and stored.max() <= 1 else "prediction_differs"
+        )
+        kind = "sampling_prior" if kind == "prediction_differs" and logit_shift(stored, answer) is not None else kind
+    return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind)
+
+
+def logit_shift(expected: Floats, got: Floats) -> float | None:
+    """Return the constant by which log-odds differ, when they do by a constant (sampling of a class, not undone)."""
+    inside = (expected > 1e-4) & (expected < 1 - 1e-4) & (got > 1e-6) & (got < 1 - 1e-6)
+    if inside.sum() < 20 or expected.min() < 0 or expected.max() > 1:
+        return None
+    shift = np.log(got[inside] / (1 - got[inside])) - np.log(expected[inside] / (1 - expected[inside]))
+    middle = float(np.median(shift))
+    spread = float(np.median(np.abs(shift - middle)))
+    return middle if abs(middle) > 0.05 and spread < 0.02 * max(1.0, abs(middle)) else None
+
+
+def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd.DataFrame], Any]) -> Repair | None:
+    """Return how far predictions are from training's, before and after undoing; None where a model cannot take rows."""
+    score = reference.score
+    if score is None or score.numbers is None:
+        return None
+    try:
+        before = golden.scores(predict, sent.frame())
+        after = golden.scores(predict, undone.frame())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # Models refuse what they were not fitted on (nulls, unseen levels); then there is nothing to compare.
+        return None
+    return Repair(
+        ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
+    )
+
+
+def transplant(
+    reference: Reference,
+    findings: list[Finding],
+    predict: Callable[[pd.DataFrame], Any],
+    live_labels: Floats | None,
+    live_scores: Floats | None,
+) -> Transplant | None:
+    """Return what the fault does to the metric on golden rows with labels; None without labels or a forward map."""
+    rows, labels = reference.rows, reference.labels
+    if len(labels) != len(rows) or not len(rows) or any(finding.forward is None for finding in findings):
+        return None
+    broken = rows.copy()
+    try:
+        for finding in findings:
+            assert finding.forward is not None
+            for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
+                broken[name] = _mixed(rows[name], values, finding.share)
+        clean_scores, broken_scores = golden.scores(predict, rows), golden.scores(predict, broken)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    name, clean = golden.metric(labels, clean_scores)
+    live = None
+    if live_labels is not None and live_scores is not None and len(np.unique(live_labels)) > 1:
+        live = golden.metric(live_labels, live_scores)[1]
+    return Transplant(name, clean, golden.metric(labels, broken_scores)[1], live)
+
+
+def _mixed(column: pd.Series[Any], values: Any, share: float) -> pd.Series[Any]:
+    """Return the column with the fault in a share of rows, by a fixed draw."""
+    new = pd.Series(np.asarray(values), index=column.index)
+    if share >= 1.0:
+        return new
+    picked = np.random.default_rng(0).random(len(column)) < share
+    return new.where(picked, column.astype(new.dtype if new.dtype != object else object))

@@ -1,0 +1,259 @@
+"""How columns agree with each other in training, and how well given values agree with the rest of their row.
+
+Each column gives one or two *scores* (normal scores of ranks; for levels, the directions in which they separate the
+other columns). For each cell of a column the means of all scores are kept. The log-likelihood of a row's other scores
+given a cell is then that of linear discriminant analysis (Fisher 1936; common within-cell covariance, shrunk), so that
+"do the other columns fit the value as sent, or as undone?" is a paired difference over rows. Its mean is judged by its
+own standard error: the normal model need not hold for that test to be valid.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.special import ndtri
+
+from tallystick.parity.columns import Floats, Role, Texts
+from tallystick.parity.profile import ColumnProfile, Ints, cdf, cells_of
+
+#: Scores are cut here, so that a broken other column cannot outvote the rest.
+SCORE_BOUND = 2.5
+#: Rows a cell mean is shrunk by towards the overall mean, and the share of the identity in the covariance.
+CELL_PRIOR_ROWS = 4.0
+RIDGE = 0.05
+#: Log-likelihood differences of one row are cut here.
+ROW_BOUND = 6.0
+#: Wider frames get one score a column, so that the covariance stays estimable.
+MAX_SCORES = 80
+#: Rows of each half that agreement is measured on.
+CROSSED_ROWS = 1000
+POWERS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+
+
+class Joint(msgspec.Struct, frozen=True):
+    """Cell means of scores. `owners[k]` is the column of score k; `means[j]` is cells x scores of column j."""
+
+    owners: Ints
+    means: tuple[Floats, ...]
+    shares: tuple[Floats, ...]
+    covariance: Floats
+    #: For level columns: cells x 2, the scores of each cell; empty for others.
+    embeddings: tuple[Floats, ...]
+    #: Per column: mean and standard deviation of the coherence of training rows (see `coherence`).
+    coherence: Floats
+    #: Per column, 0 to 1: what part of a log-likelihood is borne out by training rows that it was not fitted on.
+    temper: Floats
+    spearman: Floats
+    rows: int
+    folded: bool
+
+
+Values = Floats | Texts
+
+
+def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joint:
+    """Return the joint of training rows: `values[j]` are the parsed values of column j, all of one length."""
+    rows = len(values[0]) if values else 0
+    cells = [cells_of(profile, column) for profile, column in zip(profiles, values, strict=True)]
+    width = sum(2 if profile.role is not Role.TEXT else 0 for profile in profiles)
+    folded = width <= MAX_SCORES
+    rank = [_rank_scores(profile, column) for profile, column in zip(profiles, values, strict=True)]
+    embeddings = tuple(
+        _embedding(j, profile, cells, rank) if profile.role is Role.LEVEL else np.zeros((0, 0))
+        for j, profile in enumerate(profiles)
+    )
+    scores, owners = scores_of(profiles, embeddings, values, cells, folded)
+    half = np.arange(rows) % 2 == 0
+    fitted = _fit(profiles, cells, scores)
+    coherence_of, temper = np.zeros((len(profiles), 2)), np.zeros(len(profiles))
+    if rows >= 20:
+        # Means from one half, coherence from the other: otherwise small training sets look too coherent to live rows.
+        crossed = []
+        for mine in (half, ~half):
+            means, covariance = _fit(profiles, [cell[mine] for cell in cells], scores[mine])
+            crossed.append((np.flatnonzero(~mine)[:CROSSED_ROWS], means, covariance))
+        for j, profile in enumerate(profiles):
+            parts = []
+            for rest, means, covariance in crossed:
+                table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, scores[rest])
+                parts.append((table, cells[j][rest]))
+            temper[j] = _temper(parts, profile.cell_shares)
+            both = np.concatenate(
+                [coherence(tempered(table, temper[j], profile.cell_shares), own) for table, own in parts]
+            )
+            coherence_of[j] = both.mean(), both.std()
+    return Joint(
+        owners=owners,
+        means=fitted[0],
+        shares=tuple(profile.cell_shares for profile in profiles),
+        covariance=fitted[1],
+        embeddings=embeddings,
+        coherence=coherence_of,
+        temper=temper,
+        spearman=_spearman(rank),
+        rows=rows,
+        folded=folded,
+    )
+
+
+def _rank_scores(profile: ColumnProfile, values: Values) -> Floats:
+    """Return bounded normal scores of training ranks; 0 for nulls, and for columns that are not numbers."""
+    numbers = profile.numbers
+    if numbers is None:
+        return np.zeros(len(values))
+    given = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(given)
+    upper = cdf(numbers, np.where(known, given, numbers.median))
+    step = 1e-9 * np.maximum(1.0, np.abs(np.where(known, given, 0.0)))
+    lower = cdf(numbers, np.where(known, given, numbers.median) - 3 * step) if numbers.is_lattice else upper
+    scores = np.clip(ndtri(np.clip((upper + lower) / 2, 0.005, 0.995)), -SCORE_BOUND, SCORE_BOUND)
+    return np.asarray(np.where(known, scores, 0.0))
+
+
+def scores_of(
+    profiles: tuple[ColumnProfile, ...],
+    embeddings: tuple[Floats, ...],
+    values: list[Values],
+    cells: list[Ints],
+    folded: bool,
+) -> tuple[Floats, Ints]:
+    """Return scores (rows x q) and the column that owns each. Needs the same profiles for training and live rows."""
+    parts: list[Floats] = []
+    owners: list[int] = []
+    for j, profile in enumerate(profiles):
+        if profile.role is Role.LEVEL:
+            table = np.vstack((embeddings[j], np.zeros((1, embeddings[j].shape[1]))))
+            picked = table[cells[j]]
+            parts.extend(picked[:, k] for k in range(picked.shape[1]))
+            owners.extend([j] * picked.shape[1])
+        elif profile.numbers is not None and profile.numbers.distinct > 1:
+            score = _rank_scores(profile, values[j])
+            parts.append(score)
+            owners.append(j)
+            if folded and profile.numbers.distinct > 2:
+                parts.append(np.abs(score) - 0.8)
+                owners.append(j)
+    rows = len(values[0]) if values else 0
+    scores = np.column_stack(parts) if parts else np.zeros((rows, 0))
+    return scores, np.array(owners, dtype=np.int64)
+
+
+def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Floats]) -> Floats:
+    """Return cells x 2 scores for levels: the two directions in which they separate the other columns most.
+
+    Left singular vectors of the weighted table of mean scores and level shares per cell (correspondence analysis).
+    """
+    rows = len(cells[j])
+    others = [rank[k] for k in range(len(cells)) if k != j and rank[k].any()]
+    for k, other in enumerate(cells):
+        if k != j and not rank[k].any():
+            top = np.argsort(-np.bincount(other))[:6]
+            others.extend((other == cell).astype(np.float64) for cell in top)
+    count = profile.cell_count
+    weight = np.bincount(cells[j], minlength=count + 1)[:count].astype(np.float64)
+    if not others or not rows:
+        return np.zeros((count, 2))
+    block = np.column_stack(others)
+    block = (block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-9)
+    means = _cell_means(cells[j], block, count)
+    left, _, _ = np.linalg.svd(np.sqrt(weight)[:, None] * means, full_matrices=False)
+    embedding = left[:, :2] / np.sqrt(np.maximum(weight, 1.0))[:, None] * np.sqrt(rows)
+    embedding[weight == 0] = 0.0
+    if embedding.shape[1] < 2:
+        embedding = np.hstack((embedding, np.zeros((count, 2 - embedding.shape[1]))))
+    return np.asarray(np.clip(embedding, -SCORE_BOUND, SCORE_BOUND))
+
+
+def _cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
+    """Return cells x scores means, shrunk towards the mean of all rows."""
+    rows = np.arange(len(cells))
+    member = csr_matrix((np.ones(len(cells)), (cells, rows)), shape=(int(cells.max(initial=count)) + 1, len(cells)))
+    sums = np.asarray(member @ scores)[:count]
+    sizes = np.bincount(cells, minlength=count + 1)[:count, None]
+    overall = scores.mean(axis=0) if len(scores) else np.zeros(scores.shape[1])
+    return np.asarray((sums + CELL_PRIOR_ROWS * overall) / (sizes + CELL_PRIOR_ROWS))
+
+
+def _fit(profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats) -> tuple[tuple[Floats, ...], Floats]:
+    means = tuple(_cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True))
+    covariance = np.atleast_2d(np.cov(scores, rowvar=False)) if len(scores) > 1 else np.eye(scores.shape[1])
+    return means, covariance
+
+
+def log_likelihood(
+    means: Floats,
+    shares: Floats,
+    covariance: Floats,
+    owners: Ints,
+    column: int,
+    scores: Floats,
+    excluded: frozenset[int] = frozenset(),
+) -> Floats:
+    """Return rows x (cells + 1): log-likelihood of the other scores of each row given each cell of `column`.
+
+    The last entry is the mixture over all cells: what an unknown value says, namely nothing. `excluded` are columns
+    that are known to be broken and take no part.
+    """
+    kept = np.flatnonzero(~np.isin(owners, [column, *excluded]))
+    table = np.zeros((len(scores), len(shares) + 1))
+    if not len(kept) or not len(shares):
+        return table
+    centre = shares @ means[:, kept]
+    offset = means[:, kept] - centre
+    between = (offset * shares[:, None]).T @ offset
+    total = covariance[np.ix_(kept, kept)]
+    size = max(float(np.trace(total)) / len(kept), 1e-9)
+    within = (1 - RIDGE) * total + RIDGE * size * np.eye(len(kept)) - (1 - RIDGE) * between
+    values, vectors = np.linalg.eigh(within)
+    weight = (vectors / np.maximum(values, RIDGE * size)) @ vectors.T
+    projected = offset @ weight
+    table[:, :-1] = (scores[:, kept] - centre) @ projected.T - 0.5 * np.einsum("ij,ij->i", projected, offset)
+    top = table[:, :-1].max(axis=1)
+    table[:, -1] = top + np.log(np.exp(table[:, :-1] - top[:, None]) @ shares + 1e-300)
+    # Relative to saying nothing, and bounded, so that no single row decides.
+    return np.asarray(np.clip(table - table[:, -1:], -ROW_BOUND, ROW_BOUND))
+
+
+def coherence(table: Floats, cells: Ints) -> Floats:
+    """Return per row how much better its other columns fit its own cell than a random one, in nats."""
+    return np.asarray(table[np.arange(len(cells)), np.minimum(cells, table.shape[1] - 1)])
+
+
+def _temper(parts: list[tuple[Floats, Ints]], shares: Floats) -> float:
+    """Return the power of the likelihood that predicts cells of rows not fitted on best, out of a few."""
+    gains = [
+        np.mean([coherence(tempered(table, power, shares), own).mean() for table, own in parts]) for power in POWERS
+    ]
+    return float(POWERS[int(np.argmax(gains))])
+
+
+def tempered(table: Floats, power: float, shares: Floats) -> Floats:
+    """Return a log-likelihood table to a power, again relative to the mixture over cells (its last column)."""
+    scaled = table * power
+    top = scaled[:, :-1].max(axis=1, initial=0.0)
+    mixture = top + np.log(np.exp(scaled[:, :-1] - top[:, None]) @ shares + 1e-300)
+    return np.asarray(np.column_stack((scaled[:, :-1] - mixture[:, None], np.zeros(len(table)))))
+
+
+def _spearman(rank: list[Floats]) -> Floats:
+    block = np.column_stack(rank) if rank else np.zeros((0, 0))
+    spread = block.std(axis=0) if len(block) else np.zeros(0)
+    if not len(block) or not (spread > 0).any():
+        return np.zeros((block.shape[1], block.shape[1]))
+    scaled = (block - block.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(scaled.T @ scaled / len(block))
+
+
+def paired_z(difference: Floats) -> float:
+    """Return mean / standard error of paired differences; 0 where nothing differs.
+
+    >>> paired_z(np.array([1.0, 1.0, 1.1, 0.9])) > 20
+    True
+    """
+    used: NDArray[np.float64] = difference[difference != 0]
+    if len(used) < 5:
+        return 0.0
+    spread = float(used.std(ddof=1)) / len(used) ** 0.5
+    return float(float(used.mean()) / max(spread, 1e-3))

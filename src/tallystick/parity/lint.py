@@ -1,0 +1,86 @@
+"""What can be seen at capture time that will go wrong, or has gone wrong, without any live row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tallystick.parity.columns import Floats, Role
+from tallystick.parity.golden import fitted_scalers, metric
+from tallystick.parity.joint import Values
+from tallystick.parity.profile import ColumnProfile, cells_of
+
+#: A single column that ranks the label this well has probably seen it.
+LABEL_LIKE = 0.98
+SCALED_TOLERANCE = 0.02
+
+
+def label_strength(
+    profiles: tuple[ColumnProfile, ...], values: list[Values], labels: Floats | None
+) -> dict[str, float]:
+    """Return, for two classes, how well each column alone ranks the label: AUC of its cells' rates, 0.5 to 1."""
+    if labels is None or len(np.unique(labels)) != 2:
+        return {}
+    positive = (labels == labels.max()).astype(np.float64)
+    strength = {}
+    for profile, column in zip(profiles, values, strict=True):
+        cells = cells_of(profile, column)
+        sizes = np.bincount(cells, minlength=profile.cell_count + 1)
+        rates = (np.bincount(cells, weights=positive, minlength=len(sizes)) + 1.0) / (sizes + 2.0)
+        strength[profile.name] = metric(positive, rates[cells])[1]
+    return strength
+
+
+def findings(profiles: tuple[ColumnProfile, ...], strength: dict[str, float], model: Any) -> tuple[str, ...]:
+    """Return one sentence per finding, the gravest first."""
+    found = []
+    scaled = [profile.name for profile in profiles if is_standardized(profile)]
+    if scaled and not fitted_scalers(model, profiles):
+        found.append(
+            f"{_listed(scaled)}: already standardised, and the model holds no scaler: who sends raw values gets wrong "
+            "predictions; put the scaler into the saved pipeline"
+        )
+    found += [
+        f"{name}: ranks the label with AUC {auc:.3f} alone; is it known when the prediction is made?"
+        for name, auc in strength.items()
+        if auc > LABEL_LIKE
+    ]
+    for profile in profiles:
+        found += _column_findings(profile)
+    return tuple(found)
+
+
+def is_standardized(profile: ColumnProfile) -> bool:
+    """Whether training values have mean 0 and deviation 1 as a scaler leaves them."""
+    numbers = profile.numbers
+    return (
+        numbers is not None
+        and numbers.distinct > 5
+        and abs(numbers.mean) < SCALED_TOLERANCE
+        and abs(numbers.sd - 1) < SCALED_TOLERANCE
+        and numbers.minimum < 0
+    )
+
+
+def _column_findings(profile: ColumnProfile) -> list[str]:
+    found = []
+    numbers, levels = profile.numbers, profile.levels
+    distinct = numbers.distinct if numbers is not None else len(levels.levels) if levels is not None else 0
+    if distinct <= 1:
+        found.append(f"{profile.name}: constant in training")
+    if numbers is not None and profile.role is Role.NUMBER:
+        whole = numbers.decimals == 0 and numbers.rows > 50
+        if whole and numbers.distinct == numbers.rows and numbers.maximum - numbers.minimum < 1.5 * numbers.rows:
+            found.append(f"{profile.name}: a number of its own for each row; it looks like an identifier")
+        if whole and numbers.minimum >= 19_000_101 and numbers.maximum <= 21_001_231:
+            found.append(f"{profile.name}: dates written as numbers")
+    if levels is not None and levels.rows and profile.role is Role.LEVEL:
+        once = int(np.sum(levels.counts == 1))
+        if once > 0.3 * len(levels.levels) and once > 3:
+            found.append(f"{profile.name}: {once} of {len(levels.levels)} levels were seen once only")
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,321 @@
+"""What one column looked like in training: quantiles, atoms, decimals, levels and their order, nulls.
+
+A profile holds no rows. Its cells cut a column into few groups (quantile bins, frequent values, levels, null), which
+is what the dependence between columns is counted in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tallystick.parity.columns import Floats, Role, Texts, guess_role, hour_of, read_numbers, read_texts, read_times
+
+Ints = NDArray[np.int64]
+
+#: Points of the quantile grid: the error of a rank is at most half a step, 0.2 %.
+GRID_POINTS = 257
+#: Columns with at most so many distinct values keep them all: they are a lattice.
+LATTICE_SIZE = 256
+#: Up to here each distinct value is a cell of its own (hours and months are); above, quantile bins are.
+DISCRETE_CELLS = 32
+QUANTILE_CELLS = 14
+#: A value with this share of a continuous column is an atom with a cell of its own.
+ATOM_SHARE = 0.03
+MAX_LEVELS = 1000
+LEVEL_CELLS = 30
+MOST_DECIMALS = 9
+
+
+class NumberProfile(msgspec.Struct, frozen=True):
+    """Distribution of numbers. `grid` are GRID_POINTS quantiles; `lattice` and `counts` all values, when few."""
+
+    grid: Floats
+    lattice: Floats
+    counts: Floats
+    atoms: Floats
+    atom_shares: Floats
+    rows: int
+    distinct: int
+    mean: float
+    sd: float
+    decimals: int
+    float32_share: float
+
+    @property
+    def minimum(self) -> float:
+        """Smallest value of training."""
+        return float(self.grid[0])
+
+    @property
+    def maximum(self) -> float:
+        """Largest value of training."""
+        return float(self.grid[-1])
+
+    @property
+    def median(self) -> float:
+        """Middle of training."""
+        return float(self.grid[len(self.grid) // 2])
+
+    @property
+    def iqr(self) -> float:
+        """Distance of the quartiles; the standard deviation where they are equal."""
+        quarter = len(self.grid) // 4
+        return float(self.grid[3 * quarter] - self.grid[quarter]) or self.sd
+
+    @property
+    def is_lattice(self) -> bool:
+        """Whether all values of training are known and few enough that live ones must be among them."""
+        return len(self.lattice) > 0
+
+
+class LevelProfile(msgspec.Struct, frozen=True):
+    """Levels by falling count. `hidden` are keyed digests of levels that privacy does not allow to name."""
+
+    levels: tuple[str, ...]
+    counts: Floats
+    order: tuple[str, ...]
+    hidden: tuple[str, ...]
+    rows: int
+    #: Good-Turing estimate of the share of unseen levels: levels seen once / rows (Good 1953).
+    unseen_rate: float
+    mean_length: float
+    is_boolean: bool
+    #: Shares of levels, weighted by rows, that are all lower case, all upper case, and that have outer spaces.
+    lower_share: float
+    upper_share: float
+    space_share: float
+
+
+class ColumnProfile(msgspec.Struct, frozen=True):
+    """One column: `numbers` for numbers and times (seconds), `levels` for levels and text."""
+
+    name: str
+    role: Role
+    dtype: str
+    rows: int
+    null_share: float
+    privacy: str = "raw"
+    numbers: NumberProfile | None = None
+    levels: LevelProfile | None = None
+    encoding: str = ""
+    #: Edges between quantile cells, and values that are cells of their own; see `cells_of`.
+    edges: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+    points: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+    cell_shares: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def cell_count(self) -> int:
+        """Number of cells, null included; a row of none of them has this number."""
+        return len(self.cell_shares)
+
+
+def profile_column(series: pd.Series[Any], name: str) -> ColumnProfile:
+    """Return the profile of one training column. O(rows log rows)."""
+    role = guess_role(series)
+    rows = len(series)
+    null_share = float(series.isna().mean()) if rows else 0.0
+    if role in (Role.LEVEL, Role.TEXT):
+        levels = _profile_levels(series)
+        profile = ColumnProfile(name, role, str(series.dtype), rows, null_share, levels=levels)
+        return _with_cells(profile, read_texts(series))
+    encoding = ""
+    if role is Role.TIME:
+        times = read_times(series)
+        assert times is not None
+        values, encoding = times.seconds, times.encoding
+    else:
+        values = read_numbers(series).values
+    numbers = profile_numbers(values)
+    profile = ColumnProfile(name, role, str(series.dtype), rows, null_share, numbers=numbers, encoding=encoding)
+    return _with_cells(profile, values)
+
+
+def profile_numbers(values: Floats) -> NumberProfile:
+    """Return the profile of numbers; NaN and infinities are left out."""
+    known = np.sort(values[np.isfinite(values)])
+    if not len(known):
+        known = np.zeros(1)
+    starts = np.flatnonzero(np.concatenate(([True], known[1:] != known[:-1])))
+    counts = np.diff(np.concatenate((starts, [len(known)]))).astype(np.float64)
+    distinct = len(starts)
+    # With one value in two a new one there is no lattice to speak of, however few rows there are.
+    is_lattice = distinct <= LATTICE_SIZE and distinct <= 0.5 * len(known)
+    frequent = np.flatnonzero(counts >= max(3, ATOM_SHARE * len(known)))
+    frequent = frequent[np.argsort(-counts[frequent])][:16]
+    spread = known[:: max(1, len(known) // 4000)]
+    # Nearest rank, so that each quantile is a value of training: lattices stay on their points.
+    positions = np.round(np.linspace(0, len(known) - 1, GRID_POINTS)).astype(int)
+    return NumberProfile(
+        grid=known[positions],
+        lattice=known[starts] if is_lattice else np.zeros(0),
+        counts=counts if is_lattice else np.zeros(0),
+        atoms=known[starts][frequent],
+        atom_shares=counts[frequent] / len(known),
+        rows=len(known),
+        distinct=distinct,
+        mean=float(known.mean()),
+        sd=float(known.std()),
+        decimals=decimals_of(spread),
+        float32_share=float(np.mean(spread.astype(np.float32).astype(np.float64) == spread)),
+    )
+
+
+def decimals_of(values: Floats, share: float = 0.999) -> int:
+    """Return the least number of decimals that `share` of the values fit in; MOST_DECIMALS + 1 when none does."""
+    for digits in range(MOST_DECIMALS + 1):
+        if np.mean(has_decimals(values, digits)) >= share:
+            return digits
+    return MOST_DECIMALS + 1
+
+
+def has_decimals(values: Floats, digits: int) -> NDArray[np.bool_]:
+    """Return which values have at most so many decimals; negative `digits` means tens, hundreds.
+
+    >>> has_decimals(np.array([1.25, 1.2]), 1).tolist()
+    [False, True]
+    """
+    scaled = values * 10.0**digits
+    return np.asarray(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1.0, np.abs(scaled)))
+
+
+def _profile_levels(series: pd.Series[Any]) -> LevelProfile:
+    texts = read_texts(series)
+    known = texts[~pd.isna(texts)]
+    counts = pd.Series(known, dtype=object).value_counts()
+    order: tuple[str, ...] = ()
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        order = tuple(str(level) for level in series.cat.categories)[:MAX_LEVELS]
+    names = [str(level) for level in counts.index]
+    weights: Floats = np.asarray(counts.to_numpy(), dtype=np.float64)
+    total = max(1.0, float(weights.sum()))
+
+    def share(test: list[bool]) -> float:
+        return float(np.dot(weights, np.asarray(test, dtype=np.float64)) / total) if names else 0.0
+
+    kept = min(len(names), MAX_LEVELS)
+    return LevelProfile(
+        levels=tuple(names[:kept]),
+        counts=weights[:kept],
+        order=order,
+        hidden=(),
+        rows=len(known),
+        unseen_rate=float(np.sum(weights == 1) / total) + float(weights[kept:].sum() / total),
+        mean_length=float(np.dot(weights, [len(name) for name in names]) / total) if names else 0.0,
+        is_boolean=pd.api.types.is_bool_dtype(series.dtype) or (len(names) > 0 and set(names) <= {"True", "False"}),
+        lower_share=share([name == name.lower() for name in names]),
+        upper_share=share([name == name.upper() for name in names]),
+        space_share=share([name != name.strip() for name in names]),
+    )
+
+
+def _with_cells(profile: ColumnProfile, values: Floats | Texts) -> ColumnProfile:
+    numbers = profile.numbers
+    if numbers is not None and profile.role is Role.NUMBER:
+        if numbers.is_lattice and len(numbers.lattice) <= DISCRETE_CELLS:
+            profile = msgspec.structs.replace(profile, points=numbers.lattice)
+        else:
+            inner = np.linspace(0, GRID_POINTS - 1, QUANTILE_CELLS + 1)[1:-1].round().astype(int)
+            edges = np.unique(numbers.grid[inner])
+            profile = msgspec.structs.replace(profile, edges=edges, points=np.sort(numbers.atoms))
+    elif profile.role is Role.TIME:
+        profile = msgspec.structs.replace(profile, points=np.arange(24.0))
+    shares = np.ones(_size(profile))
+    cells = cells_of(msgspec.structs.replace(profile, cell_shares=shares), values)
+    counted = np.bincount(cells, minlength=len(shares) + 1)[: len(shares)].astype(np.float64)
+    return msgspec.structs.replace(profile, cell_shares=counted / max(1.0, counted.sum()))
+
+
+def _size(profile: ColumnProfile) -> int:
+    if profile.levels is not None:
+        return min(len(profile.levels.levels), LEVEL_CELLS) + 2
+    bins = len(profile.edges) + 1 if len(profile.edges) or not len(profile.points) else 0
+    return bins + len(profile.points) + 1
+
+
+def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
+    """Return the cell of each value.
+
+    Numbers: quantile bins, then points, then null. Levels: the most frequent levels, then the rest, then null.
+    A value of no cell (off a lattice, far outside the range, an unseen level, a null where training had none) has
+    the number `cell_count`.
+    """
+    count = profile.cell_count
+    if profile.levels is not None:
+        place = {level: min(index, LEVEL_CELLS) for index, level in enumerate(profile.levels.levels)}
+        null = count - 1 if profile.null_share > 0 else count
+        codes, distinct = pd.factorize(np.asarray(values, dtype=object))
+        cells_by_code = np.array([place.get(str(text), count) for text in distinct] + [null], dtype=np.int64)
+        return np.asarray(cells_by_code[codes])
+    numbers = profile.numbers
+    assert numbers is not None
+    given = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(given)
+    cells = np.full(len(given), count, dtype=np.int64)
+    inside = known
+    if profile.role is Role.TIME:
+        given = hour_of(given)
+    elif len(profile.edges):
+        # A little beyond the range is the outermost cell; far beyond is nowhere.
+        margin = 0.25 * (numbers.maximum - numbers.minimum)
+        inside = known & (given >= numbers.minimum - margin) & (given <= numbers.maximum + margin)
+    bins = len(profile.edges) + 1 if len(profile.edges) or not len(profile.points) else 0
+    if bins:
+        cells[inside] = np.searchsorted(profile.edges, given[inside], side="left")
+    if len(profile.points):
+        nearest = np.clip(np.searchsorted(profile.points, given), 1, max(1, len(profile.points) - 1))
+        left = profile.points[nearest - 1]
+        right = profile.points[np.minimum(nearest, len(profile.points) - 1)]
+        pick = np.where(np.abs(given - left) <= np.abs(right - given), nearest - 1, nearest)
+        pick = np.minimum(pick, len(profile.points) - 1)
+        point = profile.points[pick]
+        hit = known & (np.abs(given - point) <= 1e-9 * np.maximum(1.0, np.abs(point)))
+        cells[hit] = bins + pick[hit]
+    if profile.null_share > 0:
+        cells[~known] = count - 1
+    return cells
+
+
+def cdf(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return the share of training at or below each value."""
+    return _steps(numbers, values)[0]
+
+
+def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return the share of training below each value; it differs from `cdf` at atoms."""
+    return _steps(numbers, values)[1]
+
+
+def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
+    """Return P(x <= value) and P(x < value): even between points of the grid, with jumps at repeated points."""
+    slack = 1e-9 * np.maximum(1.0, np.abs(values))
+    if numbers.is_lattice:
+        total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()
+        upper = total[np.searchsorted(numbers.lattice, values + slack, side="right")]
+        return np.asarray(upper), np.asarray(total[np.searchsorted(numbers.lattice, values - slack, side="left")])
+    grid = numbers.grid
+    is_last = np.concatenate((grid[1:] != grid[:-1], [True]))
+    is_first = np.concatenate(([True], grid[1:] != grid[:-1]))
+    points = grid[is_last]
+    last, first = np.flatnonzero(is_last) / (len(grid) - 1), np.flatnonzero(is_first) / (len(grid) - 1)
+    after = np.clip(np.searchsorted(points, values, side="left"), 0, len(points) - 1)
+    before = np.maximum(after - 1, 0)
+    width = np.where(points[after] > points[before], points[after] - points[before], 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        between = last[before] + (first[after] - last[before]) * np.clip((values - points[before]) / width, 0.0, 1.0)
+    hit = np.abs(points[after] - values) <= slack
+    upper = np.where(hit, last[after], between)
+    lower = np.where(hit, first[after], between)
+    outside = values > points[-1] + slack[()] if np.ndim(values) == 0 else values > points[-1] + slack
+    upper, lower = np.where(outside, 1.0, upper), np.where(outside, 1.0, lower)
+    under = values < points[0] - slack
+    return np.asarray(np.where(under, 0.0, upper)), np.asarray(np.where(under, 0.0, lower))
+
+
+def quantiles_of(numbers: NumberProfile, ranks: Floats) -> Floats:
+    """Return training values at ranks in [0, 1]."""
+    return np.asarray(np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid))

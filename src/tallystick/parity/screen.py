@@ -1,0 +1,166 @@
+"""The screen: which columns are not as in training, over all columns at once.
+
+Two keys: the chance of it (with Holm's correction over columns and tests) and its size. A third test looks at nothing
+but agreement with the other columns, for faults that leave each distribution as it was (an hour shifted by five).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import kolmogorov
+from scipy.stats import binom, chi2, norm
+
+from tallystick.parity.columns import Role
+from tallystick.parity.detect.availability import spike_p
+from tallystick.parity.detect.finding import far_rate, far_rows, ks_distance, odd_rate, odd_rows
+from tallystick.parity.live import Live
+
+#: Chance that a fair sample flags any column.
+ALPHA = 0.01
+#: Coherence has estimated moments on both sides; it is asked for more.
+COHERENCE_Z = 4.0
+SUSPECT_SHARE = 0.2
+#: Detectors have their own threshold for what they claim; they are asked earlier than an alarm is raised.
+LOOK_P = 0.02
+LOOK_Z = 2.5
+
+
+@dataclass(frozen=True)
+class ColumnScreen:
+    """Tests of one column. `p` is the least p-value; `distance` KS or total variation; `coherence_z` below 0 is bad.
+
+    `is_flagged`: it differs, after correction for the number of columns. `is_looked_at`: worth the detectors' time.
+    """
+
+    column: int
+    p: float
+    distance: float
+    null_p: float
+    odd_p: float
+    coherence_z: float
+    is_flagged: bool
+    is_looked_at: bool = False
+
+
+def screen(live: Live) -> list[ColumnScreen]:
+    """Return the tests of each column, in column order."""
+    live = live.with_suspects(suspects(live))
+    raw = [_test(live, j) for j in range(len(live.reference.columns))]
+    least = np.array([min(1.0, 4 * min(part.p, part.null_p, part.odd_p)) for part in raw])
+    order = np.argsort(least)
+    flagged = set()
+    for place, j in enumerate(order):
+        # Holm (1979): step down, stop at the first that is not significant.
+        if least[j] > ALPHA / (len(order) - place):
+            break
+        flagged.add(int(j))
+    return [
+        ColumnScreen(
+            part.column,
+            part.p,
+            part.distance,
+            part.null_p,
+            part.odd_p,
+            part.coherence_z,
+            part.column in flagged or part.coherence_z < -COHERENCE_Z,
+            part.column in flagged or part.coherence_z < -LOOK_Z or least[part.column] < LOOK_P,
+        )
+        for part in raw
+    ]
+
+
+def suspects(live: Live) -> frozenset[int]:
+    """Return the columns of which a large part are values that training could not give."""
+    found = set()
+    for j, profile in enumerate(live.reference.columns):
+        known = live.known(j)
+        if j in live.absent or not known.any():
+            continue
+        if profile.numbers is not None:
+            odd = float(odd_rows(profile, live.numbers(j))[known].mean()) - odd_rate(profile)
+        else:
+            unseen = float(np.mean(live.cells(j)[known] >= profile.cell_count))
+            odd = unseen - (profile.levels.unseen_rate if profile.levels is not None else 0.0)
+        if odd > SUSPECT_SHARE:
+            found.add(j)
+    return frozenset(found)
+
+
+def _test(live: Live, j: int) -> ColumnScreen:
+    profile = live.reference.columns[j]
+    rows = live.rows
+    if j in live.absent or j in live.broken or not rows:
+        return ColumnScreen(j, 1.0, 0.0, 1.0, 1.0, 0.0, False)
+    known = live.known(j)
+    p, distance, odd_p = 1.0, 0.0, 1.0
+    if profile.numbers is not None and known.any():
+        values = live.numbers(j)
+        distance = ks_distance(profile.numbers, values)
+        size = known.sum() * profile.numbers.rows / (known.sum() + profile.numbers.rows)
+        p = float(kolmogorov(max(0.0, distance - 1 / len(profile.numbers.grid)) * np.sqrt(size)))
+        odd_p = _upper(int(odd_rows(profile, values).sum()), int(known.sum()), odd_rate(profile))
+        odd_p = min(odd_p, _upper(int(far_rows(profile, values).sum()), int(known.sum()), far_rate(profile)))
+    elif profile.role is Role.LEVEL and profile.levels is not None and known.any():
+        unseen = int((live.cells(j)[known] == profile.cell_count).sum())
+        odd_p = _upper(unseen, int(known.sum()), profile.levels.unseen_rate + 0.003)
+    if profile.role is not Role.TEXT and known.any():
+        # The value that grew most, among as many as there are: a default in one row of twenty shows nowhere else.
+        odd_p = min(odd_p, spike_p(live, j))
+    cell_p, cell_distance = _cells_p(live, j)
+    if profile.role is not Role.TEXT:
+        p, distance = min(p, cell_p), max(distance, cell_distance) if profile.numbers is None else distance
+    nulls = rows - int(known.sum())
+    expected = (profile.null_share * profile.rows + 0.5) / (profile.rows + 1)
+    null_p = 2 * min(_upper(nulls, rows, expected), float(binom.cdf(nulls, rows, expected)))
+    return ColumnScreen(j, p, distance, min(1.0, null_p), odd_p, coherence_z(live, j), False)
+
+
+def _upper(hits: int, rows: int, rate: float) -> float:
+    return float(binom.sf(hits - 1, rows, min(rate, 1.0))) if hits else 1.0
+
+
+def _cells_p(live: Live, j: int) -> tuple[float, float]:
+    """Return p of the G-test over cells, rare ones pooled, and total variation."""
+    profile = live.reference.columns[j]
+    count = profile.cell_count
+    counted = np.bincount(live.cells(j), minlength=count + 1)[:count].astype(np.float64)
+    rows = counted.sum()
+    if rows < 5 or count < 2:
+        return 1.0, 0.0
+    expected = profile.cell_shares * rows
+    rare = expected < 3
+    observed = np.append(counted[~rare], counted[rare].sum())
+    expected = np.append(expected[~rare], expected[rare].sum())
+    kept = expected > 0.5
+    observed, expected = observed[kept], expected[kept]
+    if len(observed) < 2:
+        return 1.0, 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        g = 2 * np.sum(np.where(observed > 0, observed * np.log(observed / expected), 0.0))
+    # Training is a sample too: the statistic is smaller by the part of the variance that is its own.
+    g *= profile.rows / (profile.rows + rows)
+    distance = 0.5 * float(np.abs(observed - expected).sum() / rows)
+    return float(chi2.sf(max(g, 0.0), len(observed) - 1)), distance
+
+
+def coherence_z(live: Live, j: int) -> float:
+    """Return how much less than in training a column agrees with the others, as a z-statistic; 0 when it never did."""
+    joint = live.reference.joint
+    mean, sd = joint.coherence[j]
+    if live.rows < 20 or sd <= 0 or mean <= 0.02:
+        return 0.0
+    table, cells = live.table(j), live.cells(j)
+    inside = cells < live.reference.columns[j].cell_count
+    if inside.sum() < 20:
+        return 0.0
+    given = table[np.arange(live.rows), cells][inside]
+    # The live rows' own spread counts where it is larger: in a mixture it is.
+    spread = max(sd, float(given.std()))
+    return float((given.mean() - mean) / (spread * np.sqrt(1 / len(given) + 2 / max(20, joint.rows))))
+
+
+def z_of(p: float) -> float:
+    """Return the normal deviate of a one-sided p-value."""
+    return float(norm.isf(max(p, 1e-300)))

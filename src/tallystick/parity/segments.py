@@ -1,0 +1,78 @@
+"""Who sends the affected rows, and since when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from tallystick.parity.columns import Mask
+
+#: Part of the affected rows that a segment must send, and its own affected share over that of the rest, to be named.
+COVERS = 0.8
+TIMES_THE_REST = 3.0
+#: Chance at which a segment is named, before correction for the number of segments.
+ALPHA = 1e-3
+
+
+def segment_frame(segments: Any, rows: int) -> pd.DataFrame | None:
+    """Return segments as a frame of text columns; None when there are none or their length is another."""
+    if segments is None:
+        return None
+    frame = segments if isinstance(segments, pd.DataFrame) else pd.DataFrame({_name(segments): np.asarray(segments)})
+    return frame.reset_index(drop=True).astype(str) if len(frame) == rows else None
+
+
+def _name(segments: Any) -> str:
+    name = getattr(segments, "name", None)
+    return str(name) if name is not None else "segment"
+
+
+def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
+    """Return the segment that sends the affected rows: column, value, its share of rows, shares inside and outside."""
+    best: tuple[float, dict[str, Any]] | None = None
+    total = int(affected.sum())
+    if not total or total == len(affected):
+        return {}
+    values = [(column, value) for column in frame.columns for value in frame[column].unique()]
+    for column, value in values:
+        inside = (frame[column] == value).to_numpy()
+        hits = int((affected & inside).sum())
+        rate_in, rate_out = hits / max(1, inside.sum()), (total - hits) / max(1, (~inside).sum())
+        chance = float(binom.sf(hits - 1, total, inside.mean())) * len(values)
+        if hits < COVERS * total or rate_in < TIMES_THE_REST * rate_out or chance > ALPHA:
+            continue
+        if best is None or rate_in - rate_out > best[0]:
+            found = {
+                "column": column,
+                "value": value,
+                "share_of_rows": float(inside.mean()),
+                "affected_inside": rate_in,
+                "affected_outside": rate_out,
+            }
+            best = rate_in - rate_out, found
+    return {} if best is None else best[1]
+
+
+def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:
+    """Return when the first of the affected rows came, and whether it was a step: few before, most after."""
+    if timestamps is None or len(timestamps) != len(affected) or not affected.any():
+        return "", False
+    stamps = pd.to_datetime(pd.Series(np.asarray(timestamps)), errors="coerce")
+    order = np.argsort(stamps.to_numpy(), kind="stable")
+    hits = affected[order].astype(np.float64)
+    count = len(hits)
+    if count < 10:
+        return str(stamps[affected].min()), False
+    before = np.cumsum(hits) / np.arange(1, count + 1)
+    total = hits.sum()
+    # The split with the largest difference of shares, weighted by its size.
+    split = np.arange(1, count)
+    after = (total - np.cumsum(hits)[:-1]) / (count - split)
+    gap = (after - before[:-1]) * np.sqrt(split * (count - split)) / count
+    place = int(np.argmax(gap))
+    is_step = bool(place > 2 and before[place] < 0.1 * after[place] and hits.mean() < 0.97)
+    first = stamps.iloc[order[place + 1]] if is_step else stamps[affected].min()
+    return str(first), is_step

@@ -1,0 +1,145 @@
+"""Faults of value: named exactly, with their parameters; and not named where nothing is wrong."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Status, diagnose
+
+CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def _column(frame, column, function):
+    return frame.assign(**{column: function(frame[column].astype(float))})
+
+
+MAPS = [
+    ("unit", "fare", lambda x: x * 100, {"factor": 100.0}),
+    ("unit", "distance", lambda x: x * 1.609344, {"factor": 1.609344}),
+    ("unit", "humidity", lambda x: x / 100, {"factor": 0.01}),
+    ("affine_unit", "temp", lambda x: x * 1.8 + 32, {"factor": 1.8, "offset": 32.0}),
+    ("log", "distance", np.log1p, {"base": "e"}),
+    ("log", "fare", np.log10, {"base": "10"}),
+    ("sign_flip", "fare", np.negative, {}),
+    ("affine", "fare", lambda x: 1.37 * x + 41, {"factor": 1.37}),
+    ("rounded", "distance", lambda x: x.round(1), {"decimals": 1}),
+    ("lossy_cast", "fare", np.trunc, {"decimals": 0}),
+    ("float32", "distance", lambda x: x.astype(np.float32).astype(float), {"bits": 32}),
+    ("clipped", "distance", lambda x: x.clip(upper=5.5), {"bound": 5.5}),
+]
+
+
+@pytest.mark.parametrize(("kind", "column", "function", "parameters"), MAPS)
+def test_a_map_of_all_rows_is_named(reference, live, kind, column, function, parameters):
+    verdict = diagnose(reference, _column(live, column, function))
+    assert (verdict.kind, verdict.features) == (kind, (column,))
+    assert verdict.status in CLAIMS
+    for name, value in parameters.items():
+        assert verdict.transformation[name] == (pytest.approx(value, rel=0.02) if isinstance(value, float) else value)
+
+
+def test_standardisation_by_the_columns_own_constants(reference, training, live):
+    mean, sd = training.temp.mean(), training.temp.std()
+    verdict = diagnose(reference, _column(live, "temp", lambda x: (x - mean) / sd))
+    assert verdict.kind == "standardized"
+    assert verdict.transformation["mean"] == pytest.approx(mean, rel=0.01)
+
+
+def test_minmax_by_the_columns_own_range(reference, training, live):
+    low, high = training.fare.min(), training.fare.max()
+    assert diagnose(reference, _column(live, "fare", lambda x: (x - low) / (high - low))).kind == "minmax_scaled"
+
+
+def test_the_scaler_of_another_column(reference, training, live):
+    mean, sd = training.humidity.mean(), training.humidity.std()
+    verdict = diagnose(reference, _column(live, "temp", lambda x: (x - mean) / sd))
+    assert (verdict.kind, verdict.transformation["column"]) == ("wrong_scaler", "humidity")
+
+
+def test_a_share_of_rows_in_another_unit(reference, live):
+    some = np.random.default_rng(0).random(200) < 0.3
+    verdict = diagnose(reference, live.assign(fare=live.fare.where(~some, live.fare * 100)))
+    assert (verdict.kind, verdict.features) == ("unit", ("fare",))
+    assert verdict.share == pytest.approx(some.mean(), abs=0.05)
+
+
+def test_several_columns_of_one_cause_are_one_verdict(reference, live):
+    verdict = diagnose(reference, live.assign(fare=live.fare * 100, distance=live.distance * 100))
+    assert (verdict.kind, set(verdict.features)) == ("unit", {"fare", "distance"})
+
+
+def test_swapped_columns(reference, live):
+    verdict = diagnose(reference, live.assign(temp=live.humidity, humidity=live.temp))
+    assert (verdict.kind, set(verdict.features)) == ("columns_swapped", {"temp", "humidity"})
+
+
+def test_hours_of_another_zone_though_hours_are_uniform(reference, live):
+    verdict = diagnose(reference, live.assign(hour=(live.hour + 5) % 24))
+    assert (verdict.kind, verdict.features, verdict.transformation["hours"]) == ("time_zone", ("hour",), 5)
+
+
+def test_exchanged_codes_are_seen_by_the_other_columns(reference, live):
+    turned = {"spring": "summer", "summer": "autumn", "autumn": "winter", "winter": "spring"}
+    verdict = diagnose(reference, live.assign(season=live.season.map(turned)))
+    assert verdict.kind == "category_relabelled"
+    assert verdict.transformation["map"] == turned
+
+
+@pytest.mark.parametrize("value", [0.0, -999.0, "mean"])
+def test_a_default_for_some_rows(reference, training, live, value):
+    filler = float(training.fare.mean()) if value == "mean" else value
+    some = np.random.default_rng(0).random(200) < 0.3
+    verdict = diagnose(reference, live.assign(fare=live.fare.mask(some, filler)))
+    assert verdict.kind == "default_fill"
+    assert verdict.transformation["value"] == pytest.approx(filler)
+
+
+def test_missing_values_where_training_had_none(reference, live):
+    some = np.random.default_rng(0).random(200) < 0.3
+    verdict = diagnose(reference, live.assign(temp=live.temp.mask(some)))
+    assert (verdict.kind, verdict.status) == ("nulls", Status.CAUSE_FOUND)
+
+
+def test_one_value_for_all_rows(reference, live):
+    assert diagnose(reference, live.assign(distance=3.21)).kind == "constant"
+
+
+def test_values_of_other_rows(reference, live):
+    moved = live.fare.sample(frac=1, random_state=0).to_numpy()
+    verdict = diagnose(reference, live.assign(fare=moved))
+    assert verdict.kind == "stale"
+    assert verdict.status is Status.SUSPECTED
+
+
+def test_a_lag_of_rows_is_measured(reference, live):
+    verdict = diagnose(reference, live.assign(temp=live.temp.shift(3).bfill()))
+    assert (verdict.kind, verdict.transformation.get("lag_rows")) == ("stale", 3)
+
+
+def test_fair_samples_are_consistent(reference, fair_samples):
+    """False-alarm rate stated: 1 % for any flagged column, none claimed as a fault; 40 samples, fixed seeds."""
+    verdicts = [diagnose(reference, sample) for sample in fair_samples]
+    assert not [verdict for verdict in verdicts if verdict.status in CLAIMS]
+    assert sum(verdict.status is not Status.CONSISTENT for verdict in verdicts) <= 2
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda f: f[f.season == "summer"],
+        lambda f: f[f.temp > 15],
+        lambda f: f[f.fare > f.fare.median()],
+        lambda f: f[(f.hour >= 7) & (f.hour <= 11)],
+        lambda f: pd.concat([f, f.head(80)], ignore_index=True),
+    ],
+)
+def test_other_rows_of_the_same_population_are_no_fault(reference, fair_samples, choose):
+    rows = choose(pd.concat(fair_samples[:6], ignore_index=True)).head(250).reset_index(drop=True)
+    assert diagnose(reference, rows).status in (Status.POPULATION_CHANGED, Status.CONSISTENT)
+
+
+def test_a_slice_is_told_as_one(reference, fair_samples):
+    rows = pd.concat(fair_samples[:6], ignore_index=True)
+    verdict = diagnose(reference, rows[rows.season == "summer"].head(200).reset_index(drop=True))
+    assert verdict.kind == "subpopulation"
+    assert verdict.transformation == {"column": "season", "value": "summer"}

@@ -1,0 +1,95 @@
+"""The reference as a file, its privacy, its lint, and what it refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.errors import InvalidParameter
+from tallystick.parity import Reference, diagnose
+
+
+def test_a_saved_reference_judges_alike(tmp_path, reference, live):
+    loaded = Reference.load(reference.save(tmp_path / "parity"))
+    assert sorted(path.name for path in (tmp_path / "parity").iterdir()) == [
+        "golden.parquet",
+        "joint.npz",
+        "reference.msgpack",
+    ]
+    broken = live.assign(fare=live.fare * 100)
+    for rows in (live, broken):
+        assert diagnose(loaded, rows).kind == diagnose(reference, rows).kind
+    assert diagnose(Reference.from_bytes(reference.to_bytes()), broken).kind == "unit"
+
+
+def test_a_damaged_reference_is_refused(tmp_path, reference):
+    with pytest.raises(InvalidParameter, match="not a parity reference"):
+        Reference.from_bytes(b"PK")
+    folder = reference.save(tmp_path)
+    (folder / "joint.npz").unlink()
+    with pytest.raises(InvalidParameter, match=r"joint\.npz"):
+        Reference.load(folder)
+    folder = reference.save(tmp_path)
+    (folder / "reference.msgpack").write_bytes(b"\x93")
+    with pytest.raises(InvalidParameter):
+        Reference.load(folder)
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame([[1, 2]], columns=["a", "a"]), [1]]
+)
+def test_what_is_no_training_frame_is_refused(frame):
+    with pytest.raises(InvalidParameter):
+        Reference.from_frame(frame)
+
+
+def test_all_faults_of_privacy_options_are_told(training):
+    with pytest.raises(InvalidParameter, match=r"'secret'.*nowhere"):
+        Reference.from_frame(training, privacy={"temp": "secret", "nowhere": "raw"})
+
+
+def test_private_values_are_in_no_file(training):
+    frame = training.assign(name=[f"Person {k}" for k in range(len(training))])
+    reference = Reference.from_frame(frame, privacy={"name": "none", "fare": "bucketed"})
+    block = reference.to_bytes().decode("latin-1")
+    assert "Person 1" not in block
+    assert list(reference.rows.columns) == [name for name in frame if name not in ("name", "fare")]
+    assert any("name" in line for line in reference.degraded)
+
+
+def test_levels_of_few_rows_are_kept_as_digests_only(training):
+    frame = training.assign(season=np.where(np.arange(len(training)) < 3, "eclipse", training.season))
+    reference = Reference.from_frame(frame, k_anonymity=10)
+    assert "eclipse" not in reference.column("season").levels.levels
+
+
+def test_a_scaler_left_in_the_notebook_is_seen_at_capture(training):
+    numbers = training[["temp", "distance", "fare"]]
+    reference = Reference.from_frame((numbers - numbers.mean()) / numbers.std(ddof=0))
+    assert "already standardised" in reference.lint[0]
+    sent = training[["temp", "distance", "fare"]].sample(200, random_state=0).reset_index(drop=True)
+    verdict = diagnose(reference, sent)
+    assert (verdict.kind, set(verdict.features)) == ("not_standardized", {"temp", "distance", "fare"})
+
+
+def test_a_column_that_knows_the_label_is_seen_at_capture(training):
+    label = (training.fare > 8).astype(int)
+    reference = Reference.from_frame(training.assign(paid_late=label), y=label)
+    assert any(line.startswith("paid_late: ranks the label") for line in reference.lint)
+    absent = training.head(150).assign(paid_late=np.nan)
+    assert diagnose(reference, absent).kind == "feature_absent"
+
+
+def test_golden_rows_cover_levels_and_extremes(reference, training):
+    assert set(reference.rows.season) == set(training.season)
+    assert reference.rows.distance.max() == training.distance.max()
+    assert 256 <= len(reference.rows) <= 512
+
+
+def test_what_was_not_captured_is_said_in_every_verdict(reference, live):
+    assert any("no model" in line for line in diagnose(reference, live).degraded)
+
+
+def test_wide_frames_stay_small():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(2000, 50)), columns=[f"f{k}" for k in range(50)])
+    assert len(Reference.from_frame(frame).to_bytes()) < 1_000_000

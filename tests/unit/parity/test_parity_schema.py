@@ -1,0 +1,86 @@
+"""Faults of form: told from single values, on all rows or on few."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Family, Status, diagnose
+
+
+def _text(frame, column, function):
+    return frame.assign(**{column: frame[column].map(function).astype(object)})
+
+
+FORMS = [
+    ("numeric_as_text", lambda f: _text(f, "temp", str), ("temp",)),
+    ("decimal_comma", lambda f: _text(f, "fare", lambda v: f"{v:.2f}".replace(".", ",")), ("fare",)),
+    ("boolean_as_text", lambda f: _text(f, "member", lambda v: "true" if v else "false"), ("member",)),
+    ("letter_case", lambda f: _text(f, "season", str.upper), ("season",)),
+    ("whitespace", lambda f: _text(f, "season", lambda v: v + " "), ("season",)),
+    ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode().decode("latin-1")), ("city",)),
+    (
+        "encoding_damage",
+        lambda f: _text(f, "city", lambda v: v.replace(" ", "&nbsp;").replace("ö", "&ouml;")),
+        ("city",),
+    ),
+    ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode("ascii", "replace").decode()), ("city",)),
+    ("renamed_level", lambda f: _text(f, "season", lambda v: "fall" if v == "autumn" else v), ("season",)),
+    ("new_level", lambda f: _text(f, "season", lambda v: "monsoon"), ("season",)),
+    ("null_token", lambda f: _text(f, "temp", lambda v: "NaN" if v > 15 else v), ("temp",)),
+    ("missing_column", lambda f: f.drop(columns="temp"), ("temp",)),
+    ("extra_column", lambda f: f.assign(request_id=1), ("request_id",)),
+    ("renamed_column", lambda f: f.rename(columns={"temp": "Temp_C"}), ("temp",)),
+    ("epoch_unit", lambda f: f.assign(stamp=f.stamp.astype("datetime64[ns]").astype("int64") // 10**6), ("stamp",)),
+    (
+        "epoch_unit",
+        lambda f: f.assign(stamp=pd.to_datetime(f.stamp.astype("datetime64[ns]").astype("int64") // 10**6)),
+        ("stamp",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "features"), FORMS)
+def test_a_fault_of_form_is_found_with_proof(reference, live, kind, change, features):
+    verdict = diagnose(reference, change(live))
+    assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, kind, features)
+
+
+def test_one_row_of_text_is_enough(reference, live):
+    sent = live.head(3).astype({"temp": object})
+    sent.loc[1, "temp"] = "12.5"
+    verdict = diagnose(reference, sent)
+    assert (verdict.kind, verdict.status) == ("numeric_as_text", Status.CAUSE_FOUND)
+    assert verdict.share == pytest.approx(1 / 3)
+
+
+def test_zero_and_one_for_a_boolean_is_no_fault(reference, live):
+    assert diagnose(reference, live.assign(member=live.member.astype(int))).status is Status.CONSISTENT
+
+
+def test_order_of_columns_and_dtype_of_whole_numbers_are_no_fault(reference, live):
+    sent = live[list(reversed(live.columns))].astype({"hour": float, "humidity": "Int64"})
+    assert diagnose(reference, sent).status is Status.CONSISTENT
+
+
+def test_columns_that_stand_one_off_are_one_cause(reference, live):
+    names = ["temp", "humidity", "distance", "fare"]
+    shifted = live.assign(**{name: live[names[(k + 1) % 4]].astype(float) for k, name in enumerate(names)})
+    verdict = diagnose(reference, shifted)
+    assert (verdict.kind, verdict.family) == ("column_shift", Family.ASSUMPTION)
+    assert set(verdict.features) >= set(names)
+
+
+def test_a_map_of_levels_is_given(reference, live):
+    verdict = diagnose(reference, _text(live, "season", str.title))
+    assert verdict.transformation["map"]["Summer"] == "summer"
+
+
+def test_levels_hidden_by_privacy_are_still_known(training, live):
+    from tallystick.parity import Reference
+
+    hidden = Reference.from_frame(training, privacy={"season": "hashed", "city": "none"})
+    assert "summer" not in repr(hidden.column("season").levels)
+    assert "summer" not in hidden.to_bytes().decode("latin-1")
+    assert diagnose(hidden, live).status is Status.CONSISTENT
+    wrong = live.assign(season=np.where(np.arange(200) < 60, "monsoon", live.season))
+    assert diagnose(hidden, wrong).kind == "new_level"
