@@ -21,7 +21,7 @@ from tallystick.entities import Level
 from tallystick.errors import InvalidState, PayloadTooLarge
 from tallystick.journal.format import Feedback
 
-#: Room for the largest number of values, with ids of usual length.
+#: Room for the largest number of values, with ids of usual length. The gateway passes on 1 MiB of it.
 MAX_BODY_BYTES = 16 << 20
 #: As invocations are addressed, and as everything else of the control API is.
 PATHS = ("/serving-endpoints/{name}/feedback", "/api/2.0/serving-endpoints/{name}/feedback")

@@ -29,7 +29,6 @@ from tallystick.protocol.message import BrokenMessage, MessageReader, render_mes
 from tallystick.protocol.routes import Flush, Flushed, Recorded
 from tallystick.records.access_log import AccessLog, Line, access_line
 from tallystick.records.delta import DeltaWriter
-from tallystick.records.priority import be_modest
 from tallystick.records.recorder import FeedbackLines, Recorder
 from tallystick.records.redact import Redaction, compile_redaction, load_hash_key
 from tallystick.records.tracing import Traces, open_traces
@@ -44,6 +43,9 @@ _RECONNECT_S = 0.5
 _FLUSH_S = 5.0
 #: A stop moves what is left in the journal for so long; the rest waits for the next start.
 _DRAIN_S = 8.0
+
+#: A tenth of the processor when all want it: several times what recording takes.
+_NICE = 10
 
 _log = logging.getLogger("tallystick.records")
 
@@ -270,7 +272,8 @@ def main(arguments: list[str]) -> None:
     """Run the recorder."""
     die_with_parent()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    be_modest()
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
     sys.meta_path.insert(0, _WithoutPandas)
     # Commits are small: more threads would take the processors from invocations.
     pa.set_cpu_count(1)

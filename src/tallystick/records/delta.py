@@ -194,7 +194,7 @@ class DeltaWriter:
         try:
             if not DeltaTable.is_deltatable(self.uri):
                 return  # somebody removed it; it is made again when there is a row for it
-            self._open()
+            # Not mended first: that is for whoever writes the rows, which may be at it now.
             table = DeltaTable(self.uri)
             before = table.version()
             if retention_days and self._partition:

@@ -32,7 +32,7 @@ COMMIT_AFTER_S = 2.0
 _COMMIT_SHARE, _COMMIT_AFTER_MAX_S = 0.2, 60.0
 #: Journal that is read between two looks at what is to be committed.
 _READ_BYTES = 2 << 20
-#: Pieces of feedback that are not looked up while their inference table has a problem.
+#: Pieces of feedback that wait to be looked up, while their inference table has a problem or much is left to read.
 _MAX_UNCOUNTED = 64
 #: Records that are added between two looks at whether a commit is due.
 _ADD_RECORDS = 256
@@ -89,8 +89,7 @@ class _Sink:
 
     table: str
     writer: Writer
-    #: (record, context, sequence, stream)
-    waiting: list[tuple[Record, Context | None]] = field(default_factory=list)
+    waiting: _Waiting = field(default_factory=list)
     waiting_bytes: int = 0
     oldest_at: float = 0.0
     oldest_us: int = 0
@@ -336,6 +335,7 @@ class Recorder:
             assert isinstance(first, Feedback)
             lines = FeedbackLines(first.endpoint_name, first.payload_table, sink.table, version_before, rows)
             self._uncounted.append(lines)
+            del self._uncounted[:-_MAX_UNCOUNTED]
         _clear(sink)
         took_s = self._clock() - started
         sink.commit_s = took_s if not sink.commit_s else 0.8 * sink.commit_s + 0.2 * took_s
@@ -384,7 +384,7 @@ class Recorder:
                 # All that came before this feedback has been read.
                 self._commit(payload)
             if payload is not None and payload.problem:
-                self._uncounted += pieces[-_MAX_UNCOUNTED:]
+                self._uncounted += pieces
                 continue
             rows = pa.concat_tables([piece.rows for piece in pieces])
             self._on_feedback(replace(pieces[0], rows=rows))

@@ -6,7 +6,6 @@ One pass a column, so that a batch of thousands of rows costs a few microseconds
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from tallystick.journal.format import Context, Entity, Feedback, Invocation
 from tallystick.protocol.frame import Answer, short_identity
+from tallystick.records.access_log import error_code
 from tallystick.records.redact import Redaction
 from tallystick.records.schema import (
     COERCIONS,
@@ -47,12 +47,7 @@ class _Said(msgspec.Struct):
     usage_context: dict[str, str] | None = None
 
 
-class _Error(msgspec.Struct):
-    error_code: str | None = None
-
-
 _decode_said = msgspec.json.Decoder(_Said).decode
-_decode_error = msgspec.json.Decoder(_Error).decode
 _NOTHING_SAID = _Said()
 
 #: Context -> how its rows are redacted; None for those that are not.
@@ -67,7 +62,10 @@ def invocation_rows(entries: Sequence[tuple[Invocation, Context]], redactions: R
     said = [_said(record, answer) for record, answer in zip(records, answers, strict=True)]
     codes: list[list[str]] = [[] for _ in records]
     requests, responses = _bodies(entries, codes)
-    error_codes = [_error_code(record.response) if record.status >= _ERROR_STATUS else None for record in records]
+    error_codes = [
+        error_code(record.response) or None if record.status >= _ERROR_STATUS and record.response else None
+        for record in records
+    ]
     redact = [redactions(context) for context in contexts]
     if any(redact):
         _redact_bodies(records, requests, responses, codes, [redact[place] for place in places])
@@ -181,15 +179,6 @@ def _said(record: Invocation, answer: Answer) -> _Said:
         return _NOTHING_SAID
 
 
-def _error_code(response: bytes | None) -> str | None:
-    if not response:
-        return None
-    try:
-        return _decode_error(response).error_code
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
 def _bodies(
     entries: Sequence[tuple[Invocation, Context]], codes: list[list[str]]
 ) -> tuple[list[bytes | None], list[bytes | None]]:
@@ -217,22 +206,6 @@ def _texts(bodies: list[bytes | None], codes: list[list[str]], code: str) -> pa.
                 row_codes.append(code)
                 texts.append(base64.b64encode(body or b"").decode("ascii"))
         return pa.array(texts, TEXT)
-
-
-def body_bytes(text: str | None, codes: Iterable[str], code: str) -> bytes | None:
-    """Return the bytes of a body as they were sent, from its column and `logging_error_codes`.
-
-    >>> body_bytes("/w==", ["REQUEST_AS_BASE64"], "REQUEST_AS_BASE64")
-    b'\\xff'
-    """
-    if text is None:
-        return None
-    if code in codes:
-        try:
-            return base64.b64decode(text, validate=True)
-        except binascii.Error:
-            return None
-    return text.encode()
 
 
 def _coercions(answer: Answer) -> list[dict[str, Any]]:
