@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/uv/bin/uv
 
-.PHONY: demo test check fmt bench lock clean unit e2e campaign powercut mutations
+.PHONY: demo test check fmt bench lock clean unit e2e fuzz campaign powercut mutations
 
 demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself
 	@$(BIN)/tallystick demo $(ARGS)
@@ -17,6 +17,9 @@ unit: $(VENV)/.done  ## The tests that start no process
 
 e2e: $(VENV)/.done  ## The tests with real processes and real clients
 	$(BIN)/pytest tests/e2e $(ARGS)
+
+fuzz: $(VENV)/.done  ## Property tests with new draws; what fails becomes a test of its own
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest -n 2 tests/property --timeout 1200 $(ARGS)
 
 campaign: $(VENV)/.done  ## Kill processes for some minutes and count rows; ARGS="--rounds 50 --seconds 60" for longer
 	PYTHONPATH=tests/e2e:tests $(BIN)/python -m campaigns.kills $(ARGS)

@@ -24,9 +24,7 @@ from tallystick.records import bodies
 from tallystick.records.decode import InputDecoder, Requests
 from tallystick.records.values import rows_by_column
 
-SETTINGS = settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
-)
+SETTINGS = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 CONNECTION = bodies.connect()
 KINDS = ["double", "float", "long", "integer", "boolean", "string", "datetime", "binary"]
 NAMES = ["a", "full", "null_rate", "größe"]

@@ -36,9 +36,7 @@ from tallystick.worker.frame import assemble
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 REFUSED = object()
-SETTINGS = settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], database=None
-)
+SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 JSON = "application/json"
 
 SCALARS = ["boolean", "integer", "long", "float", "double", "string", "binary", "datetime"]

@@ -84,3 +84,11 @@ def test_levels_hidden_by_privacy_are_still_known(training, live):
     assert diagnose(hidden, live).status is Status.CONSISTENT
     wrong = live.assign(season=np.where(np.arange(200) < 60, "monsoon", live.season))
     assert diagnose(hidden, wrong).kind == "new_level"
+
+
+@pytest.mark.parametrize("word", ["inf", "-Infinity", "nan", "1e400", "\uff11\uff12"])
+def test_words_that_read_as_numbers_are_levels_like_others(reference, live, word):
+    """Found by drawing: 'inf' has no whole part."""
+    verdict = diagnose(reference, _text(live, "season", lambda v: word))
+    assert verdict.status in Status
+    assert verdict.features == ("season",)

@@ -60,7 +60,7 @@ def _number_form(text: str) -> Iterator[str]:
         return
     yield f"{number:g}"
     yield str(number)
-    if number == int(number):
+    if number.is_integer():
         yield str(int(number))
 
 
