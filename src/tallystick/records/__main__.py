@@ -28,6 +28,7 @@ from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
 from tallystick.protocol.routes import Flush, Flushed, Recorded
 from tallystick.records.access_log import AccessLog, Line, access_line
+from tallystick.records.beat import Beat
 from tallystick.records.delta import DeltaWriter
 from tallystick.records.recorder import FeedbackLines, Recorder
 from tallystick.records.redact import Redaction, compile_redaction, load_hash_key
@@ -207,10 +208,11 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     gc.freeze()
     # Rows come and go by the thousand and hold no cycles.
     gc.set_threshold(100_000, 20, 50)
+    beat = Beat()
     lifeline.report("ready")
     next_status = 0.0
     while not stop.is_set():
-        _turn(recorder, line)
+        _turn(recorder, line, beat)
         upkeep.tick()
         now = time.monotonic()
         if now >= next_status:
@@ -224,14 +226,15 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     os.close(lock)
 
 
-def _turn(recorder: Recorder, line: ControlLine) -> None:
+def _turn(recorder: Recorder, line: ControlLine, beat: Beat) -> None:
     """Read and write once; answer those who wait for it; rest when there is nothing to do."""
     line.woken.clear()
     flushes = []
     with contextlib.suppress(queue.Empty):
         while True:
             flushes.append(line.flushes.get_nowait())
-    is_behind = recorder.step(flush=bool(flushes))
+    with beat.during():
+        is_behind = recorder.step(flush=bool(flushes))
     until = time.monotonic() + _FLUSH_S
     while flushes and is_behind and time.monotonic() < until:
         is_behind = recorder.step(flush=True)
