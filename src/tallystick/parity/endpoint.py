@@ -224,7 +224,7 @@ def cleared(environment: Environment | None, routing: Routing | None, replayed: 
         if not environment.relevant:
             lines.append("environment (no relevant difference)")
         elif environment.is_cleared:
-            lines.append("environment (training's gives the same predictions as serving's)")
+            lines.append("environment (built again, it makes no difference to golden rows)")
         elif replayed is not None and replayed.is_equal:
             lines.append(f"environment ({environment.relevant[0]} changes no prediction)")
     return lines
