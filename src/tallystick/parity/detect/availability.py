@@ -14,23 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.columns import Mask, Role
+from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import (
     CLAIM_NATS,
     Finding,
     binomial_nats,
     far_rate,
     far_rows,
-    ks_bound,
-    ks_distance,
     odd_rows,
 )
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, quantiles_of
+from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
+#: Rows on a value that make it worth asking whether it is a bound.
+LEAST_ON_BOUND = 4
 CANDIDATES = 5
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
 
@@ -107,9 +108,13 @@ def _one_value(live: Live, column: int) -> Finding | None:
     count, rows = int(holds.sum()), int(known.sum())
     gain = _spike_nats(live, column, picked)
     excess = float(np.clip((count / rows - expected) / max(1 - expected, 1e-9), 0.0, 1.0))
+    name, is_default = _recognised(profile, value)
+    if profile.numbers is not None and LEAST_ON_BOUND <= count != rows:
+        clipped = detect_clip(live, column, float(value), holds, is_default)
+        if clipped is not None:
+            return clipped
     if gain < CLAIM_NATS or count - expected * rows < LEAST_EXCESS_ROWS:
         return None
-    name, is_default = _recognised(profile, value)
     never = _is_new(profile, value, expected)
     if never and profile.numbers is not None and not bool(far_rows(profile, np.array([float(value)]))[0]):
         # Inside the range and of training's resolution, it may just not have come up yet: unless it floods.
@@ -119,10 +124,6 @@ def _one_value(live: Live, column: int) -> Finding | None:
     if profile.numbers is not None and profile.numbers.distinct > 10:
         # A mix of the population changes neighbouring numbers alike; one number alone it seldom does.
         sliced += min(6.0, gain / 8) * (sliced > -2.0)
-    if profile.numbers is not None and count != rows:
-        clipped = _clipped(live, column, float(value), holds, gain, is_default)
-        if clipped is not None:
-            return clipped
     if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:
@@ -167,8 +168,29 @@ def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> flo
     profile = live.reference.columns[column]
     if profile.numbers is not None and bool(far_rows(profile, np.array([float(value)]))[0]):
         return binomial_nats(int(holds.sum()), int(known.sum()), far_rate(profile))
+    count, rows = int(holds.sum()), int(known.sum())
     tries = len(set(live.values[column][known].tolist()))
-    return _growth(profile, int(holds.sum()), int(known.sum()), expected) - float(np.log(tries))
+    rate = _repeat_rate(profile, expected)
+    if rate is not None:
+        return binomial_nats(count, rows, rate) - float(np.log(min(tries, 1 / rate)))
+    return _growth(profile, count, rows, expected) - float(np.log(tries))
+
+
+def _repeat_rate(profile: ColumnProfile, expected: float) -> float | None:
+    """Return the share that one value of a continuous column may have; None for others.
+
+    Where nearly each training value came once there is no atom to speak of, so one more value than were seen has the
+    share of one that came once more.
+    """
+    numbers = profile.numbers
+    if (
+        numbers is None
+        or numbers.is_lattice
+        or numbers.distinct < 0.5 * numbers.rows
+        or expected > usual_share(numbers)
+    ):
+        return None
+    return (numbers.rows / numbers.distinct + 1) / numbers.rows
 
 
 def _growth(profile: ColumnProfile, count: int, rows: int, expected: float) -> float:
@@ -204,7 +226,7 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
         expected = np.array([_level_share(profile, str(value)) for value in values])
     else:
         values, counts = np.unique(live.numbers(column)[known], return_counts=True)
-        expected = _number_shares(profile, values)
+        expected = number_shares(profile, values)
     # Only values that came at least twice, the most frequent and the most overdue, are worth weighing.
     ahead = np.argsort(expected * known.sum() - counts)[:CANDIDATES]
     grown = [_growth(profile, int(counts[k]), int(known.sum()), float(expected[k])) for k in ahead]
@@ -223,26 +245,6 @@ def _level_share(profile: ColumnProfile, value: str) -> float:
         return max(0.5 / total, 0.002)
 
 
-def _number_shares(profile: ColumnProfile, values: Floats) -> Floats:
-    """Return the share of each value in training; for continuous columns at least what one more repeat would be."""
-    numbers = profile.numbers
-    assert numbers is not None
-    if numbers.is_lattice:
-        place = np.clip(np.searchsorted(numbers.lattice, values), 0, len(numbers.lattice) - 1)
-        hit = np.isclose(numbers.lattice[place], values, rtol=1e-9, atol=0)
-        # A value of no lattice point has half a row's share; one beyond the range a tenth of that.
-        outside = (values < numbers.minimum) | (values > numbers.maximum)
-        none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
-        return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
-    # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
-    steps = np.searchsorted(numbers.grid, values, side="right") - np.searchsorted(numbers.grid, values, side="left")
-    shares = np.where(steps > 1, steps / len(numbers.grid), 0.0)
-    for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
-        shares = np.where(values == atom, share, shares)
-    usual = min(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct))
-    return np.asarray(np.maximum(shares, usual))
-
-
 def _is_new(profile: ColumnProfile, value: Any, expected: float) -> bool:
     """Whether training gave the value so rarely that no part of the population can consist of it."""
     if profile.numbers is None:
@@ -254,8 +256,7 @@ def _is_new(profile: ColumnProfile, value: Any, expected: float) -> bool:
     if bool(odd_rows(profile, np.array([float(value)]))[0]):
         return True
     # Where training rarely repeats itself, a repeated value is news; where it does, some part may repeat one more.
-    usual = min(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct))
-    return numbers.distinct > 0.5 * numbers.rows and expected <= usual + 1e-12
+    return numbers.distinct > 0.5 * numbers.rows and expected <= usual_share(numbers)
 
 
 def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
@@ -269,7 +270,7 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
     numbers, number = profile.numbers, float(value)
     if number == 0.0:
         return "", True
-    if number in SENTINELS and bool(odd_rows(profile, np.array([number]))[0]):
+    if number in SENTINELS and not numbers.minimum <= number <= numbers.maximum:
         return " (a sentinel)", True
     if abs(number - numbers.mean) <= 1e-3 * max(numbers.sd, 1e-12):
         return " (training's mean)", True
@@ -313,104 +314,6 @@ def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     return bool(statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3)
 
 
-def _clip_nats(held: int, beyond: int, rows: int, usual: float) -> float:
-    """Return how much better the counts on, beyond and within a bound fit a clip than a fill, in nats.
-
-    Both have one free share: a clip moves rows from beyond only, a fill from beyond and within alike.
-    """
-    counts = np.array([held, beyond, rows - held - beyond], dtype=np.float64)
-
-    def fit(cells: Any) -> float:
-        shares = np.linspace(0.005, 0.995, 199)
-        table = np.log(np.maximum(np.stack(cells(shares)), 1e-9))
-        return float((counts @ table).max())
-
-    clip = fit(lambda s: (s * usual, (1 - s) * usual, np.full(len(s), 1 - usual)))
-    fill = fit(lambda s: (s, (1 - s) * usual, (1 - s) * (1 - usual)))
-    return clip - fill
-
-
-def _clipped(live: Live, column: int, value: float, holds: Mask, gain: float, is_default: bool) -> Finding | None:
-    """Return a clip at `value` when what lay beyond it in training stands on it, wholly or for a share of rows."""
-    profile = live.reference.columns[column]
-    numbers = profile.numbers
-    assert numbers is not None
-    values = live.numbers(column)
-    known = np.isfinite(values)
-    rows = int(known.sum())
-    for side, beyond_live, beyond in (
-        ("upper", known & (values > value), 1 - float(cdf(numbers, np.array([value]))[0])),
-        ("lower", known & (values < value), float(cdf(numbers, np.array([value - 1e-9 * max(1.0, abs(value))]))[0])),
-    ):
-        held = int(holds.sum())
-        if not 0.01 < beyond < 0.6 or beyond_live.sum() > 0.9 * beyond * rows:
-            continue
-        # Rows on the bound and rows beyond it must together be what training had beyond it.
-        together, error = (held + beyond_live.sum()) / rows, np.sqrt(beyond * (1 - beyond) / rows)
-        own = _number_shares(profile, np.array([value]))[0]
-        share = float(np.clip(1 - beyond_live.sum() / (beyond * rows), 0.0, 1.0))
-        if abs(together - beyond - own) > 3.5 * error + 0.01 or share < 0.15:
-            continue
-        if _clip_nats(held, int(beyond_live.sum()), rows, beyond) < (4.0 if is_default else 0.0):
-            continue
-        inner = values[known & ~holds & ~beyond_live]
-        if not _inner_fits(profile, inner, value, side):
-            continue
-        heard = _beyond_nats(live, column, holds, value, side)
-        if own > 0.002 and (heard < 0 or heard + gain < 25.0):
-            continue
-        share = 1.0 if share > 0.9 else share
-        evidence = (
-            f"{held} of {rows} values stand on {value:g}, {int(beyond_live.sum())} beyond; "
-            f"in training {beyond:.1%} lay beyond",
-            "values on the inner side are as in training",
-        )
-        return Finding(
-            "clipped",
-            (profile.name,),
-            {"bound": value, "side": side},
-            share,
-            gain,
-            bool(own < 0.002 and held >= 5 and gain > 15),
-            evidence,
-            holds,
-            {},
-            _clip_forward(profile.name, value, side),
-            gain=gain + 2.0,
-        )
-    return None
-
-
-def _beyond_nats(live: Live, column: int, holds: Mask, value: float, side: str) -> float:
-    """Return how much better the rows on a bound fit the cells beyond it than the bound's own, in nats."""
-    profile = live.reference.columns[column]
-    numbers = profile.numbers
-    assert numbers is not None
-    table = live.table(column)[holds]
-    cell = int(live.cells(column)[holds][0])
-    middle = quantiles_of(numbers, np.linspace(0.01, 0.99, 99))
-    from tallystick.parity.profile import cells_of
-
-    beyond = np.unique(cells_of(profile, middle[middle > value] if side == "upper" else middle[middle < value]))
-    beyond = beyond[beyond < profile.cell_count]
-    if not len(beyond) or not len(table):
-        return 0.0
-    weight = profile.cell_shares[beyond] / max(1e-12, float(profile.cell_shares[beyond].sum()))
-    return float(np.sum(np.log(np.exp(table[:, beyond]) @ weight + 1e-300) - table[:, cell]))
-
-
-def _inner_fits(profile: ColumnProfile, inner: Floats, value: float, side: str) -> bool:
-    numbers = profile.numbers
-    assert numbers is not None
-    if len(inner) < 10:
-        return True
-    edge = cdf(numbers, np.array([value]))[0]
-    ranks = cdf(numbers, np.sort(inner))
-    scaled = ranks / edge if side == "upper" else (ranks - edge) / (1 - edge)
-    steps = np.arange(1, len(inner) + 1) / len(inner)
-    return bool(np.abs(scaled - steps).max() < 1.3 * ks_bound(numbers, len(inner)) + 1 / len(inner))
-
-
 def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:
     def put(columns: Mapping[str, Any]) -> dict[str, Any]:
         given = np.array(columns[profile.name], dtype=object if profile.numbers is None else np.float64)
@@ -421,12 +324,4 @@ def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:
     return put
 
 
-def _clip_forward(name: str, value: float, side: str) -> Any:
-    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
-        given = np.asarray(columns[name], dtype=np.float64)
-        return {name: np.minimum(given, value) if side == "upper" else np.maximum(given, value)}
-
-    return put
-
-
-__all__ = ["detect_availability", "ks_distance", "slice_nats"]
+__all__ = ["detect_availability", "slice_nats"]

@@ -51,6 +51,8 @@ class Finding:
     forward: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     #: How much better the data are told by this cause than by none, in nats; ranks rivals.
     gain: float = 0.0
+    #: Whether the endpoint is to blame, not the rows: the same rows get other answers.
+    at_endpoint: bool = False
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:

@@ -169,7 +169,7 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
     respelled: dict[str, dict[str, str]] = {}
     for text in unseen[:MOST_UNSEEN]:
         spelled = known.respelled(text)
-        if spelled is not None:
+        if spelled is not None and not _floods(profile, spelled[1], counts, text):
             respelled.setdefault(spelled[0], {})[text] = spelled[1]
         elif text.strip().lower() in NULL_TOKENS:
             respelled.setdefault("null_token", {})[text] = ""
@@ -182,6 +182,17 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
             fixed[row] = rename[text]
     findings = [_undo(profile, kind, mapping, texts, fixed) for kind, mapping in respelled.items()]
     return fixed, _one_kind([finding for finding in findings if finding is not None])
+
+
+def _floods(profile: ColumnProfile, level: str, counts: Counter[str], text: str) -> bool:
+    """Whether a word for null is far more frequent than the level that it could be another spelling of."""
+    if text.strip().lower() not in NULL_TOKENS:
+        return False
+    assert profile.levels is not None
+    total = sum(counts.values())
+    share = float(profile.levels.counts[profile.levels.levels.index(level)]) if level in profile.levels.levels else 0.0
+    share = (share + 0.5) / (profile.levels.rows + 1)
+    return binomial_nats(counts[text] + counts.get(level, 0), total, share) > SPELL_NATS
 
 
 def _undo(profile: ColumnProfile, kind: str, mapping: dict[str, str], texts: Texts, fixed: Texts) -> Finding | None:

@@ -41,7 +41,9 @@ def paired_difference(predictions: Floats, rescored: Floats, rows_name: str) -> 
             "log-odds differ by a constant",
         )
     evidence = (f"{int(differs.sum())} of {len(predictions)} {rows_name} predictions differ when scored again: {text}",)
-    return Finding(kind, (), parameters, float(differs.mean()), 100.0, True, evidence, differs, gain=1e7)
+    return Finding(
+        kind, (), parameters, float(differs.mean()), 100.0, True, evidence, differs, gain=1e7, at_endpoint=True
+    )
 
 
 def unpaired_difference(reference: Reference, predictions: Any, inputs_are_as_trained: bool) -> Finding | None:
@@ -67,7 +69,7 @@ def unpaired_difference(reference: Reference, predictions: Any, inputs_are_as_tr
         f"(a fair sample stays under {bound:.2f}){text}",
     )
     everything = np.ones(len(given), dtype=bool)
-    return Finding(kind, (), {}, 1.0, 20.0, False, evidence, everything, gain=1e6)
+    return Finding(kind, (), {}, 1.0, 20.0, False, evidence, everything, gain=1e6, at_endpoint=True)
 
 
 def _shifted(grid: Floats, given: Floats) -> Floats | None:

@@ -1,0 +1,109 @@
+"""The search for the package that changes predictions, with environments that are only pretended; and the commands."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.gate.golden import Column, Golden, Matrix
+from tallystick.parity.ablation import AblationFailed, UvRunner, ablate, search
+from tallystick.parity.predict_golden import frame_of, table_of
+
+EXPECTED = np.linspace(0, 1, 20)
+NAMES = [f"p{k}" for k in range(9)]
+TRAINED = {f"package:{name}": "1.0" for name in NAMES} | {"python": "3.11.4", "platform": "Linux"}
+SERVING = {f"package:{name}": "2.0" for name in NAMES} | {"python": "3.11.4", "platform": "Linux"}
+
+
+def _golden(predictions=EXPECTED) -> Golden:
+    column = Column("x", "float64", tuple(float(v) for v in EXPECTED))
+    return Golden(20, (column,), Matrix.of(predictions), environment=TRAINED)
+
+
+class Pretended:
+    """Predicts as training where all of `guilty` have training's version; some pairs do not go together."""
+
+    def __init__(self, guilty, broken=()):
+        self.guilty, self.broken, self.asked = guilty, broken, []
+
+    def predict(self, versions):
+        self.asked.append(dict(versions))
+        if any(versions[a] != versions[b] for a, b in self.broken):
+            raise AblationFailed("no such combination")
+        right = all(versions[name] == "1.0" for name in self.guilty)
+        return [[value] for value in (EXPECTED if right else EXPECTED + 0.01)]
+
+
+@pytest.mark.parametrize("guilty", [("p0",), ("p8",), ("p3",), ("p1", "p7"), ("p0", "p4", "p8")])
+def test_the_guilty_are_named_and_nobody_else(guilty):
+    runner = Pretended(guilty)
+    found = ablate(_golden(), SERVING, runner, most_builds=30)
+    assert (found.guilty, found.is_cleared) == (guilty, False)
+    assert len(runner.asked) <= 2 + 5 * len(guilty)
+
+
+def test_versions_that_do_not_go_together_are_pulled_together():
+    found = ablate(_golden(), SERVING, Pretended(("p5",), broken=(("p5", "p2"),)), most_builds=30)
+    assert set(found.guilty) == {"p2", "p5"}
+
+
+def test_an_environment_that_changes_nothing_is_cleared():
+    assert ablate(_golden(), SERVING, Pretended(())).is_cleared
+    still_odd = Pretended(("elsewhere",))
+    still_odd.predict = lambda versions: [[0.0]] * 20
+    assert ablate(_golden(), SERVING, still_odd).is_cleared
+    assert ablate(_golden(), TRAINED, Pretended(("p0",))).is_cleared
+
+
+def test_labels_are_compared_as_text():
+    labels = np.array(["a", "b"] * 10)
+    runner = Pretended(())
+    runner.predict = lambda versions: [[v] for v in labels] if versions["p4"] == "1.0" else [["a"]] * 20
+    assert ablate(_golden(labels), SERVING, runner).guilty == ("p4",)
+
+
+def test_a_budget_of_builds_is_kept():
+    runner = Pretended(("p0", "p4", "p8"))
+    found = ablate(_golden(), SERVING, runner, most_builds=4)
+    assert (found.guilty, len(runner.asked)) == ((), 4)
+
+
+def test_the_search_asks_nothing_of_one_suspect():
+    with pytest.raises(StopIteration) as done:
+        next(search(["numpy"]))
+    assert done.value.value == ("numpy",)
+
+
+def test_commands_pin_every_package_and_add_what_loads_models(tmp_path):
+    runner = UvRunner(tmp_path / "model", _golden(), uv="/uv", offline=True, find_links=("/wheels",))
+    venv, install = runner.commands({"python": "3.11.4", "numpy": "1.26.4"}, tmp_path)
+    assert venv[:2] == ["/uv", "venv"]
+    assert venv[venv.index("--python") + 1] == "3.11.4"
+    assert {"numpy==1.26.4", "mlflow-skinny", "--offline"} <= set(install)
+    assert install[install.index("--find-links") + 1] == "/wheels"
+
+
+def test_a_build_that_fails_says_what_and_why(tmp_path):
+    """A real process, though not uv: what is read is a child's error stream."""
+    fake = tmp_path / "uv"
+    fake.write_text("#!/bin/sh\necho 'error: Failed to fetch numpy: dns error' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(AblationFailed, match=r"numpy 9.*could not be built.*dns error.*find_links"):
+        UvRunner(tmp_path, _golden(), uv=str(fake)).predict({"numpy": "9"})
+    with pytest.raises(AblationFailed, match="could not be built"):
+        UvRunner(tmp_path, _golden(), uv=str(tmp_path / "none")).predict({})
+
+
+def test_rows_and_predictions_pass_as_json():
+    columns = [
+        {"name": "n", "dtype": "Int64", "values": [1, None]},
+        {"name": "t", "dtype": "datetime64[ns]", "values": ["2025-01-02T03:00:00", None]},
+        {"name": "c", "dtype": "category", "values": ["a", "b"]},
+        {"name": "s", "dtype": "no such type", "values": ["x", None]},
+    ]
+    frame = frame_of(json.loads(json.dumps(columns)))
+    assert frame.t[0] == pd.Timestamp("2025-01-02 03:00")
+    assert (str(frame.c.dtype), str(frame.n.dtype)) == ("category", "Int64")
+    assert table_of(np.array([1.5, np.nan])) == [[1.5], [None]]
+    assert table_of(pd.Series(["a", "b"])) == [["a"], ["b"]]
