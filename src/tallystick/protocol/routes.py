@@ -98,6 +98,8 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     grants: tuple[Grant, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     capture: Capture = Capture()
+    #: Served entities that take no invocations yet, but replays of golden rows.
+    pending: tuple[EntityRoute, ...] = ()
 
 
 class RouteTable(msgspec.Struct, frozen=True):

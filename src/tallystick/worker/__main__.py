@@ -19,6 +19,8 @@ import msgspec
 
 from tallystick.entities import Batching, Enforcement
 from tallystick.errors import TallystickError
+from tallystick.gate.checks import Checked
+from tallystick.gate.wording import ladder
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
 from tallystick.protocol.enforce import Decoder, compile_decoder
@@ -27,15 +29,17 @@ from tallystick.protocol.signature import parse_signature
 from tallystick.protocol.worker_spec import (
     EXIT_FAILED,
     EXIT_NEEDS_ENVIRONMENT,
+    FailedDetail,
     ReadyDetail,
     WorkerSpec,
     render_detail,
 )
-from tallystick.worker.accelerate import accelerated
+from tallystick.worker.accelerate import ArrayPredict, accelerated
 from tallystick.worker.answer import Answerer
 from tallystick.worker.batch import BatchRule
 from tallystick.worker.check import rows_are_independent
 from tallystick.worker.frame import assemble
+from tallystick.worker.gate import Gate, GateClosed
 from tallystick.worker.model import LoadedModel, load
 from tallystick.worker.resolve import needed_environment, resolve
 from tallystick.worker.scrub import public_text
@@ -55,6 +59,9 @@ def main(arguments: list[str]) -> None:
         server, detail = _bring_up(spec, lifeline, secrets, started)
     except TallystickError as error:
         _give_up(lifeline, error.message)
+    except GateClosed as closed:
+        print(*ladder(closed.report), sep="\n", file=sys.stderr)
+        _give_up(lifeline, closed.report.summary(), render_detail(FailedDetail(closed.report)))
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
         _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
@@ -65,9 +72,9 @@ def main(arguments: list[str]) -> None:
     server.run()
 
 
-def _give_up(lifeline: Lifeline, reason: str) -> NoReturn:
+def _give_up(lifeline: Lifeline, reason: str, detail: str = "null") -> NoReturn:
     print(reason, file=sys.stderr, flush=True)
-    lifeline.report("failed", reason)
+    lifeline.report("failed", reason, detail)
     # Not sys.exit: a model's threads or exit handlers could keep the process from ending.
     os._exit(EXIT_FAILED)
 
@@ -85,16 +92,21 @@ def _bring_up(
             lifeline.report("needs_environment", "; ".join(needs.reasons), render_detail(needs))
             os._exit(EXIT_NEEDS_ENVIRONMENT)
     lifeline.report("loading", f"Loading {spec.model_uri}")
+    gate = Gate(spec, resolved)
     model = load(resolved)
     decoder = compile_decoder(parse_signature(model.signature), type_hints=model.has_type_hints)
-    lifeline.report("checking", "Comparing rows alone and together")
+    lifeline.report("checking", "Comparing golden rows, and rows alone and together")
     example, example_params = _example(model, decoder)
-    can_batch, reason = _may_batch(spec, model, example, example_params)
-    if model.estimator is not None and example is not None:
-        fast = accelerated(model.predict, model.estimator, model.method, example)
-        if fast is not None:
-            model = dataclasses.replace(model, predict=fast)
-            reason += "; arrays get the same answers as frames and are used"
+    if example is None:
+        example = gate.example
+    fast = _accelerated(model, example)
+    if fast is not None:
+        model = dataclasses.replace(model, predict=fast)
+    # After the choice of the path: what is checked is what callers get.
+    checked = gate.check(model, decoder)
+    can_batch, reason = _may_batch(spec, model, example, example_params, checked)
+    if fast is not None:
+        reason += "; arrays get the same answers as frames and are used"
     resolved = dataclasses.replace(
         resolved,
         signature=model.signature,
@@ -105,7 +117,7 @@ def _bring_up(
     threads = 1 if can_batch else spec.threads
     window = PER_LINE if can_batch else threads
     server = Server(
-        Answerer(model, decoder, Board(spec.board), secrets),
+        Answerer(model, decoder, Board(spec.board), secrets, gate=gate),
         Hello(os.getpid(), window, can_batch, spec.model_version),
         spec.socket,
         rule=BatchRule(can_batch, spec.options.max_batch_rows),
@@ -113,7 +125,8 @@ def _bring_up(
         batch_wait_s=spec.options.batch_wait_ms / 1000 if can_batch else 0.0,
         lifeline=lifeline,
     )
-    return server, ReadyDetail(resolved, time.monotonic() - started, window)
+    report = checked.report if checked is not None else None
+    return server, ReadyDetail(resolved, time.monotonic() - started, window, report)
 
 
 def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]:
@@ -128,12 +141,22 @@ def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]
         return None, {}
 
 
-def _may_batch(spec: WorkerSpec, model: LoadedModel, example: Any, params: dict[str, Any]) -> tuple[bool, str]:
+def _accelerated(model: LoadedModel, example: Any) -> ArrayPredict | None:
+    if model.estimator is None or example is None:
+        return None
+    return accelerated(model.predict, model.estimator, model.method, example)
+
+
+def _may_batch(
+    spec: WorkerSpec, model: LoadedModel, example: Any, params: dict[str, Any], checked: Checked | None
+) -> tuple[bool, str]:
     choice = spec.options.batching
     if choice is not Batching.AUTO:
         return choice is Batching.ON, f"batching is set to {choice.value}"
     if model.predict_stream is not None:
         return False, "the model streams"
+    if checked is not None and checked.are_rows_independent is not None:
+        return checked.are_rows_independent, checked.independence
     if example is None:
         return False, "the model has no input example to compare rows alone and together"
     try:
