@@ -206,14 +206,24 @@ def log_likelihood(
     total = covariance[np.ix_(kept, kept)]
     size = max(float(np.trace(total)) / len(kept), 1e-9)
     within = (1 - RIDGE) * total + RIDGE * size * np.eye(len(kept)) - (1 - RIDGE) * between
-    values, vectors = np.linalg.eigh(within)
-    weight = (vectors / np.maximum(values, RIDGE * size)) @ vectors.T
-    projected = offset @ weight
+    projected = offset @ _inverse(within, RIDGE * size)
     table[:, :-1] = (scores[:, kept] - centre) @ projected.T - 0.5 * np.einsum("ij,ij->i", projected, offset)
     top = table[:, :-1].max(axis=1)
     table[:, -1] = top + np.log(np.exp(table[:, :-1] - top[:, None]) @ shares + 1e-300)
     # Relative to saying nothing, and bounded, so that no single row decides.
     return np.asarray(np.clip(table - table[:, -1:], -ROW_BOUND, ROW_BOUND))
+
+
+def _inverse(matrix: Floats, floor: float) -> Floats:
+    """Return the inverse of a symmetric matrix whose eigenvalues are raised to `floor` where they are below it."""
+    size = len(matrix)
+    try:
+        # A tenth of the time of the eigenvalues, and mostly none is below: then this succeeds.
+        np.linalg.cholesky(matrix - floor * (1 - 1e-9) * np.eye(size))
+        return np.asarray(np.linalg.inv(matrix))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(matrix)
+        return np.asarray((vectors / np.maximum(values, floor)) @ vectors.T)
 
 
 def coherence(table: Floats, cells: Ints) -> Floats:
