@@ -131,6 +131,7 @@ class Reconciler:
             timeout_s=self._settings.request_timeout_s,
             queue_per_concurrency=self._settings.queue_per_concurrency,
             inference_tables=self._settings.inference_tables,
+            resolved=self._resolved,
         )
         await self._publish(wanted)
         self._published = announced

@@ -8,8 +8,16 @@ from typing import Any
 from tallystick.auth import StoredToken
 from tallystick.control.capture import capture_of
 from tallystick.control.plan import replica_id
-from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ServedEntity
-from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RateLimit, Replica, RouteTable
+from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ResolvedModel, ServedEntity, ServedEntityId
+from tallystick.protocol.routes import (
+    EndpointRoute,
+    EndpointState,
+    EntityRoute,
+    ParityRoute,
+    RateLimit,
+    Replica,
+    RouteTable,
+)
 
 
 def desired_routes(
@@ -21,11 +29,14 @@ def desired_routes(
     timeout_s: float,
     queue_per_concurrency: int,
     inference_tables: bool = True,
+    resolved: Mapping[ServedEntityId, ResolvedModel] | None = None,
 ) -> RouteTable:
     """Return the table, with version 0: who publishes it gives it one.
 
-    `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded.
+    `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded; `resolved`
+    are the models that workers have found.
     """
+    models = resolved or {}
 
     def entity_route(entity: ServedEntity, config: EndpointConfig) -> EntityRoute:
         share = next((r.share_slots for r in config.routes if r.served_entity_name == entity.name), 0)
@@ -41,6 +52,7 @@ def desired_routes(
             timeout_s=entity.options.request_timeout_s or timeout_s,
             enforcement=entity.options.enforcement,
             scale_to_zero=entity.scale_to_zero_enabled,
+            digest=models[entity.id].digest if entity.id in models else "",
         )
 
     routes = {}
@@ -59,6 +71,7 @@ def desired_routes(
             grants=endpoint.grants,
             rate_limits=tuple(_rate_limits(endpoint.extras)),
             capture=capture_of(endpoint, config, default_on=inference_tables),
+            parity=_parity(endpoint.extras.get("parity") or {}),
         )
     return RouteTable(0, routes, dict(tokens))
 
@@ -68,6 +81,10 @@ def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> End
     if endpoint.pending is not None and promoted.get(endpoint.id) == endpoint.pending.version:
         return endpoint.pending
     return endpoint.active
+
+
+def _parity(given: Mapping[str, Any]) -> ParityRoute:
+    return ParityRoute(monitor=bool(given.get("monitor", True)), webhook=str(given.get("webhook") or ""))
 
 
 def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,6 +57,21 @@ FREE_COLUMNS = 10
 Rescore = Callable[[pd.DataFrame], Any]
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A verdict, and what it was reached by, for reports and examples.
+
+    `affected` are positions of affected rows in the live frame; `sent` and `undone` are the rows that were judged, in
+    training's columns, as they came and with all causes undone; `judged` are their positions in the live frame.
+    """
+
+    verdict: Verdict
+    affected: Ints
+    judged: Ints
+    sent: pd.DataFrame
+    undone: pd.DataFrame
+
+
 def diagnose(
     reference: Reference,
     live: pd.DataFrame,
@@ -73,16 +88,36 @@ def diagnose(
     through it). The reference's own model, where there is one, is the offline truth. Raises InvalidParameter when one
     of them has another length than `live`. Takes tens of milliseconds for a thousand rows of ten columns.
     """
+    return examine(reference, live, labels, segments, timestamps, predictions, rescore).verdict
+
+
+def examine(
+    reference: Reference,
+    live: pd.DataFrame,
+    labels: Any = None,
+    segments: Any = None,
+    timestamps: Any = None,
+    predictions: Any = None,
+    rescore: Rescore | None = None,
+    replayed: Replay | None = None,
+) -> Examined:
+    """Return the verdict as `diagnose` does, with the rows that it rests on.
+
+    `replayed` is how golden rows came out, where they were replayed already; without it `rescore` is asked.
+    """
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     frame = live.reset_index(drop=True)
-    kept = _kept_rows(reference, frame)
+    kept = judged = _kept_rows(reference, frame)
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True))
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
     if not inquiry.findings and given is not None:
         inquiry, whose = _by_segment(reference, frame.iloc[kept].reset_index(drop=True), given, inquiry)
-    replayed = None if rescore is None else replay(reference, rescore)
+    if whose:
+        judged = kept[(given[whose["column"]] == whose["value"]).to_numpy()] if given is not None else kept
+    if replayed is None and rescore is not None:
+        replayed = replay(reference, rescore)
     inquiry, equal = _with_predictions(reference, inquiry, _taken(predictions, kept), replayed)
     affected = _affected(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
@@ -98,7 +133,13 @@ def diagnose(
         rescored_equal=equal,
     )
     verdict = conclude(reference, inquiry, context)
-    return msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
+    return Examined(
+        msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3)),
+        judged[affected] if len(affected) == len(judged) else judged,
+        judged,
+        inquiry.sent.frame(),
+        inquiry.undone.frame(),
+    )
 
 
 def _check(live: Any, **beside: Any) -> None:
@@ -212,9 +253,19 @@ def _interventions(
         return None, None
     main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
-    outcomes = None if labels is None else label_numbers(labels)
-    scores = None if predictions is None else label_numbers(np.asarray(predictions))
+    outcomes, scores = _labelled(labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
+
+
+def _labelled(labels: Any, predictions: Any) -> tuple[Any, Any]:
+    """Return labels and predictions of the rows that have a label, as numbers: labels come late, and not for all."""
+    if labels is None:
+        return None, None
+    known = ~pd.isna(np.asarray(labels, dtype=object))
+    if known.sum() < FEWEST_ROWS:
+        return None, None
+    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy())
+    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known])
 
 
 def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
