@@ -107,6 +107,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         links,
         lambda: supervisor.processes or {},
         has_recorder=settings.inference_tables or settings.access_log,
+        has_monitor=settings.monitors,
         own_journal=stream.view,
     )
     add_metrics_routes(api, service, metrics)

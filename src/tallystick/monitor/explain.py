@@ -24,7 +24,7 @@ from tallystick.monitor.replays import (
 )
 from tallystick.monitor.rows import LiveRows
 from tallystick.parity.columns import Role
-from tallystick.parity.diagnose import Examined, examine
+from tallystick.parity.diagnose import Examination, examine
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
@@ -60,7 +60,7 @@ class Explained:
 
     verdict: Verdict
     examples: tuple[Example, ...] = ()
-    examined: Examined | None = field(default=None, repr=False)
+    examined: Examination | None = field(default=None, repr=False)
 
 
 def explain(
@@ -86,7 +86,7 @@ def explain(
 
 def _examined(
     reference: Reference, rows: LiveRows, replicas: Replicas | None, checked: Checked, limits: list[str]
-) -> Examined:
+) -> Examination:
     given: dict[str, Any] = {
         "labels": labels_as_trained(rows.labels, reference.label_shares),
         "segments": rows.segments if len(rows) else None,
@@ -166,7 +166,7 @@ def _short_time(text: str) -> str:
     return f"{text[:19]}Z" if len(text) > 19 and text.endswith("+00:00") else text
 
 
-def _examples(reference: Reference, rows: LiveRows, examined: Examined) -> tuple[Example, ...]:
+def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tuple[Example, ...]:
     if examined.verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED):
         return ()
     where = {int(position): index for index, position in enumerate(examined.judged)}
@@ -175,7 +175,7 @@ def _examples(reference: Reference, rows: LiveRows, examined: Examined) -> tuple
     # The newest ones: whoever looks for them in a log finds these first.
     for position in examined.affected[-MAX_EXAMPLES:][::-1].tolist():
         sent = rows.frame.iloc[position]
-        undone = examined.undone.iloc[where[position]] if position in where else None
+        undone = examined.undone_frame.iloc[where[position]] if position in where else None
         found.append(
             Example(
                 request_id=str(rows.request_ids.iloc[position]),

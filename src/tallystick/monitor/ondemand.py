@@ -155,9 +155,9 @@ def html_of(explained: Explained, reference: Reference) -> dict[str, str]:
     except ModuleNotFoundError:
         return {"html_problem": "this version makes no HTML reports"}
     examined = explained.examined
-    if examined is None or not len(examined.sent):
+    if examined is None or not len(examined.sent_frame):
         return {"html": render_html(explained.verdict, reference)}
-    return {"html": render_html(explained.verdict, reference, examined.sent, examined.undone)}
+    return {"html": render_html(explained.verdict, reference, examined.sent_frame, examined.undone_frame)}
 
 
 def is_claim(verdict: Verdict) -> bool:

@@ -58,18 +58,19 @@ Rescore = Callable[[pd.DataFrame], Any]
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A verdict, and what it was reached by, for reports and examples.
+class Examination:
+    """A verdict with the rows that it rests on: as they were sent, and with all that was found undone.
 
-    `affected` are positions of affected rows in the live frame; `sent` and `undone` are the rows that were judged, in
-    training's columns, as they came and with all causes undone; `judged` are their positions in the live frame.
+    Both frames hold the rows that were judged, in the same order: the newest ones, each once, and where a fault was
+    found in one segment only, that segment's. `undone_frame` has training's names and order of columns. `judged` are
+    the positions of these rows in the live frame, `affected` those of them that the cause touches.
     """
 
     verdict: Verdict
-    affected: Ints
+    sent_frame: pd.DataFrame
+    undone_frame: pd.DataFrame
     judged: Ints
-    sent: pd.DataFrame
-    undone: pd.DataFrame
+    affected: Ints
 
 
 def diagnose(
@@ -100,7 +101,7 @@ def examine(
     predictions: Any = None,
     rescore: Rescore | None = None,
     replayed: Replay | None = None,
-) -> Examined:
+) -> Examination:
     """Return the verdict as `diagnose` does, with the rows that it rests on.
 
     `replayed` is how golden rows came out, where they were replayed already; without it `rescore` is asked.
@@ -108,14 +109,12 @@ def examine(
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     frame = live.reset_index(drop=True)
-    kept = judged = _kept_rows(reference, frame)
+    kept = _kept_rows(reference, frame)
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True))
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
     if not inquiry.findings and given is not None:
         inquiry, whose = _by_segment(reference, frame.iloc[kept].reset_index(drop=True), given, inquiry)
-    if whose:
-        judged = kept[(given[whose["column"]] == whose["value"]).to_numpy()] if given is not None else kept
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
     inquiry, equal = _with_predictions(reference, inquiry, _taken(predictions, kept), replayed)
@@ -133,13 +132,10 @@ def examine(
         rescored_equal=equal,
     )
     verdict = conclude(reference, inquiry, context)
-    return Examined(
-        msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3)),
-        judged[affected] if len(affected) == len(judged) else judged,
-        judged,
-        inquiry.sent.frame(),
-        inquiry.undone.frame(),
-    )
+    verdict = msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
+    judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
+    sent = frame.iloc[judged].reset_index(drop=True)
+    return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
 
 def _check(live: Any, **beside: Any) -> None:
