@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tallystick.commands import access, deploy, endpoints, feedback, query, serve, split, status, table
+from tallystick.commands import access, deploy, diagnose, endpoints, feedback, query, serve, split, status, table
 from tallystick.commands.session import EXIT_FAILED, exit_code, reflowed
 from tallystick.errors import TallystickError
 
@@ -62,6 +62,7 @@ app.command("deploy", rich_help_panel=_MODELS)(deploy.deploy)
 app.command("split", rich_help_panel=_MODELS)(split.split)
 app.command("query", rich_help_panel=_MODELS)(query.query)
 app.command("table", rich_help_panel=_MODELS)(table.table)
+app.command("diagnose", rich_help_panel=_MODELS)(diagnose.diagnose)
 app.command("feedback", rich_help_panel=_MODELS)(feedback.feedback)
 app.command("logs", rich_help_panel=_MODELS)(endpoints.logs)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=_MODELS)

@@ -26,6 +26,8 @@ Json = dict[str, Any]
 #: Longer than the server's own limit of an invocation, so that its answer tells which limit was met.
 _QUERY_TIMEOUT_S = 130.0
 _TIMEOUT_S = 30.0
+#: Longer than the server's own limit of a diagnosis.
+_DIAGNOSE_TIMEOUT_S = 58.0
 #: The first looks are close together: a change of weights alone takes well under a second.
 _POLLS_S = (0.05, 0.1, 0.1, 0.2, 0.2)
 _POLL_S = 0.5
@@ -196,6 +198,34 @@ class Client:
         """Send labels, outcomes or other values for invocations; all are stored, or none. Returns how many values."""
         return int(self.call("POST", _path(name) + "/feedback", {"feedback": list(lines)})["accepted"])
 
+    # Parity with training
+
+    def diagnose(
+        self,
+        name: str,
+        *,
+        served_entity: str = "",
+        since_s: float | None = None,
+        rows: bool = False,
+        html: bool = False,
+    ) -> list[Json]:
+        """Return why the rows that an endpoint got differ from training: a verdict for each served entity."""
+        body: Json = {"served_entity": served_entity, "rows": rows, "html": html}
+        if since_s is not None:
+            body["since_s"] = max(1, round(since_s))
+        response = self._send(
+            "POST", _path(name) + "/parity/diagnose", json.dumps(body).encode(), "application/json", _DIAGNOSE_TIMEOUT_S
+        )
+        return list(self._json(response)["verdicts"])
+
+    def list_incidents(self, name: str) -> list[Json]:
+        """Return the incidents of an endpoint in short, the newest first."""
+        return list(self.call("GET", _path(name) + "/parity/incidents")["incidents"])
+
+    def get_incident(self, name: str, number: int) -> Json:
+        """Return an incident with its verdict and example rows. Raises NotFound."""
+        return self.call("GET", f"{_path(name)}/parity/incidents/{number}")
+
     # Invocations
 
     def query(
@@ -288,7 +318,9 @@ class Client:
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Return the JSON object that a control request is answered with."""
         content = None if body is None else json.dumps(body).encode()
-        response = self._send(method, path, content, "application/json", _TIMEOUT_S)
+        return self._json(self._send(method, path, content, "application/json", _TIMEOUT_S))
+
+    def _json(self, response: httpx.Response) -> Json:
         try:
             answer = response.json()
         except ValueError as error:

@@ -61,6 +61,9 @@ class Settings:
     access_log: bool = True
     #: OTLP endpoint that traces go to; empty: none are made.
     otlp_endpoint: str = ""
+    #: Whether live rows are compared with training, where a model has a reference; and how often.
+    monitor: bool = True
+    monitor_every_s: float = 60.0
     log_level: str = "info"
     extra: dict[str, str] = field(default_factory=dict)
 
@@ -83,6 +86,11 @@ class Settings:
     def keeps_journal(self) -> bool:
         """Whether anything is recorded: rows, lines of the access log, or spans."""
         return self.inference_tables or self.logs_requests
+
+    @property
+    def monitors(self) -> bool:
+        """Whether there is a monitor: it reads the inference tables, so without them it has nothing to do."""
+        return self.monitor and self.inference_tables
 
     @property
     def logs_requests(self) -> bool:

@@ -48,6 +48,14 @@ RECORDER_ENVIRONMENT = {
     "RAYON_NUM_THREADS": "1",
     "TOKIO_WORKER_THREADS": "1",
 }
+#: For the monitor's: one thread each, as it runs beside invocations and is in no hurry.
+MONITOR_ENVIRONMENT = RECORDER_ENVIRONMENT | {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+#: Parts without which invocations are answered all the same.
+_BESIDE = ("recorder", "monitor")
 _BACKLOG = 2048
 #: What may wait for a control that does not read its process tables.
 _MAX_UNREAD_BYTES = 16 << 20
@@ -153,6 +161,10 @@ class Supervisor:
             argv = (sys.executable, "-m", "tallystick.records", file)
             recorder = ProcessSpec("recorder", argv, RECORDER_ENVIRONMENT | environment, "", final_exit_codes=(3,))
             self._own["recorder"] = Process(recorder, self._own_changed, capture=False)
+        if self.settings.monitors:
+            argv = (sys.executable, "-m", "tallystick.monitor", file)
+            monitor = ProcessSpec("monitor", argv, MONITOR_ENVIRONMENT | environment, "", final_exit_codes=(3,))
+            self._own["monitor"] = Process(monitor, self._own_changed, capture=False)
         for process in self._own.values():
             process.start()
 
@@ -160,11 +172,11 @@ class Supervisor:
         views = [process.view for process in self._own.values()]
         for view in views:
             # A recorder that cannot run costs the tables, not the endpoints; the journal keeps what it can.
-            if view.phase is Phase.ENDED and view.id != "recorder" and not self._stop.is_set():
+            if view.phase is Phase.ENDED and view.id not in _BESIDE and not self._stop.is_set():
                 self.on_failed(view.report.message if view.report else f"{view.id}: {view.last_exit}")
                 self._stop.set()
-        # Nobody waits for the recorder: what it does not read yet is in the journal.
-        needed = [view for view in views if view.id != "recorder"]
+        # Nobody waits for these: what the recorder does not read yet is in the journal.
+        needed = [view for view in views if view.id not in _BESIDE]
         if not self._was_ready and all(view.report and view.report.state == "ready" for view in needed):
             self._was_ready = True
             self.on_ready()
@@ -239,7 +251,7 @@ class Supervisor:
         await _stop_each(gateways, limit_s)
         self.listener.close()
         await _stop_each(list(self._workers.values()), _STOP_SLACK_S)
-        await _stop_each([self._own["control"]], _STOP_SLACK_S)
+        await _stop_each([self._own[name] for name in ("control", "monitor") if name in self._own], _STOP_SLACK_S)
         # Last: it takes what the others have left in the journal.
         await _stop_each([self._own[name] for name in ("recorder",) if name in self._own], _RECORD_SLACK_S)
         for name in ("supervisor.sock", "control.sock", "link.sock", "settings.json"):

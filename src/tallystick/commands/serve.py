@@ -141,6 +141,23 @@ def serve(
             rich_help_panel=_RECORDS,
         ),
     ] = "",
+    monitor: Annotated[
+        bool,
+        typer.Option(
+            "--monitor/--no-monitor",
+            envvar="TALLYSTICK_MONITOR",
+            help="Compare live rows with training, for models that have a reference; single endpoints can say no.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = True,
+    monitor_every: Annotated[
+        str,
+        typer.Option(
+            envvar="TALLYSTICK_MONITOR_EVERY",
+            help="How often live rows are looked at.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = "60s",
     gateways: Annotated[
         int,
         typer.Option(
@@ -237,6 +254,8 @@ def serve(
         journal_max_bytes=int(journal_max_gb * 2**30),
         access_log=access_log,
         otlp_endpoint=otlp_endpoint,
+        monitor=monitor,
+        monitor_every_s=_positive(monitor_every, "--monitor-every"),
         drain_s=parse_duration(drain),
         # What uvicorn says of its start and stop is nothing to the person who reads the banner.
         log_level="warning",

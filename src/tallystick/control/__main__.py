@@ -21,6 +21,7 @@ from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
 from tallystick.control.feedback_api import add_feedback_routes
 from tallystick.control.gatekeeper import Gatekeeper
+from tallystick.control.incidents_api import add_incident_routes
 from tallystick.control.journal import STREAM_NAME, EntityRecords, StreamJournal, Tables
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs, FileLogs
@@ -118,10 +119,12 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         links,
         lambda: supervisor.processes or {},
         has_recorder=settings.inference_tables or settings.access_log,
+        has_monitor=settings.monitors,
         own_journal=stream.view,
     )
     add_metrics_routes(api, service, metrics)
     add_feedback_routes(api, service, journal)
+    add_incident_routes(api, service, links.monitor, settings.data_dir)
     app = InForce(api, reconciler)
     path = settings.run_dir / "control.sock"
     path.unlink(missing_ok=True)
@@ -165,7 +168,7 @@ class InForce:
 
     LIMIT_S = 2.0
     #: What changes nothing that gateways know of.
-    _APART = ("/feedback", "/inference-table/flush", "/parity/check")
+    _APART = ("/feedback", "/inference-table/flush", "/parity/check", "/parity/diagnose")
 
     def __init__(self, app: ASGIApp, reconciler: Reconciler) -> None:
         self._app = app

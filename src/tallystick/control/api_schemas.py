@@ -156,4 +156,10 @@ REVOKE_TOKEN = _object(("token_id",), token_id=_text())
 SCOPE = _object(("scope",), scope=_text())
 SECRET_KEY = _object(("scope", "key"), scope=_text(), key=_text())
 PUT_SECRET = _object(("scope", "key"), scope=_text(), key=_text(), string_value=_text(), bytes_value=_text("Base64"))
+DIAGNOSE = _object(
+    served_entity=_text("Left out: all that the endpoint serves"),
+    since_s=_integer("How far back rows are taken from; left out: the last hour, or more where that has few"),
+    rows=_FLAG,
+    html=_FLAG,
+)
 NOTHING = _object()

@@ -1,6 +1,7 @@
 """Control's end of the lines to gateways and recorder: publish a route table, know who uses which and how far all are.
 
-Both connect to one socket and say by their first message what they are. Numbers are handed to `metrics.tally`.
+All connect to one socket and say by their first message what they are. Numbers are handed to `metrics.tally`, and what
+the monitor says to `incidents`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import msgspec
 
+from tallystick.control.incidents import Monitor
 from tallystick.control.metrics.tally import Tally
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
+from tallystick.protocol.monitoring import AskReplay, Diagnosed, Watching
 from tallystick.protocol.routes import (
     Activity,
     Applied,
@@ -47,6 +50,8 @@ class GatewayLinks:
         self.used_at: dict[str, float] = {}
         #: What gateways report.
         self.tally = Tally()
+        #: The monitor, and what it said.
+        self.monitor = Monitor()
         #: What the recorder said last, and when (monotonic seconds); None until it was there.
         self.recorded: Recorded | None = None
         self.recorded_at = 0.0
@@ -134,6 +139,8 @@ class GatewayLinks:
                             self.recorded, self.recorded_at = message, time.monotonic()
                         case Flushed():
                             self._flushed(message)
+                        case Watching() | Diagnosed() | AskReplay():
+                            self.monitor.take(writer, message)
         except (ConnectionError, BrokenMessage):
             pass  # its supervisor starts it again, and it will tell what it routes by, or how far it is
         except asyncio.CancelledError:
@@ -164,6 +171,7 @@ class GatewayLinks:
             # Until it is back nothing is known of it, so nothing counts as applied.
             self._applied.pop(index, None)
             self.tally.left(index)
+        self.monitor.left(writer)
         if self._recorder is writer:
             self._recorder = None
             for number in list(self._flushes):

@@ -141,6 +141,7 @@ class Reconciler:
             queue_per_concurrency=self._settings.queue_per_concurrency,
             inference_tables=self._settings.inference_tables,
             reachable=self._gatekeeper.reachable if self._gatekeeper is not None else (),
+            resolved=self._resolved,
         )
         await self._publish(wanted)
         self._published = announced

@@ -8,8 +8,16 @@ from typing import Any
 from tallystick.auth import StoredToken
 from tallystick.control.capture import capture_of
 from tallystick.control.plan import replica_id
-from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ServedEntity, ServedEntityId
-from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RateLimit, Replica, RouteTable
+from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ResolvedModel, ServedEntity, ServedEntityId
+from tallystick.protocol.routes import (
+    EndpointRoute,
+    EndpointState,
+    EntityRoute,
+    ParityRoute,
+    RateLimit,
+    Replica,
+    RouteTable,
+)
 
 
 def desired_routes(
@@ -22,12 +30,15 @@ def desired_routes(
     queue_per_concurrency: int,
     inference_tables: bool = True,
     reachable: Collection[ServedEntityId] = (),
+    resolved: Mapping[ServedEntityId, ResolvedModel] | None = None,
 ) -> RouteTable:
     """Return the table, with version 0: who publishes it gives it one.
 
     `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded. Served
-    entities of `reachable` that are to be routed can be asked by replays of golden rows.
+    entities of `reachable` that are to be routed can be asked by replays of golden rows; `resolved` are the models
+    that workers have found.
     """
+    models = resolved or {}
 
     def entity_route(entity: ServedEntity, config: EndpointConfig) -> EntityRoute:
         share = next((r.share_slots for r in config.routes if r.served_entity_name == entity.name), 0)
@@ -43,6 +54,7 @@ def desired_routes(
             timeout_s=entity.options.request_timeout_s or timeout_s,
             enforcement=entity.options.enforcement,
             scale_to_zero=entity.scale_to_zero_enabled,
+            digest=models[entity.id].digest if entity.id in models else "",
         )
 
     routes = {}
@@ -66,6 +78,7 @@ def desired_routes(
                 for entity in _not_routed(endpoint, config)
                 if entity.id in reachable and endpoint.pending is not None
             ),
+            parity=_parity(endpoint.extras.get("parity") or {}),
         )
     return RouteTable(0, routes, dict(tokens))
 
@@ -83,6 +96,10 @@ def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> End
     if endpoint.pending is not None and promoted.get(endpoint.id) == endpoint.pending.version:
         return endpoint.pending
     return endpoint.active
+
+
+def _parity(given: Mapping[str, Any]) -> ParityRoute:
+    return ParityRoute(monitor=bool(given.get("monitor", True)), webhook=str(given.get("webhook") or ""))
 
 
 def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:

@@ -7,7 +7,11 @@ not: with probability 1 - alpha the null is never rejected, at no look (Ville 19
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betainc, betaln
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.float64]
 
 
 def rate_e_value(hits: int, rows: int, rate: float) -> float:
@@ -29,6 +33,17 @@ def rate_e_value(hits: int, rows: int, rate: float) -> float:
     log_mixture = float(betaln(hits + 1, rows - hits + 1)) + np.log(tail) - np.log1p(-rate)
     log_null = hits * np.log(rate) + (rows - hits) * np.log1p(-rate)
     return float(np.exp(min(700.0, log_mixture - log_null)))
+
+
+def rate_log_e_values(hits: Counts, rows: Counts, rates: Floats) -> Floats:
+    """Return the logarithm of `rate_e_value` of many counts at once; arrays of one shape, or that broadcast."""
+    hits, rows = np.asarray(hits, dtype=np.float64), np.asarray(rows, dtype=np.float64)
+    rates = np.clip(rates, 1e-12, 1 - 1e-12)
+    with np.errstate(divide="ignore"):
+        tail = np.log1p(-np.minimum(betainc(hits + 1, rows - hits + 1, rates), 1.0))
+    mixture = betaln(hits + 1, rows - hits + 1) + tail - np.log1p(-rates)
+    null = hits * np.log(rates) + (rows - hits) * np.log1p(-rates)
+    return np.asarray(np.where(rows > 0, np.minimum(700.0, mixture - null), 0.0))
 
 
 def distance_bound(rows: int, alpha: float = 0.01) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from tallystick.parity.advice import fix_for, settle
 from tallystick.parity.detect.finding import Finding
@@ -63,7 +64,7 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         needed = f"{FEWEST_ROWS} rows or more: of {rows} only the form of values was checked, and it is as in training"
         return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
     if context.labels is not None:
-        chance, shares = label_shift(reference, context.labels)
+        chance, shares = label_shift(reference, _known(context.labels))
         if chance < 1e-3:
             text = "classes: " + ", ".join(f"{name} {share:.0%}" for name, share in list(shares.items())[:5])
             return _verdict(
@@ -77,6 +78,11 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
                 ruled_out=ruled_out,
             )
     return _verdict(reference, inquiry, Status.CONSISTENT, confidence=0.95, ruled_out=ruled_out)
+
+
+def _known(labels: Any) -> Any:
+    values = np.asarray(labels)
+    return values[~pd.isna(values.astype(object))]
 
 
 def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: Any) -> Verdict:

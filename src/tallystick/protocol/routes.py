@@ -14,6 +14,7 @@ import msgspec
 from tallystick.auth import StoredToken
 from tallystick.entities import Enforcement, Grant, ReplicaId
 from tallystick.protocol.counts import EntityCounts
+from tallystick.protocol.monitoring import AskReplay, Diagnosed, Watching
 
 
 class EndpointState(StrEnum):
@@ -48,6 +49,8 @@ class EntityRoute(msgspec.Struct, frozen=True):
     timeout_s: float
     enforcement: Enforcement = Enforcement.FLAG
     scale_to_zero: bool = False
+    #: SHA-256 over the model's files, which are kept under it; empty until a worker has found the model.
+    digest: str = ""
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -86,6 +89,14 @@ class Capture(msgspec.Struct, frozen=True):
     retention_days: int = 0
 
 
+class ParityRoute(msgspec.Struct, frozen=True):
+    """How an endpoint's live rows are watched for differences to training."""
+
+    monitor: bool = True
+    #: URL that opened and closed incidents are posted to; empty: none.
+    webhook: str = ""
+
+
 class EndpointRoute(msgspec.Struct, frozen=True):
     """An endpoint, as far as its invocations go."""
 
@@ -100,6 +111,7 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     capture: Capture = Capture()
     #: Served entities that take no invocations yet, but replays of golden rows.
     pending: tuple[EntityRoute, ...] = ()
+    parity: ParityRoute = ParityRoute()
 
 
 class RouteTable(msgspec.Struct, frozen=True):
@@ -219,4 +231,4 @@ class Flushed(msgspec.Struct, frozen=True, tag=True):
 
 ToGateway = Publish
 ToRecorder = Publish | Flush
-ToControl = Applied | Activity | Recorded | Flushed
+ToControl = Applied | Activity | Recorded | Flushed | Watching | Diagnosed | AskReplay

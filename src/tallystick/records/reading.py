@@ -29,8 +29,10 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from tallystick.errors import DeploymentFailed, InvalidParameter, NotFound
 from tallystick.protocol.signature import Signature, parse_signature
 from tallystick.records import schema
+from tallystick.records.added import Added, added_since
 from tallystick.records.bodies import Ints, connect, one_chunk
 from tallystick.records.decode import InputDecoder, Requests, as_recorded, infer_fields
+from tallystick.records.files import with_known_ranges
 from tallystick.records.labels import Labels
 from tallystick.records.predictions import Answers, PredictionReader, declared_type, prediction_type
 from tallystick.records.values import promoted, signature_fields, to_type
@@ -94,6 +96,8 @@ class _View:
     #: Our own columns, and those of feedback: what it is -> its name here.
     names: Mapping[str, str]
     label_names: Mapping[str, str]
+    #: As `IDENTITY`, with what was asked for beside it.
+    identity: Mapping[str, str]
     schema: pa.Schema
 
 
@@ -109,6 +113,8 @@ class InferenceTable:
         self._options = dict(storage_options or {})
         #: Rows that the latest read of the decoded view left out, and values that are null for it, by reason.
         self.undecoded: Counter[str] = Counter()
+        #: What is ours in the latest decoded view, by its usual name -> by the name it has there.
+        self.own_names: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"InferenceTable({self.name!r}, {self.location!r})"
@@ -124,12 +130,16 @@ class InferenceTable:
         since: When | None = None,
         until: When | None = None,
         where: ds.Expression | None = None,
+        added: Added | None = None,
     ) -> pa.RecordBatchReader:
         """Return the rows of the inference table, from `since` until before `until`, as a stream.
 
-        Raises NotFound when there is no table, InvalidParameter for a column that it does not have.
+        With `added` only those of these files. Raises NotFound when there is no table, InvalidParameter for a column
+        that it does not have.
         """
         table, dataset = self._open(self.location)
+        if added is not None:
+            dataset = added.dataset(table, dataset)
         unknown = [name for name in columns or () if name not in dataset.schema.names]
         if unknown:
             raise InvalidParameter(
@@ -146,8 +156,15 @@ class InferenceTable:
         served_entity: str | None = None,
         feedback: bool = True,
         batch_rows: int = BATCH_ROWS,
+        *,
+        where: ds.Expression | None = None,
+        beside: Sequence[str] = (),
+        added: Added | None = None,
     ) -> pa.RecordBatchReader:
         """Return the decoded view as a stream of batches of at most `batch_rows` rows.
+
+        `where` is a condition on columns of the inference table, and `beside` names some of them to be shown too, with
+        an underscore before their name. With `added` only the rows of those files are read.
 
         Raises NotFound when there is no table, InvalidParameter for a column that the view does not have. A row that
         cannot be decoded is left out and counted in `undecoded`, which begins anew here.
@@ -155,14 +172,18 @@ class InferenceTable:
         undecoded: Counter[str] = Counter()
         self.undecoded = undecoded
         table, dataset = self._open(self.location)
-        wanted = _all_of(_between(since, until), ds.field("status_code") == 200, _is_entity(served_entity))
+        if added is not None:
+            dataset = added.dataset(table, dataset)
+        wanted = _all_of(_between(since, until), ds.field("status_code") == 200, _is_entity(served_entity), where)
         connection = connect()
-        view = self._view(table, dataset, wanted, connection, feedback, since)
+        identity = IDENTITY | {f"_{name}": name for name in beside}
+        view = self._view(table, dataset, wanted, connection, feedback, since, identity)
+        self.own_names = {**view.names, **view.label_names}
         unknown = [name for name in columns or () if name not in view.schema.names]
         if unknown:
             raise InvalidParameter(f"The decoded view has no column {unknown[0]!r}; it has {_listed(view.schema)}.")
         shown = view.schema if columns is None else pa.schema([view.schema.field(name) for name in columns])
-        source = (*_BODY_COLUMNS, *(name for name in IDENTITY.values() if name and name not in _BODY_COLUMNS))
+        source = (*_BODY_COLUMNS, *(name for name in identity.values() if name and name not in _BODY_COLUMNS))
         batches = _steps(_scan(table, dataset, list(source), wanted))
         return pa.RecordBatchReader.from_batches(shown, _decode(batches, view, shown, max(1, batch_rows), undecoded))
 
@@ -182,6 +203,10 @@ class InferenceTable:
     def served_entities(self) -> pa.RecordBatchReader:
         """Return what is known of all served entities of the server; an empty stream when nothing is."""
         return self._side_table(self._entities_location() or "", schema.ENTITY_SCHEMA)
+
+    def added(self, version: int, table_id: str = "") -> Added:
+        """Return the files with new rows after `version`. Raises NotFound when there is no table."""
+        return added_since(self._open(self.location)[0], version, table_id)
 
     def newest(self, limit: int, since: When | None = None, until: When | None = None) -> pa.Table:
         """Return the newest invocations, the newest first. Bodies of others are not read."""
@@ -233,7 +258,7 @@ class InferenceTable:
     def _open(self, location: str) -> tuple[DeltaTable, ds.Dataset]:
         try:
             table = DeltaTable(location, storage_options=self._options or None)
-            return table, table.to_pyarrow_dataset(filesystem=_local_files(location))
+            return table, with_known_ranges(table, table.to_pyarrow_dataset(filesystem=_local_files(location)))
         except TableNotFoundError as error:
             raise NotFound(
                 f"There is no inference table for '{self.name}' at {location}. It begins with the first invocation."
@@ -275,6 +300,7 @@ class InferenceTable:
         connection: duckdb.DuckDBPyConnection,
         with_feedback: bool,
         since: When | None,
+        identity: Mapping[str, str],
     ) -> _View:
         opened = self._open_if_there(schema.feedback_table(self.location)) if with_feedback else None
         lines = None if opened is None else opened[1]
@@ -293,7 +319,7 @@ class InferenceTable:
                 continue
             samples = _head(dataset, _all_of(wanted, ds.field("served_entity_id") == entity))
             models[entity] = shared[text] = _model(text, samples, connection)
-        return _plan_view(models, labels, with_feedback)
+        return _plan_view(models, labels, with_feedback, identity)
 
 
 class _Stream:
@@ -444,7 +470,9 @@ def _model(signature_json: str, samples: pa.RecordBatch, connection: duckdb.Duck
     return _Model(inputs, PredictionReader(kind, connection))
 
 
-def _plan_view(models: Mapping[str, _Model], labels: Labels, with_feedback: bool) -> _View:
+def _plan_view(
+    models: Mapping[str, _Model], labels: Labels, with_feedback: bool, identity: Mapping[str, str] = IDENTITY
+) -> _View:
     kinds: dict[str, list[pa.DataType]] = {}
     for model in models.values():
         for name, kind in model.inputs.fields.items():
@@ -461,9 +489,9 @@ def _plan_view(models: Mapping[str, _Model], labels: Labels, with_feedback: bool
 
     names = {PREDICTION: add(PREDICTION, prediction)}
     label_names = {name: add(name, kind) for name, kind in labels.fields.items()} if with_feedback else {}
-    for name, column in IDENTITY.items():
+    for name, column in identity.items():
         names[name] = add(name, schema.INFERENCE_SCHEMA.field(column).type if column else pa.int64())
-    return _View(models, labels, fields, prediction, names, label_names, pa.schema(columns))
+    return _View(models, labels, fields, prediction, names, label_names, identity, pa.schema(columns))
 
 
 def _decode(
@@ -528,7 +556,7 @@ def _decode_part(
     if wanted_labels:
         values = view.labels.look_up(spread("databricks_request_id"), spread("client_request_id"), rows.row)
         made |= {view.label_names[name]: values[name] for name in wanted_labels}
-    for name, column in IDENTITY.items():
+    for name, column in view.identity.items():
         if view.names[name] in shown.names:
             made[view.names[name]] = spread(column) if column else pa.array(rows.row)
     return rows.requests, pa.RecordBatch.from_arrays([made[name] for name in shown.names], schema=shown)

@@ -31,6 +31,7 @@ from tallystick.control.metrics.text import CONTENT_TYPE, render
 from tallystick.control.service import Service, build_service
 from tallystick.entities import Endpoint, EndpointConfig, EndpointId, Route, entity
 from tallystick.protocol.counts import MAX_COUNTED_COLUMNS, OTHER, REQUESTS, SECONDS, Distribution, EntityCounts
+from tallystick.protocol.monitoring import EndpointParity, EntityParity, IncidentState, IncidentSummary, Watching
 from tallystick.protocol.routes import (
     Activity,
     EndpointRoute,
@@ -141,10 +142,33 @@ def full_view(**fields: Any) -> View:
         },
         "recorded": recorded,
         "is_recorder_connected": True,
+        "watching": watching(),
+        "is_monitor_connected": True,
+        "has_monitor": True,
         "version": "1.2.3",
         "python": "3.11.9",
     }
     return View(**(everything | fields))
+
+
+def watching(endpoint: str = "churn", problem: str = "") -> Watching:
+    incident = IncidentSummary(
+        7,
+        "churn-1",
+        IncidentState.OPEN,
+        "cause_found",
+        "preprocessing",
+        "unit",
+        ("temp",),
+        {},
+        "proof",
+        0.3,
+        200,
+        "",
+        "",
+    )
+    entity = EntityParity(problem, 120, 30, "cause_found", "2026-01-31T14:02:11Z", {"temp": {"out_of_range": 40}})
+    return Watching(77, {endpoint: EndpointParity("i", {"churn-1": entity}, (incident,))})
 
 
 def text_of(view: View) -> dict[str, dict[Labels, float]]:
@@ -283,6 +307,25 @@ def test_the_lag_of_a_silent_recorder_grows() -> None:
 def test_a_server_that_records_nothing_has_no_recorder_to_miss() -> None:
     assert "tallystick_recorder_up" not in text_of(full_view(recorded=None, has_recorder=False))
     assert text_of(full_view(recorded=None, is_recorder_connected=False))["tallystick_recorder_up"][labelled()] == 0
+
+
+def test_a_served_entity_that_is_watched_has_its_incidents_also_when_there_are_none() -> None:
+    found = text_of(full_view())
+    assert found["tallystick_parity_incidents"] == {
+        labelled(**CHURN_1, kind=""): 0,
+        labelled(**CHURN_1, kind="unit"): 1,
+    }
+    assert found["tallystick_parity_status"] == {labelled(**CHURN_1, status="cause_found"): 1}
+    assert found["tallystick_parity_violations_total"] == {
+        labelled(**CHURN_1, column="temp", violation="out_of_range"): 40
+    }
+
+
+def test_what_is_not_watched_or_another_endpoint_has_no_parity() -> None:
+    for told in (watching(problem="no reference"), watching("other"), None):
+        assert "tallystick_parity_incidents" not in text_of(full_view(watching=told))
+    assert "tallystick_monitor_up" not in text_of(full_view(has_monitor=False))
+    assert text_of(full_view(is_monitor_connected=False))["tallystick_monitor_up"][labelled()] == 0
 
 
 # -- sums ------------------------------------------------------------------------------------------------------

@@ -104,4 +104,14 @@ TABLE_LAG = _gauge("recorder_table_lag_seconds", ("table",), "Age of the oldest 
 TABLE_PROBLEM = _gauge("recorder_table_problem", ("table",), "Whether the table cannot be written at the moment.")
 FEEDBACK = _counter("feedback", ("endpoint", "outcome"), "Lines of feedback: matched, unknown or duplicate.")
 
+# The monitor.
+MONITOR_UP = _gauge("monitor_up", (), "Whether the monitor is connected to control.")
+PARITY_INCIDENTS = _gauge("parity_incidents", (*ENTITY, "kind"), "Incidents that are open, by kind of the cause.")
+PARITY_STATUS = _gauge("parity_status", (*ENTITY, "status"), "1 for the status of the latest diagnosis.")
+PARITY_ROWS = _counter("parity_rows", ENTITY, "Rows that were compared with training.")
+PARITY_PASSED_OVER = _counter("parity_passed_over_rows", ENTITY, "Rows beyond the sample that is looked at.")
+PARITY_VIOLATIONS = _counter(
+    "parity_violations", (*ENTITY, "column", "violation"), "Values that break the contract of training."
+)
+
 METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

@@ -16,6 +16,7 @@ from tallystick.control.metrics.tally import GatewayNow
 from tallystick.control.metrics.text import Sample
 from tallystick.entities import SLOTS, ConfigUpdate, Endpoint, Ready, ServedEntity
 from tallystick.protocol.counts import EntityCounts
+from tallystick.protocol.monitoring import EndpointParity, Watching
 from tallystick.protocol.routes import EntityRoute, JournalView, Load, Recorded, RouteTable
 from tallystick.protocol.supervise import Phase, ProcessView
 
@@ -49,6 +50,9 @@ class View:
     is_recorder_connected: bool = False
     #: Whether this server records invocations at all.
     has_recorder: bool = True
+    watching: Watching | None = None
+    is_monitor_connected: bool = False
+    has_monitor: bool = False
     version: str = ""
     python: str = ""
 
@@ -62,12 +66,15 @@ def samples(view: View) -> Iterator[Sample]:
             labels = (endpoint.name, entity.name, entity.entity_version or "")
             yield from _invocations(entity, labels, view, load)
             yield from _workers(entity, labels, view)
+            yield from _parity(entity, labels, view.watching)
         route = view.table.endpoints.get(endpoint.name)
         for routed in route.entities if route is not None else ():
             yield from _routed(endpoint, routed)
     yield from _server(view)
     yield from _journals(view.journals)
     yield from _recorder(view)
+    if view.has_monitor:
+        yield names.MONITOR_UP, (), float(view.is_monitor_connected)
 
 
 def _endpoint(endpoint: Endpoint) -> Iterator[Sample]:
@@ -132,6 +139,25 @@ def _routed(endpoint: Endpoint, entity: EntityRoute) -> Iterator[Sample]:
     yield names.CONCURRENCY, labels, entity.concurrency
 
 
+def _parity(entity: ServedEntity, labels: tuple[str, ...], watching: Watching | None) -> Iterator[Sample]:
+    watched = watching.endpoints.get(labels[0], EndpointParity("")) if watching is not None else EndpointParity("")
+    found = watched.entities.get(entity.name)
+    if found is None or found.problem:
+        return
+    # Also where there is none: an alert on what is not there would never come.
+    yield names.PARITY_INCIDENTS, (*labels, ""), 0
+    for incident in watched.incidents:
+        if incident.served_entity == entity.name:
+            yield names.PARITY_INCIDENTS, (*labels, incident.kind), 1
+    if found.status:
+        yield names.PARITY_STATUS, (*labels, found.status), 1
+    yield names.PARITY_ROWS, labels, found.rows
+    yield names.PARITY_PASSED_OVER, labels, found.passed_over
+    for column, kinds in found.violations.items():
+        for kind, count in kinds.items():
+            yield names.PARITY_VIOLATIONS, (*labels, column, kind), count
+
+
 def _server(view: View) -> Iterator[Sample]:
     yield names.BUILD_INFO, (view.version, view.python), 1
     yield names.TABLE_VERSION, (), view.table.version
@@ -154,7 +180,7 @@ def is_own_process(name: str) -> bool:
     >>> is_own_process("gateway-0"), is_own_process("0123456789abcdef0123456789abcdef-0")
     (True, False)
     """
-    return name in ("supervisor", "control", "recorder") or name.startswith("gateway-")
+    return name in ("supervisor", "control", "recorder", "monitor") or name.startswith("gateway-")
 
 
 def _journals(journals: Mapping[str, JournalView]) -> Iterator[Sample]:

@@ -32,12 +32,14 @@ class MetricsSource:
         workers: Callable[[], Mapping[str, ProcessView]],
         *,
         has_recorder: bool,
+        has_monitor: bool = False,
         own_journal: Callable[[], JournalView] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._links, self._workers = links, workers
         self._has_recorder, self._own_journal = has_recorder, own_journal
+        self._has_monitor = has_monitor
         self._clock, self._wall_clock = clock, wall_clock
         self.processes = Processes(self._pids)
         self._turn = asyncio.Lock()
@@ -101,6 +103,9 @@ class MetricsSource:
             recorded_age_s=self._clock() - links.recorded_at,
             is_recorder_connected=links.is_recorder_connected,
             has_recorder=self._has_recorder,
+            watching=links.monitor.watching,
+            is_monitor_connected=links.monitor.is_connected,
+            has_monitor=self._has_monitor,
             version=metadata.version("tallystick"),
             python=platform.python_version(),
         )
@@ -111,4 +116,6 @@ class MetricsSource:
         pids |= {f"gateway-{index}": gateway.pid for index, gateway in self._links.tally.gateways.items()}
         if self._links.recorded is not None and self._links.is_recorder_connected:
             pids["recorder"] = self._links.recorded.pid
+        if self._links.monitor.watching is not None and self._links.monitor.is_connected:
+            pids["monitor"] = self._links.monitor.watching.pid
         return pids | {"control": os.getpid(), "supervisor": os.getppid()}

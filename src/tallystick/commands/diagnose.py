@@ -1,0 +1,202 @@
+"""`tallystick diagnose`: why live rows of an endpoint, or of a table, differ from training."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tallystick.commands.config_edit import BadUsage, Json
+from tallystick.commands.session import Session, print_table, with_session
+from tallystick.commands.table import parse_since
+from tallystick.tables import is_location
+
+
+@with_session
+def diagnose(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(metavar="ENDPOINT|TABLE", help="Endpoint, or a table's path or URL.", show_default=False)
+    ],
+    served_entity: Annotated[
+        str, typer.Option("--served-entity", metavar="NAME", help="One served entity. Default: all.")
+    ] = "",
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="2h|DATE", help="Rows not older: 2h, 7d, or 2026-01-31T12:00. Default: the newest ones."),
+    ] = None,
+    incident: Annotated[int | None, typer.Option(metavar="N", help="Show this incident, as it was found.")] = None,
+    incidents: Annotated[bool, typer.Option("--incidents", help="List the endpoint's incidents.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Show affected rows, as sent and as expected.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as a page.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="For a table: the model's folder or URI (models:/churn/3). Needs no server."
+        ),
+    ] = None,
+) -> None:
+    """Say why live predictions are odd: the cause, who sends it, since when, the evidence, and what mends it.
+
+    Rows that were recorded are compared with the reference that training left in the model. With --reference it works
+    on a table alone: tallystick diagnose tables/churn_payload --reference models:/churn/3
+    """
+    if reference is not None or is_location(name):
+        _of_table(session, name, reference, since, rows, html)
+        return
+    if incidents:
+        _list(session, name)
+        return
+    if incident is not None:
+        _show_incident(session, name, incident, rows)
+        return
+    since_s = None if since is None else _age(since).total_seconds()
+    with session.progress() as say:
+        say("diagnosing")
+        found = session.client.diagnose(
+            name, served_entity=served_entity, since_s=since_s, rows=rows, html=html is not None
+        )
+    _tell(session, name, found, html)
+
+
+def _of_table(
+    session: Session, name: str, reference: str | None, since: str | None, rows: bool, html: Path | None
+) -> None:
+    if reference is None:
+        raise BadUsage("A table alone does not say what training looked like; give --reference MODEL_FOLDER_OR_URI.")
+    from tallystick.monitor.explain import load_reference
+    from tallystick.monitor.ondemand import Asked, as_document, diagnose_table
+    from tallystick.tables import find_table
+
+    place = find_table(
+        name,
+        environ=session.environ,
+        host=session.host,
+        token=session.token,
+        data_dir=session.data_dir,
+    )
+    asked = Asked(None if since is None else _age(since), rows, html is not None)
+    folder = _model_folder(reference)
+    loaded = load_reference(folder)
+    found = [
+        as_document(explained, served, None, loaded, asked)
+        for served, explained in diagnose_table(place.location, str(folder), asked)
+    ]
+    _tell(session, place.name or name, found, html)
+
+
+def _model_folder(reference: str) -> Path:
+    """Return the folder of a model that is given as a folder or by its URI in MLflow."""
+    if not reference.startswith(("models:", "runs:")):
+        return Path(reference).expanduser()
+    from tallystick.monitor.fetch import fetch_reference
+
+    return fetch_reference(reference)
+
+
+def _age(text: str) -> timedelta:
+    now = datetime.now(UTC)
+    return now - parse_since(text, now)
+
+
+def _tell(session: Session, name: str, found: list[Json], html: Path | None) -> None:
+    if html is not None:
+        _write_html(session, found, html)
+    if session.as_json:
+        session.result({"verdicts": [{key: value for key, value in each.items() if key != "html"} for each in found]})
+        return
+    for number, each in enumerate(found):
+        if number:
+            print()
+        if len(found) > 1 or each["served_entity"]:
+            print(f"{name} · {each['served_entity']}" + _incident_words(each))
+        print(each["text"])
+        _tell_rows(each.get("rows"))
+
+
+def _incident_words(each: Json) -> str:
+    return f" · incident {each['incident_id']}" if each.get("incident_id") else ""
+
+
+def _tell_rows(rows: list[Json] | None) -> None:
+    if rows is None:
+        return
+    if not rows:
+        print("\nRows      none to show: no single rows are affected")
+        return
+    print()
+    columns = list(dict.fromkeys(name for row in rows for name in row["sent"]))
+    shown = [
+        [row["request_time"], row["client"], *(_change(row, name) for name in columns), row["request_id"]]
+        for row in rows
+    ]
+    print_table(["time", "client", *(f"{name}: sent → expected" for name in columns), "request id"], shown)
+
+
+def _change(row: Json, name: str) -> str:
+    sent, expected = row["sent"].get(name), row["expected"].get(name)
+    return f"{_short(sent)} → {_short(expected)}" if expected is not None and expected != sent else _short(sent)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _write_html(session: Session, found: list[Json], html: Path) -> None:
+    pages = [each for each in found if each.get("html")]
+    if not pages:
+        session.note(
+            "No page was written: " + (found[0].get("html_problem", "there is nothing to show") if found else "")
+        )
+        return
+    for number, each in enumerate(pages):
+        path = html if not number else html.with_stem(f"{html.stem}-{each['served_entity']}")
+        try:
+            path.expanduser().write_text(each["html"])
+        except OSError as error:
+            raise BadUsage(f"{path} cannot be written: {error.strerror}.") from error
+        session.note(f"Wrote {path}.")
+
+
+def _list(session: Session, name: str) -> None:
+    found = session.client.list_incidents(name)
+    session.table(
+        {"incidents": found},
+        ["incident", "state", "served entity", "cause", "columns", "who", "opened", "last seen"],
+        [
+            [
+                str(each["id"]),
+                each["state"],
+                each["served_entity"],
+                f"{each['family']} · {each['kind']} ({each['strength']})",
+                ", ".join(each["features"]),
+                _who(each["segment"]),
+                each["opened_at"],
+                each["updated_at"],
+            ]
+            for each in found
+        ],
+        empty=f"'{name}' has no incidents.",
+    )
+
+
+def _who(segment: Json) -> str:
+    return f"{segment['column']} {segment['value']}" if segment.get("column") else ""
+
+
+def _show_incident(session: Session, name: str, number: int, rows: bool) -> None:
+    found = session.client.get_incident(name, number)
+    if session.as_json:
+        session.result(found)
+        return
+    print(f"{name} · {found['served_entity']} · incident {number}, {_state(found)}")
+    print(found["text"])
+    _tell_rows(found["rows"] if rows else None)
+
+
+def _state(found: Json) -> str:
+    if found["state"] == "open":
+        return f"open since {found['opened_at']}, last seen {found['updated_at']}"
+    return f"closed {found['closed_at']} ({found['closed_because']}), opened {found['opened_at']}"

@@ -1,0 +1,142 @@
+"""Start of the monitor: ``python -m tallystick.monitor SETTINGS.json``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from tallystick.errors import TallystickError
+from tallystick.lifeline import Lifeline, die_with_parent
+from tallystick.monitor.line import ControlLine
+from tallystick.monitor.routes import Routes
+from tallystick.protocol.monitoring import Diagnose, Diagnosed, Watching
+from tallystick.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from tallystick.monitor.work import Work
+
+#: Behind the recorder, and all that answers.
+_NICE = 15
+
+_log = logging.getLogger("tallystick.monitor")
+
+
+class Monitor:
+    """Looks every so often, and when it is asked to."""
+
+    def __init__(self, settings: Settings, line: ControlLine) -> None:
+        self._settings, self._line = settings, line
+        self._routes = Routes(settings.data_dir, settings.tables_root)
+        self._work: Work | None = None
+
+    def turn(self) -> None:
+        """Look at all that is new. Imports what it takes only when something is."""
+        watched = self._routes.read()
+        if self._work is None and not self._routes.has_work(watched):
+            self._line.send(Watching(os.getpid(), self._routes.standing(watched)))
+            return
+        work = self._worker()
+        work.turn(watched)
+        self._line.send(Watching(os.getpid(), work.standing(watched)))
+
+    def answer(self, asked: Diagnose) -> None:
+        """Diagnose now, and tell control."""
+        watched = self._routes.read()
+        endpoint = watched.get(asked.endpoint)
+        if endpoint is None:
+            self._line.send(Diagnosed(asked.number, problem=f"'{asked.endpoint[:80]}' is not deployed."))
+            return
+        try:
+            work = self._worker()
+            body = work.diagnose(endpoint, asked)
+            answer = Diagnosed(asked.number, body)
+        except TallystickError as error:
+            answer = Diagnosed(asked.number, problem=error.message)
+        except Exception:  # noqa: BLE001  the boundary of the process: whoever waits is told
+            _log.exception("a diagnosis of %s failed", asked.endpoint)
+            answer = Diagnosed(asked.number, problem="The diagnosis failed; the server's log says more.")
+        self._line.send(answer)
+        if self._work is not None:
+            self._line.send(Watching(os.getpid(), self._work.standing(watched)))
+
+    def close(self) -> None:
+        """Keep what is known."""
+        if self._work is not None:
+            self._work.close()
+
+    def _worker(self) -> Work:
+        if self._work is None:
+            from tallystick.monitor.work import Work
+
+            self._work = Work(self._settings, self._line)
+        return self._work
+
+
+def run(settings: Settings, lifeline: Lifeline) -> None:
+    """Watch until SIGTERM."""
+    stop = threading.Event()
+    line = ControlLine(settings.run_dir / "link.sock", Watching(os.getpid()))
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        line.woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    threading.Thread(target=_watch, args=(lifeline,), daemon=True, name="lifeline").start()
+    line.start()
+    monitor = Monitor(settings, line)
+    lifeline.report("ready")
+    next_turn = time.monotonic() + min(settings.monitor_every_s, 1.0)
+    while not stop.is_set():
+        line.woken.wait(max(0.0, next_turn - time.monotonic()))
+        line.woken.clear()
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                monitor.answer(line.wanted.get_nowait())
+        if time.monotonic() >= next_turn and not stop.is_set():
+            # From its end: a turn that takes long does not follow itself.
+            _guarded_turn(monitor)
+            next_turn = time.monotonic() + settings.monitor_every_s
+    monitor.close()
+
+
+def _guarded_turn(monitor: Monitor) -> None:
+    try:
+        monitor.turn()
+    except Exception:  # noqa: BLE001  the boundary of the process: one table that cannot be read does not end the watch
+        _log.exception("a turn of the monitor failed")
+
+
+def _watch(lifeline: Lifeline) -> None:
+    """End with the supervisor."""
+    if lifeline.socket is None:
+        return
+    with contextlib.suppress(OSError):
+        lifeline.socket.recv(1)
+    os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the monitor."""
+    die_with_parent()
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    lifeline = Lifeline()
+    try:
+        run(read_settings(arguments[0]), lifeline)
+    except TallystickError as error:
+        lifeline.report("failed", error.message)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

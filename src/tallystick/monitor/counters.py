@@ -1,0 +1,193 @@
+"""The live profile of some rows: counts over the reference's own cells, violations of its contract, and fit.
+
+A profile is a value that is merged by adding, in any order: that of an hour is the sum of its minutes, and that of all
+gateways the sum of theirs. It holds no values of rows, only how many fell where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tallystick.parity.columns import NULL_TOKENS, Mask, Role, read_numbers
+from tallystick.parity.live import Live
+from tallystick.parity.profile import ColumnProfile, Ints, cells_of
+from tallystick.parity.reference import Reference, parse_column
+
+Counts = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+#: Rows that dependence between columns is counted in, of one batch: it costs the most of all.
+FIT_ROWS = 500
+#: Bets of the test on fit: shares of the wealth that are put on each row (Waudby-Smith & Ramdas 2024, fixed bets).
+BETS = np.array([0.1, 0.3, 0.7])
+#: Standard deviations beyond which a row's fit counts as that far, and that the mean may be below training's.
+FIT_CLIP, FIT_MARGIN = 4.0, 0.15
+#: Below this agreement in training, the other columns say nothing of a column.
+FIT_LEAST = 0.02
+
+
+class Violation(IntEnum):
+    """How a value breaks the contract of training: places in `Counters.contract`."""
+
+    NULL = 0
+    UNSEEN = 1
+    OUT_OF_RANGE = 2
+    NULL_TOKEN = 3
+    TYPE = 4
+    MISSING = 5
+    COERCED = 6
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Counts of rows. Frozen, but for what is in its arrays, which nobody changes.
+
+    `cells` is columns x cells, one more than the reference has (values of no cell); `contract` columns x violations;
+    `fit` columns x bets, the logarithm of what each bet against fit has won.
+    """
+
+    rows: int
+    cells: Counts
+    contract: Counts
+    fit: Floats
+
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(
+            self.rows + other.rows,
+            self.cells + other.cells,
+            self.contract + other.contract,
+            self.fit + other.fit,
+        )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Rows as far as they are counted: rows x columns of cells, rows x columns x violations, rows x columns of bets."""
+
+    cells: Ints
+    contract: NDArray[np.bool_]
+    #: The gain of a bet on each row, between -1 and 1; 0 where nothing was bet.
+    gains: Floats
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.cells)
+
+
+def nothing(reference: Reference) -> Counters:
+    """Return the counters of no rows."""
+    columns = len(reference.columns)
+    return Counters(
+        0,
+        np.zeros((columns, width_of(reference)), np.int32),
+        np.zeros((columns, len(Violation)), np.int32),
+        np.zeros((columns, len(BETS))),
+    )
+
+
+def width_of(reference: Reference) -> int:
+    """Return how many cells a column has room for."""
+    return max((column.cell_count for column in reference.columns), default=0) + 1
+
+
+def observe(reference: Reference, frame: pd.DataFrame) -> Observed:
+    """Return what is counted of rows, as they were sent. O(rows x columns)."""
+    rows, columns = len(frame), len(reference.columns)
+    cells = np.zeros((rows, columns), np.int64)
+    contract = np.zeros((rows, columns, len(Violation)), dtype=bool)
+    values = []
+    absent = set()
+    for j, profile in enumerate(reference.columns):
+        if profile.name not in frame:
+            contract[:, j, Violation.MISSING] = True
+            cells[:, j] = profile.cell_count
+            absent.add(j)
+            values.append(_no_values(profile, rows))
+            continue
+        series = frame[profile.name].reset_index(drop=True)
+        parsed = parse_column(profile, series)
+        values.append(parsed)
+        cells[:, j] = cells_of(profile, parsed)
+        _note_violations(profile, series, parsed, cells[:, j], contract[:, j])
+    live = Live(reference, tuple(values), frozenset(absent))
+    return Observed(cells, contract, _gains(live), width_of(reference))
+
+
+def tally(observed: Observed, picked: Mask | None = None) -> Counters:
+    """Return the counters of the rows, or of those picked."""
+    cells = observed.cells if picked is None else observed.cells[picked]
+    contract = observed.contract if picked is None else observed.contract[picked]
+    gains = observed.gains if picked is None else observed.gains[picked]
+    rows, columns = cells.shape
+    places = cells + np.arange(columns) * observed.width
+    counted = np.bincount(places.ravel(), minlength=columns * observed.width).reshape(columns, observed.width)
+    fit = np.log1p(gains[:, :, None] * BETS).sum(axis=0)
+    return Counters(rows, counted.astype(np.int32), contract.sum(axis=0, dtype=np.int32), fit)
+
+
+def _no_values(profile: ColumnProfile, rows: int) -> Any:
+    return np.full(rows, np.nan) if profile.numbers is not None else np.full(rows, None, dtype=object)
+
+
+def is_open(profile: ColumnProfile) -> bool:
+    """Whether the reference says which values training had; privacy may keep that to itself."""
+    return profile.privacy == "raw" and not (profile.levels is not None and profile.levels.hidden)
+
+
+def _note_violations(
+    profile: ColumnProfile, series: pd.Series[Any], values: Any, cells: Ints, contract: NDArray[np.bool_]
+) -> None:
+    if profile.role is Role.NUMBER:
+        read = read_numbers(series)
+        contract[:, Violation.NULL_TOKEN] = read.token
+        contract[:, Violation.TYPE] = read.as_text | read.comma | read.boolean | read.junk
+        contract[:, Violation.NULL] = ~np.isfinite(read.values) & ~read.token & ~read.junk
+        numbers = profile.numbers
+        if numbers is not None and is_open(profile):
+            with np.errstate(invalid="ignore"):
+                outside = (read.values < numbers.minimum) | (read.values > numbers.maximum)
+            contract[:, Violation.OUT_OF_RANGE] = outside
+        return
+    if profile.numbers is not None:
+        known = np.isfinite(np.asarray(values, dtype=np.float64))
+        is_given = series.notna().to_numpy()
+        contract[:, Violation.NULL] = ~is_given
+        contract[:, Violation.TYPE] = is_given & ~known
+        return
+    is_null = np.array([value is None for value in values], dtype=bool)
+    contract[:, Violation.NULL] = is_null
+    if profile.role is not Role.LEVEL or profile.levels is None or not is_open(profile):
+        return
+    unseen = ~is_null & (cells == profile.cell_count)
+    tokens = np.array([value is not None and value.strip().lower() in NULL_TOKENS for value in values], dtype=bool)
+    contract[:, Violation.NULL_TOKEN] = unseen & tokens
+    contract[:, Violation.UNSEEN] = unseen & ~tokens
+
+
+def _gains(live: Live) -> Floats:
+    """Return what a bet against each value's fit with the other columns wins: positive where it fits badly."""
+    reference = live.reference
+    gains = np.zeros((live.rows, len(reference.columns)))
+    few = np.arange(min(live.rows, FIT_ROWS))
+    if live.rows > FIT_ROWS:
+        few = np.linspace(0, live.rows - 1, FIT_ROWS).astype(int)
+    part = live.taken(few)
+    for j, profile in enumerate(reference.columns):
+        mean, sd = reference.joint.coherence[j]
+        if j in live.absent or sd <= 0 or mean <= FIT_LEAST:
+            continue
+        cells = part.cells(j)
+        inside = cells < profile.cell_count
+        given = part.table(j)[np.arange(part.rows), np.minimum(cells, profile.cell_count)]
+        margin = FIT_MARGIN + 3 / np.sqrt(max(20, reference.joint.rows))
+        found = np.clip(((mean - margin * sd) - given) / (FIT_CLIP * sd), -1.0, 1.0)
+        gains[few, j] = np.where(inside, found, 0.0)
+    return gains

@@ -1,0 +1,223 @@
+"""From live rows to a verdict that a person can act on: identity first, then replay, then the rows themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from tallystick.errors import InvalidParameter
+from tallystick.monitor.ledger import verdict_of_ledger
+from tallystick.monitor.replays import (
+    CannotReplay,
+    Checked,
+    Replicas,
+    as_replay,
+    failed_replay,
+    ruled_out,
+    wrong_version,
+)
+from tallystick.monitor.rows import LiveRows
+from tallystick.parity.columns import Role
+from tallystick.parity.diagnose import Examination, examine
+from tallystick.parity.kinds import Status
+from tallystick.parity.reference import Reference
+from tallystick.parity.verdict import Verdict
+
+#: Example rows of one incident, columns of each, and what is shown of a text.
+MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
+HIDDEN = "(hidden)"
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One affected row: the columns that are affected, as sent and as they should have been; nothing else of it."""
+
+    request_id: str
+    request_time: str
+    client: str
+    sent: dict[str, Any]
+    expected: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is diagnosed: for texts, and to compare replicas with."""
+
+    endpoint: str
+    served_entity: str
+    digest: str = ""
+    model_version: str = ""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A verdict with examples; `examined` is what it was reached by, where rows were looked at."""
+
+    verdict: Verdict
+    examples: tuple[Example, ...] = ()
+    examined: Examination | None = field(default=None, repr=False)
+
+
+def explain(
+    reference: Reference, rows: LiveRows, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
+) -> Explained:
+    """Return why live rows give odd predictions. `notes` are limits to declare. Blocks for seconds with `replicas`."""
+    limits = list(notes)
+    checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
+    if checked.problem:
+        limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
+    convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
+    if convicted is not None:
+        return Explained(_finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
+    examined = _examined(reference, rows, replicas, checked, limits)
+    verdict = examined.verdict
+    if verdict.status is not Status.CAUSE_FOUND:
+        told = verdict_of_ledger(rows.coercions or {}, len(rows), reference.names)
+        if told is not None and verdict.status is not Status.SUSPECTED:
+            return Explained(_finished(told, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
+    finished = _finished(verdict, reference, place, limits, ruled_out(checked, place.digest), verdict.rows)
+    return Explained(finished, _examples(reference, rows, examined), examined)
+
+
+def _examined(
+    reference: Reference, rows: LiveRows, replicas: Replicas | None, checked: Checked, limits: list[str]
+) -> Examination:
+    given: dict[str, Any] = {
+        "labels": labels_as_trained(rows.labels, reference.label_shares),
+        "segments": rows.segments if len(rows) else None,
+        "timestamps": rows.times if len(rows) else None,
+        "predictions": rows.predictions,
+        "replayed": as_replay(checked),
+    }
+    if replicas is not None and not checked.problem:
+        try:
+            return examine(reference, rows.frame, rescore=replicas.predict, **given)
+        except CannotReplay as error:
+            limits.append(f"rows could not be predicted again by a replica: {error}")
+    try:
+        return examine(reference, rows.frame, **given)
+    except (TypeError, ValueError):
+        # Answers that are no numbers (structs, lists of lists) are not compared.
+        limits.append("predictions were not compared: they are no single numbers or classes")
+        return examine(reference, rows.frame, **(given | {"predictions": None, "labels": None}))
+
+
+def labels_as_trained(labels: Any, shares: Mapping[str, float]) -> Any:
+    """Return labels in training's words: feedback has numbers where training may have had 1, 1.0 or True.
+
+    >>> labels_as_trained(np.array([1.0, 0.0]), {"True": 0.5, "False": 0.5}).tolist()
+    ['True', 'False']
+    """
+    if labels is None or not shares:
+        return labels
+    words: dict[float, str] = {}
+    for name in shares:
+        as_number = {"true": "1", "false": "0"}.get(name.lower(), name)
+        try:
+            words[float(as_number)] = name
+        except ValueError:
+            return labels
+    known = [None if pd.isna(value) else words.get(float(value), str(value)) for value in labels.tolist()]
+    if set(words) <= {float(i) for i in range(-1000, 1000)} and all(_is_integer(name) for name in shares):
+        return np.array([np.nan if name is None else float(name) for name in known])
+    return np.array(known, dtype=object)
+
+
+def _is_integer(text: str) -> bool:
+    return text.lstrip("-").isdecimal()
+
+
+def _finished(
+    verdict: Verdict,
+    reference: Reference,
+    place: Place,
+    limits: Sequence[str],
+    cleared: Sequence[str],
+    rows: int,
+) -> Verdict:
+    is_claimed = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
+    return msgspec.structs.replace(
+        verdict,
+        rows=rows,
+        first_seen=_short_time(verdict.first_seen),
+        ruled_out=(*cleared, *verdict.ruled_out),
+        degraded=tuple(dict.fromkeys((*(verdict.degraded or _usual(reference)), *limits))),
+        reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
+        if is_claimed and place.endpoint
+        else "",
+    )
+
+
+def _usual(reference: Reference) -> tuple[str, ...]:
+    return reference.degraded
+
+
+def _short_time(text: str) -> str:
+    """Return a time to the second, as all our times are UTC.
+
+    >>> _short_time("2026-01-31 14:02:11.123456+00:00"), _short_time("")
+    ('2026-01-31 14:02:11Z', '')
+    """
+    return f"{text[:19]}Z" if len(text) > 19 and text.endswith("+00:00") else text
+
+
+def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tuple[Example, ...]:
+    if examined.verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED):
+        return ()
+    where = {int(position): index for index, position in enumerate(examined.judged)}
+    names = [name for name in examined.verdict.features if name in rows.frame or name in reference.names]
+    found = []
+    # The newest ones: whoever looks for them in a log finds these first.
+    for position in examined.affected[-MAX_EXAMPLES:][::-1].tolist():
+        sent = rows.frame.iloc[position]
+        undone = examined.undone_frame.iloc[where[position]] if position in where else None
+        found.append(
+            Example(
+                request_id=str(rows.request_ids.iloc[position]),
+                request_time=_short_time(str(rows.times.iloc[position])),
+                client=str(rows.segments["client"].iloc[position]) if "client" in rows.segments else "",
+                sent={name: _shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
+                expected={}
+                if undone is None
+                else {name: _shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
+            )
+        )
+    return tuple(found)
+
+
+def _shown(reference: Reference, name: str, value: Any) -> Any:
+    """Return a value as an example may show it: nothing of a column that the reference keeps to itself, or of texts."""
+    try:
+        profile = reference.column(name)
+    except KeyError:
+        return HIDDEN
+    if profile.privacy != "raw" or profile.role is Role.TEXT:
+        return HIDDEN
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bool | int):
+        return value
+    return str(value)[:MAX_CHARS]
+
+
+def load_reference(folder: Any) -> Reference:
+    """Return the reference in a model's folder. Raises InvalidParameter when there is none that can be read."""
+    from pathlib import Path
+
+    found = Path(folder)
+    for candidate in (found, found / "parity"):
+        if (candidate / "reference.msgpack").is_file():
+            return Reference.load(candidate)
+    raise InvalidParameter(
+        f"There is no reference of training in {found}: expected a model's folder with parity/reference.msgpack. "
+        "tallystick.log_model(…, X=X_train) leaves one; tallystick reference add makes one for a version that is there."
+    )

@@ -1,0 +1,26 @@
+"""Fetches the reference of a model that MLflow knows by a URI."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tallystick.errors import InvalidParameter
+
+
+def fetch_reference(uri: str) -> Path:
+    """Return a folder with the model's reference; it is removed by the system some day. Blocks on the network.
+
+    Raises InvalidParameter when the model cannot be fetched or has no reference.
+    """
+    # The registry's client and what it imports: a second that other diagnoses do not pay.
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    folder = Path(tempfile.mkdtemp(prefix="tallystick-reference-"))
+    try:
+        # The whole model: registries do not agree on whether a part of one can be fetched.
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        message = error.message if isinstance(error, MlflowException) else error.strerror or str(error)
+        raise InvalidParameter(f"{uri} could not be fetched: {message}") from error

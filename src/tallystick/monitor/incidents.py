@@ -1,0 +1,309 @@
+"""Incidents: one for each cause in one place, from its first diagnosis until it stayed away.
+
+| state | event | then | becomes |
+|---|---|---|---|
+| none | a cause that is proven or strong | a new incident is opened | open |
+| none | a weak suspicion, for the second time in a row | a new incident is opened | open |
+| open | the same cause again | last seen, rows and share are brought up to date | open |
+| open | a diagnosis without it, before `CLEAN_S` are over | nothing | open |
+| any | too few rows to tell | nothing | as it was |
+| open | a diagnosis without it, `CLEAN_S` after it was last seen | it is closed | closed |
+| open | nothing but silence for `SILENT_S` | it is closed, and says that no rows came | closed |
+| closed | the same cause again | a new incident is opened | open |
+
+The same cause is the same kind of fault in the same served entity, with a column in common, from the same sender as
+far as one is named. Pure, but for `IncidentFiles`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tallystick.protocol.monitoring import IncidentState, IncidentSummary
+
+#: How long a cause has to stay away, and how long no row may come, until its incident is closed.
+CLEAN_S, SILENT_S = 900.0, 24 * 3600.0
+#: Closed incidents that are kept of one endpoint; the oldest go first.
+MAX_KEPT = 200
+#: Causes of one endpoint that are open at a time; beyond, a new one waits until one closes.
+MAX_OPEN = 20
+_CLAIMED = ("cause_found", "suspected")
+#: What says that nothing is broken; too few rows say nothing.
+_CLEAN = ("consistent", "population_changed")
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident as it is kept, and as REST gives it."""
+
+    id: int
+    endpoint: str
+    served_entity: str
+    served_entity_id: str
+    state: IncidentState
+    opened_at: str
+    updated_at: str
+    closed_at: str = ""
+    #: Why it was closed.
+    closed_because: str = ""
+    #: Diagnoses that found it, and rows that were affected in them, all together.
+    seen: int = 1
+    rows_affected: int = 0
+    #: The verdict of the clearest diagnosis; a proof is never replaced by a suspicion.
+    verdict: dict[str, Any]
+    #: The verdict as text.
+    text: str = ""
+    #: Up to three redacted example rows.
+    rows: tuple[dict[str, Any], ...] = ()
+
+    def summary(self) -> IncidentSummary:
+        """Return it in short."""
+        verdict = self.verdict
+        return IncidentSummary(
+            id=self.id,
+            served_entity=self.served_entity,
+            state=self.state,
+            status=verdict["status"],
+            family=verdict["family"],
+            kind=verdict["kind"],
+            features=tuple(verdict["features"]),
+            segment=dict(verdict["segment"]),
+            strength=verdict["strength"],
+            share=float(verdict["share"]),
+            rows=int(verdict["rows"]),
+            opened_at=self.opened_at,
+            updated_at=self.updated_at,
+            closed_at=self.closed_at,
+            title=_title(self.text),
+        )
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What one diagnosis of one served entity came to, in plain values."""
+
+    served_entity: str
+    served_entity_id: str
+    verdict: dict[str, Any]
+    text: str
+    rows: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether it names a cause."""
+        return self.verdict["status"] in _CLAIMED
+
+
+@dataclass(frozen=True)
+class Book:
+    """The incidents of one endpoint: those that are open, weak suspicions of last time, and the last number."""
+
+    endpoint: str
+    open: tuple[Incident, ...] = ()
+    suspicions: tuple[Diagnosis, ...] = ()
+    last_id: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """An incident that was opened, brought up to date or closed."""
+
+    incident: Incident
+    is_news: bool
+
+
+def note(book: Book, diagnosis: Diagnosis, now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    """Return the book after a diagnosis, and what changed in it."""
+    stamp = time_text(now)
+    if diagnosis.is_claim:
+        known = next((each for each in book.open if is_same(each, diagnosis)), None)
+        if known is not None:
+            updated = _updated(known, diagnosis, stamp)
+            return _with(book, known, updated), (Change(updated, False),)
+        return _claimed(book, diagnosis, stamp)
+    if diagnosis.verdict["status"] not in _CLEAN:
+        return book, ()
+    book = replace(book, suspicions=_others(book.suspicions, diagnosis))
+    return _clean(book, diagnosis.served_entity_id, now)
+
+
+def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    """Return the book without incidents of served entities that are gone, or that no row came for."""
+    serving = set(served_entity_ids)
+    changes = []
+    for each in book.open:
+        if each.served_entity_id not in serving:
+            changes.append(_closed(each, now, "it is not served any more"))
+        elif _age_s(each.updated_at, now) > SILENT_S:
+            changes.append(_closed(each, now, "no rows came for a day"))
+    return _without(book, changes), tuple(Change(each, True) for each in changes)
+
+
+def is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
+    """Whether a diagnosis found the cause of an incident again."""
+    mine, other = incident.verdict, diagnosis.verdict
+    if incident.served_entity_id != diagnosis.served_entity_id or mine["kind"] != other["kind"]:
+        return False
+    columns = set(mine["features"]), set(other["features"])
+    if any(columns) and not columns[0] & columns[1]:
+        return False
+    senders = [(each["segment"].get("column"), each["segment"].get("value")) for each in (mine, other)]
+    return senders[0] == senders[1] or (None, None) in senders
+
+
+def _claimed(book: Book, diagnosis: Diagnosis, stamp: str) -> tuple[Book, tuple[Change, ...]]:
+    is_clear = diagnosis.verdict["status"] == "cause_found" or diagnosis.verdict["strength"] == "strong"
+    was_there = any(_is_alike(each, diagnosis) for each in book.suspicions)
+    if not (is_clear or was_there) or len(book.open) >= MAX_OPEN:
+        return replace(book, suspicions=(*_others(book.suspicions, diagnosis), diagnosis)), ()
+    opened = Incident(
+        id=book.last_id + 1,
+        endpoint=book.endpoint,
+        served_entity=diagnosis.served_entity,
+        served_entity_id=diagnosis.served_entity_id,
+        state=IncidentState.OPEN,
+        opened_at=stamp,
+        updated_at=stamp,
+        rows_affected=affected(diagnosis.verdict),
+        verdict=_with_command(diagnosis.verdict, book.endpoint, book.last_id + 1),
+        text=diagnosis.text,
+        rows=diagnosis.rows,
+    )
+    suspicions = _others(book.suspicions, diagnosis)
+    book = replace(book, open=(*book.open, opened), suspicions=suspicions, last_id=opened.id)
+    return book, (Change(opened, True),)
+
+
+def _with_command(verdict: dict[str, Any], endpoint: str, number: int) -> dict[str, Any]:
+    return verdict | {"reproduce": f"tallystick diagnose {endpoint} --incident {number} --rows"}
+
+
+def affected(verdict: dict[str, Any]) -> int:
+    """Return how many of the judged rows are affected."""
+    return round(float(verdict["share"]) * int(verdict["rows"]))
+
+
+def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
+    ranks = {"proof": 2, "strong": 1}
+    is_clearer = ranks.get(diagnosis.verdict["strength"], 0) >= ranks.get(incident.verdict["strength"], 0)
+    verdict = incident.verdict
+    if is_clearer:
+        # When it began was seen best by the first diagnosis: later ones have later rows only.
+        began = verdict["first_seen"] or diagnosis.verdict["first_seen"]
+        verdict = _with_command(diagnosis.verdict, incident.endpoint, incident.id) | {"first_seen": began}
+    else:
+        verdict = verdict | {key: diagnosis.verdict[key] for key in ("share", "rows")}
+    return msgspec.structs.replace(
+        incident,
+        updated_at=stamp,
+        seen=incident.seen + 1,
+        rows_affected=incident.rows_affected + affected(diagnosis.verdict),
+        verdict=verdict,
+        text=diagnosis.text if is_clearer else incident.text,
+        rows=diagnosis.rows if is_clearer and diagnosis.rows else incident.rows,
+    )
+
+
+def _clean(book: Book, served_entity_id: str, now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    changes = [
+        _closed(each, now, "it was not seen any more")
+        for each in book.open
+        if each.served_entity_id == served_entity_id and _age_s(each.updated_at, now) >= CLEAN_S
+    ]
+    return _without(book, changes), tuple(Change(each, True) for each in changes)
+
+
+def _closed(incident: Incident, now: datetime, because: str) -> Incident:
+    return msgspec.structs.replace(
+        incident, state=IncidentState.CLOSED, closed_at=time_text(now), closed_because=because
+    )
+
+
+def _with(book: Book, old: Incident, new: Incident) -> Book:
+    return replace(book, open=tuple(new if each is old else each for each in book.open))
+
+
+def _without(book: Book, closed: Sequence[Incident]) -> Book:
+    ids = {each.id for each in closed}
+    return replace(book, open=tuple(each for each in book.open if each.id not in ids))
+
+
+def _others(suspicions: tuple[Diagnosis, ...], diagnosis: Diagnosis) -> tuple[Diagnosis, ...]:
+    return tuple(each for each in suspicions if each.served_entity_id != diagnosis.served_entity_id)
+
+
+def _is_alike(one: Diagnosis, other: Diagnosis) -> bool:
+    return (
+        one.served_entity_id == other.served_entity_id
+        and one.verdict["kind"] == other.verdict["kind"]
+        and bool(set(one.verdict["features"]) & set(other.verdict["features"]) or not one.verdict["features"])
+    )
+
+
+def time_text(when: datetime) -> str:
+    """Return a time as incidents have it.
+
+    >>> from datetime import UTC
+    >>> time_text(datetime(2026, 1, 31, 14, 2, 11, 500_000, tzinfo=UTC))
+    '2026-01-31T14:02:11Z'
+    """
+    return f"{when:%Y-%m-%dT%H:%M:%S}Z"
+
+
+def _age_s(stamp: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(stamp)) / timedelta(seconds=1)
+
+
+def _title(text: str) -> str:
+    """Return the verdict's first two lines as one: what it is, and whom it concerns."""
+    return " ".join(" ".join(text.splitlines()[:2]).split())[:300]
+
+
+class IncidentFiles:
+    """The incidents of one endpoint on disk: a JSON file each. What cannot be read is passed over, and kept."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self._folder, self._endpoint = folder, endpoint
+
+    def load(self) -> Book:
+        """Return the book: all that are open, and the last number."""
+        found = list(self._all())
+        return Book(
+            self._endpoint,
+            tuple(each for each in found if each.state is IncidentState.OPEN),
+            last_id=max((number for number, _ in self._paths()), default=0),
+        )
+
+    def save(self, changes: Iterable[Change]) -> None:
+        """Write what changed; forget the oldest of those that are closed. Raises OSError."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for change in changes:
+            path = self._folder / f"{change.incident.id}.json"
+            temporary = path.with_suffix(".tmp")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(change.incident))
+            temporary.replace(path)
+        paths = sorted(self._paths())
+        if len(paths) <= MAX_KEPT + MAX_OPEN:
+            return
+        # The newest number stays, since it must never be given twice.
+        closed = [each.id for each in self._all() if each.state is IncidentState.CLOSED]
+        for number in sorted(closed)[: len(paths) - MAX_KEPT]:
+            with contextlib.suppress(OSError):
+                (self._folder / f"{number}.json").unlink()
+
+    def _all(self) -> Iterable[Incident]:
+        for _, path in sorted(self._paths()):
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                yield msgspec.json.decode(path.read_bytes(), type=Incident)
+
+    def _paths(self) -> list[tuple[int, Path]]:
+        return [(int(path.stem), path) for path in self._folder.glob("*.json") if path.stem.isdecimal()]

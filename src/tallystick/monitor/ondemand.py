@@ -1,0 +1,165 @@
+"""A diagnosis that somebody asked for: the newest rows of an endpoint, or of a table without any server."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tallystick.errors import InvalidParameter, NotFound
+from tallystick.monitor.explain import Explained, Place, explain, load_reference
+from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
+from tallystick.monitor.replays import Asks, Replicas
+from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
+from tallystick.parity.kinds import Status
+from tallystick.parity.reference import Reference
+from tallystick.parity.verdict import Verdict, render
+from tallystick.records.reading import InferenceTable
+
+#: Rows that are judged at most, and how many make it worth to look no further back.
+MAX_ROWS, ENOUGH_ROWS = 2000, 200
+#: Without --since: the last hour, and where that has too little, the newest rows of these days.
+RECENT, BACK = timedelta(hours=1), timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for beside the verdict."""
+
+    since: timedelta | None = None
+    rows: bool = False
+    html: bool = False
+
+
+def diagnose_endpoint(
+    endpoint: WatchedEndpoint, served_entity: str, asked: Asked, line: Asks | None, now: datetime
+) -> list[tuple[WatchedEntity, Explained]]:
+    """Return the verdicts on what an endpoint serves. Raises NotFound and InvalidParameter with what to do."""
+    if not endpoint.table:
+        raise InvalidParameter(
+            f"Invocations of '{endpoint.name}' are not recorded, so there are no rows to look at. Turn that on: "
+            f"tallystick endpoints inference-table {endpoint.name} --on"
+        )
+    chosen = [each for each in endpoint.entities if served_entity in ("", each.name)]
+    if not chosen:
+        names = ", ".join(each.name for each in endpoint.entities) or "nothing"
+        raise NotFound(f"'{endpoint.name}' does not serve '{served_entity[:80]}'; it serves {names}.")
+    having = [each for each in chosen if each.reference is not None]
+    if not having:
+        raise InvalidParameter(f"{chosen[0].name}: {chosen[0].problem}")
+    table = InferenceTable(endpoint.table, name=endpoint.name)
+    return [(each, _one(table, endpoint, each, asked, line, now)) for each in having]
+
+
+def _one(
+    table: InferenceTable,
+    endpoint: WatchedEndpoint,
+    entity: WatchedEntity,
+    asked: Asked,
+    line: Asks | None,
+    now: datetime,
+) -> Explained:
+    assert entity.reference is not None
+    reference = load_reference(entity.reference)
+    rows, notes = rows_to_judge(table, entity.id, reference, asked.since, now)
+    place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
+    replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
+    if not len(rows):
+        notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
+    return explain(reference, rows, place, replicas, notes)
+
+
+def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
+    """Return why a diagnosis sees nothing, and what to do."""
+    when = "ever" if since is None else f"in the last {_words(since)}"
+    return (
+        f"no invocation of {served_entity} was recorded {when}; a route of 0 % gets none, and 'tallystick table "
+        f"{endpoint}' shows what there is"
+    )
+
+
+def rows_to_judge(
+    table: InferenceTable, entity_id: str, reference: Reference, since: timedelta | None, now: datetime
+) -> tuple[LiveRows, tuple[str, ...]]:
+    """Return the newest rows, and what to say of the choice."""
+    try:
+        if since is not None:
+            return newest_rows(table, entity_id, reference.names, now - since, MAX_ROWS), ()
+        rows = newest_rows(table, entity_id, reference.names, now - RECENT, MAX_ROWS)
+        if len(rows) >= ENOUGH_ROWS:
+            return rows, ()
+        more = newest_rows(table, entity_id, reference.names, now - BACK, ENOUGH_ROWS)
+    except NotFound:
+        # It begins with the first invocation.
+        return no_live_rows(reference.names), ()
+    if len(more) <= len(rows):
+        return rows, ()
+    age = now - more.times.iloc[0].to_pydatetime()
+    note = f"the last {_words(RECENT)} has {len(rows)} rows only: the newest {len(more)} of {_words(age)} were judged"
+    return more, (note,)
+
+
+def _words(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {word}"
+    return "hour" if seconds == 3600 else f"{seconds:.0f} seconds"
+
+
+def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None = None) -> list[tuple[str, Explained]]:
+    """Return the verdicts on a table, without a server: one for each served entity in it.
+
+    `model` is a model's folder, or the folder of a reference. Raises NotFound and InvalidParameter.
+    """
+    reference = load_reference(Path(model))
+    table = InferenceTable(location)
+    found: dict[str, str] = {}
+    for batch in table.invocations(columns=["served_entity_id", "served_entity_name"]):
+        found |= dict(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    verdicts: list[tuple[str, Explained]] = []
+    for entity_id, name in found.items():
+        if not entity_id:
+            continue
+        rows, notes = rows_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
+        if len(rows):
+            verdicts.append((name or "", explain(reference, rows, Place("", name), None, notes)))
+    if not verdicts:
+        raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")
+    return verdicts
+
+
+def as_document(explained: Explained, served_entity: str, incident_id: int | None, reference: Any, asked: Asked) -> Any:
+    """Return a verdict as REST and `--json` give it."""
+    document: dict[str, Any] = {
+        "served_entity": served_entity,
+        "incident_id": incident_id,
+        "verdict": msgspec.to_builtins(explained.verdict),
+        "text": render(explained.verdict),
+    }
+    if asked.rows:
+        document["rows"] = msgspec.to_builtins(list(explained.examples))
+    if asked.html:
+        document |= html_of(explained, reference)
+    return document
+
+
+def html_of(explained: Explained, reference: Reference) -> dict[str, str]:
+    """Return the report as HTML; an `html_problem` where it cannot be made."""
+    try:
+        render_html = importlib.import_module("tallystick.parity.report").render_html
+    except ModuleNotFoundError:
+        return {"html_problem": "this version makes no HTML reports"}
+    examined = explained.examined
+    if examined is None or not len(examined.sent_frame):
+        return {"html": render_html(explained.verdict, reference)}
+    return {"html": render_html(explained.verdict, reference, examined.sent_frame, examined.undone_frame)}
+
+
+def is_claim(verdict: Verdict) -> bool:
+    """Whether a verdict names a cause."""
+    return verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)

@@ -1,0 +1,196 @@
+"""Golden rows and live rows through the replicas themselves, by way of control: the first rungs of the ladder.
+
+Which model a replica holds is asked before anything else, since a wrong one explains every odd prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from tallystick.gate.report import GateReport, Outcome, Rung
+from tallystick.parity.advice import fix_for
+from tallystick.parity.intervene import Replay
+from tallystick.parity.kinds import Status
+from tallystick.parity.verdict import Evidence, Verdict, family_of
+from tallystick.protocol.monitoring import Replayed, Replaying
+
+_KINDS = {
+    Rung.ENVIRONMENT: "environment_differs",
+    Rung.STEPS: "step_differs",
+}
+_CHECK_S, _PREDICT_S = 20.0, 15.0
+
+
+class Asks(Protocol):
+    """What `line.ControlLine` is here: it asks control."""
+
+    def ask(
+        self, what: Replaying, endpoint: str, served_entity: str, body: bytes = b"", timeout_s: float = 20.0
+    ) -> Replayed:
+        """Return the answer, or one with a problem."""
+
+
+class CannotReplay(ValueError):
+    """Rows could not be predicted by a replica; the text says why."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What replicas said. `reports` is by replica; `problem` says why there are none."""
+
+    reports: Mapping[str, GateReport] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The replicas of one served entity."""
+
+    line: Asks
+    endpoint: str
+    served_entity: str
+
+    def check(self) -> Checked:
+        """Have golden rows replayed on each replica. Blocks for seconds."""
+        answer = self.line.ask(Replaying.CHECK, self.endpoint, self.served_entity, timeout_s=_CHECK_S)
+        if answer.problem:
+            return Checked(problem=answer.problem)
+        try:
+            return Checked(msgspec.json.decode(answer.body, type=dict[str, GateReport]))
+        except msgspec.MsgspecError:
+            return Checked(problem="the replicas' answer could not be read")
+
+    def predict(self, frame: pd.DataFrame) -> Any:
+        """Return the predictions of one replica for rows. Raises CannotReplay."""
+        answer = self.line.ask(
+            Replaying.PREDICT, self.endpoint, self.served_entity, split_body(frame), timeout_s=_PREDICT_S
+        )
+        if answer.problem:
+            raise CannotReplay(answer.problem)
+        try:
+            found = msgspec.json.decode(answer.body)["predictions"]
+            values = np.asarray(found)
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
+            raise CannotReplay("the answer has no predictions") from error
+        if len(values) != len(frame):
+            raise CannotReplay(f"{len(values)} predictions for {len(frame)} rows")
+        return values
+
+
+def split_body(frame: pd.DataFrame) -> bytes:
+    """Return rows as the body of an invocation; numbers keep all their digits, what is missing is null."""
+    columns = [[_plain(value) for value in frame[name].tolist()] for name in frame.columns]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return msgspec.json.encode({"dataframe_split": {"columns": [str(name) for name in frame.columns], "data": rows}})
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NaT or value is pd.NA:
+        return None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return value if isinstance(value, str | int | bool) else str(value)
+
+
+def wrong_version(checked: Checked, digest: str, model_version: str) -> Verdict | None:
+    """Return the verdict when a replica holds another model than the one that was asked for; None else."""
+    told = {replica: report for replica, report in checked.reports.items() if report.digest}
+    wrong = sorted(replica for replica, report in told.items() if report.digest != digest)
+    if not digest or not wrong:
+        return None
+    asked = f" (version {model_version})" if model_version else ""
+    lines = [
+        f"replica {replica} holds the model {told[replica].digest[:12]}, asked for was {digest[:12]}{asked}"
+        for replica in wrong[:3]
+    ]
+    equal = len(told) - len(wrong)
+    lines.append(f"{equal} of {len(told)} replicas hold what was asked for")
+    return Verdict(
+        status=Status.CAUSE_FOUND,
+        family=family_of("wrong_version"),
+        kind="wrong_version",
+        transformation={"digest": told[wrong[0]].digest, "asked": digest},
+        share=len(wrong) / len(told),
+        segment={
+            "column": "replica",
+            "value": wrong[0],
+            "share_of_rows": len(wrong) / len(told),
+            "affected_inside": 1.0,
+            "affected_outside": 0.0,
+        },
+        stage="routing",
+        strength="proof",
+        confidence=0.99,
+        evidence=tuple(Evidence(n + 1, text, "replay") for n, text in enumerate(lines)),
+        fix=fix_for("wrong_version"),
+    )
+
+
+def failed_replay(checked: Checked) -> Verdict | None:
+    """Return the verdict when golden rows give other predictions than in training on a replica; None else."""
+    for replica, report in sorted(checked.reports.items()):
+        failure = report.first_failure
+        if failure is None:
+            continue
+        kind = _KINDS.get(failure.rung, "prediction_differs")
+        place = failure.difference
+        found: dict[str, Any] = (
+            {}
+            if place is None
+            else {key: value for key, value in msgspec.to_builtins(place).items() if key not in ("column",)}
+        )
+        evidence = [f"golden rows on replica {replica}: {failure.rung.value} differs from training. {failure.text}"]
+        passed = [rung.rung.value for rung in report.rungs if rung.outcome is Outcome.PASSED]
+        if passed:
+            evidence.append(f"equal before it: {', '.join(passed)}")
+        return Verdict(
+            status=Status.CAUSE_FOUND,
+            family=family_of(kind),
+            kind=kind,
+            features=(place.column,) if place is not None and place.column else (),
+            transformation=found,
+            share=place.share if place is not None and place.share else 1.0,
+            stage="endpoint",
+            strength="proof",
+            confidence=0.97,
+            evidence=tuple(Evidence(n + 1, text, "replay") for n, text in enumerate(evidence)),
+            fix=fix_for(kind),
+        )
+    return None
+
+
+def ruled_out(checked: Checked, digest: str) -> tuple[str, ...]:
+    """Return what the replicas' answers rule out, in words."""
+    told = [report for report in checked.reports.values() if report.digest]
+    lines = []
+    equal = sum(report.digest == digest for report in told)
+    if told and equal == len(told):
+        replicas = "replica serves" if equal == 1 else "replicas serve"
+        lines.append(f"routing ({equal}/{len(told)} {replicas} the digest that was asked for)")
+    rungs = [rung for report in told for rung in report.rungs if rung.rung is Rung.ENVIRONMENT]
+    if rungs and all(rung.outcome is Outcome.PASSED for rung in rungs):
+        lines.append("environment (no relevant difference)")
+    return tuple(lines)
+
+
+def as_replay(checked: Checked) -> Replay | None:
+    """Return the replay that clears the endpoint; None when none was made."""
+    reports = [report for report in checked.reports.values() if report.rows]
+    if not reports or any(report.first_failure is not None for report in reports):
+        return None
+    passed = [
+        report
+        for report in reports
+        if any(rung.rung is Rung.PREDICTION and rung.outcome is Outcome.PASSED for rung in report.rungs)
+    ]
+    rows = min((report.rows for report in passed), default=0)
+    return Replay(rows, rows, 0.0) if rows else None

@@ -1,0 +1,193 @@
+"""Live rows of one served entity as a diagnosis takes them: inputs, who sent them, when, what was answered, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from tallystick.records.added import Added
+from tallystick.records.reading import PREDICTION, InferenceTable
+
+#: Columns of the inference table that are read beside the decoded view.
+BESIDE = ("usage_context", "coercions")
+#: What counts as traffic: not copies of it, and not replays.
+TRAFFIC = ("live", "pinned")
+LABEL = "label"
+#: Names of segments' columns.
+CLIENT, REQUESTER, USAGE = "client", "requester", "usage_context."
+MAX_USAGE_KEYS = 8
+
+_PRODUCT = re.compile(r"([\w.-]+)(?:/v?(\d+)(?:\.(\d+))?)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class LiveRows:
+    """Rows of one served entity, oldest first; everything has as many entries as `frame` has rows."""
+
+    frame: pd.DataFrame
+    segments: pd.DataFrame
+    times: pd.Series[Any]
+    request_ids: pd.Series[Any]
+    predictions: Any = None
+    labels: Any = None
+    #: The ledger of these requests: column -> kind -> values.
+    coercions: Mapping[str, Mapping[str, int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def taken(self, picked: Any) -> LiveRows:
+        """Return some of the rows, by positions."""
+        return LiveRows(
+            self.frame.iloc[picked].reset_index(drop=True),
+            self.segments.iloc[picked].reset_index(drop=True),
+            self.times.iloc[picked].reset_index(drop=True),
+            self.request_ids.iloc[picked].reset_index(drop=True),
+            None if self.predictions is None else self.predictions[picked],
+            None if self.labels is None else self.labels[picked],
+            self.coercions,
+        )
+
+
+def client_of(user_agent: str | None) -> str:
+    """Return product and version of a client, as far as versions make a difference.
+
+    >>> client_of("ios/4.2.17 (iPhone; build 3)"), client_of("python-httpx/0.28.1"), client_of(None)
+    ('ios/4.2', 'python-httpx/0.28', '(none)')
+    """
+    found = _PRODUCT.match(user_agent or "")
+    if found is None:
+        return "(none)" if not user_agent else "(other)"
+    name, major, minor = found.groups()
+    return name[:64] if major is None else f"{name[:64]}/{major[:8]}" + (f".{minor[:8]}" if minor is not None else "")
+
+
+def is_traffic() -> ds.Expression:
+    """Return the condition on rows that count."""
+    return ds.field("arm").isin(list(TRAFFIC))
+
+
+def newest_rows(
+    table: InferenceTable, entity_id: str, names: Iterable[str], since: datetime | None, limit: int
+) -> LiveRows:
+    """Return the newest rows, at most `limit`, of a served entity, with what feedback says of them.
+
+    Raises NotFound when there is no table.
+    """
+    earliest = _earliest(table, entity_id, since, limit)
+    if earliest is None:
+        return no_live_rows(names)
+    rows = read_rows(table, entity_id, names, since=earliest)
+    return rows.taken(slice(-limit, None)) if len(rows) > limit else rows
+
+
+def read_rows(
+    table: InferenceTable,
+    entity_id: str,
+    names: Iterable[str],
+    *,
+    since: datetime | None = None,
+    where: ds.Expression | None = None,
+    added: Added | None = None,
+    feedback: bool = True,
+) -> LiveRows:
+    """Return rows of a served entity by time. All of them are in memory at once: limit them by what is asked for."""
+    wanted = is_traffic() if where is None else is_traffic() & where
+    reader = table.decoded(
+        since=since, served_entity=entity_id, feedback=feedback, where=wanted, beside=BESIDE, added=added
+    )
+    own = dict(table.own_names)
+    decoded = reader.read_all()
+    return _live(decoded.sort_by(own["_request_time"]), own, set(names))
+
+
+def _earliest(table: InferenceTable, entity_id: str, since: datetime | None, limit: int) -> datetime | None:
+    """Return the time of the oldest of the newest invocations that together have `limit` rows."""
+    is_wanted = is_traffic() & (ds.field("status_code") == 200) & (ds.field("served_entity_id") == entity_id)
+    times, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for batch in table.invocations(columns=["request_time", "request_rows"], since=since, where=is_wanted):
+        new = batch.column(0).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        rows = batch.column(1).fill_null(1).to_numpy(zero_copy_only=False)
+        times, counts = np.concatenate([times, new]), np.concatenate([counts, rows])
+        if len(times) > limit:
+            kept = np.argpartition(times, len(times) - limit)[len(times) - limit :]
+            times, counts = times[kept], counts[kept]
+    if not len(times):
+        return None
+    order = np.argsort(times)[::-1]
+    enough = int(np.searchsorted(np.cumsum(counts[order]), limit))
+    first = int(times[order[min(enough, len(order) - 1)]])
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=first)
+
+
+def no_live_rows(names: Iterable[str]) -> LiveRows:
+    """Return no rows, with these columns."""
+    nothing: pd.Series[Any] = pd.Series([], dtype=object)
+    return LiveRows(pd.DataFrame(dict.fromkeys(names, nothing)), pd.DataFrame(), nothing, nothing)
+
+
+def _live(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRows:
+    ours = set(own.values())
+    inputs = [name for name in decoded.column_names if name not in ours]
+    # A column of training that has the name of one of ours is an input all the same: the view calls ours otherwise.
+    frame = decoded.select(inputs).to_pandas()
+    frame = _without_empty(frame, names)
+    requests = decoded.column(own["_request_id"]).to_pandas()
+    return LiveRows(
+        frame,
+        _segments(decoded, own),
+        decoded.column(own["_request_time"]).to_pandas(),
+        requests,
+        _plain(decoded, own.get(PREDICTION)),
+        _plain(decoded, own.get(LABEL)),
+        _coercions(decoded.filter(pc.equal(decoded.column(own["_row"]), 0)).column(own["_coercions"])),
+    )
+
+
+def _without_empty(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
+    """Leave out columns that no row sent, unless training had them: the signature names them, not the client."""
+    kept = [name for name in frame.columns if name in names or bool(frame[name].notna().any())]
+    return frame[kept]
+
+
+def _plain(decoded: pa.Table, name: str | None) -> Any:
+    """Return a column of single values as an array; None where there is none, or they are no single values."""
+    if name is None or pa.types.is_nested(decoded.schema.field(name).type):
+        return None
+    values = decoded.column(name)
+    return values.to_pandas().to_numpy() if values.null_count < len(values) else None
+
+
+def _segments(decoded: pa.Table, own: Mapping[str, str]) -> pd.DataFrame:
+    agents = decoded.column(own["_user_agent"]).to_pandas()
+    known = {agent: client_of(agent) for agent in agents.unique()}
+    found = {
+        CLIENT: agents.map(known) if len(agents) else agents,
+        REQUESTER: decoded.column(own["_requester"]).to_pandas().fillna("(none)"),
+    }
+    contexts = [dict(each) if each else {} for each in decoded.column(own["_usage_context"]).to_pylist()]
+    keys: dict[str, int] = {}
+    for context in contexts:
+        for key in context:
+            keys[key] = keys.get(key, 0) + 1
+    for key in sorted(keys, key=lambda each: -keys[each])[:MAX_USAGE_KEYS]:
+        found[USAGE + key] = pd.Series([context.get(key, "(none)") for context in contexts], dtype=object)
+    return pd.DataFrame(found).reset_index(drop=True)
+
+
+def _coercions(column: pa.ChunkedArray) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for entries in column.to_pylist():
+        for entry in entries or ():
+            kinds = found.setdefault(entry["column"], {})
+            kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + entry["count"]
+    return found

@@ -1,0 +1,143 @@
+"""The screen of every turn: does anything move? Valid however often it is asked, over all columns and segments.
+
+Each count is tested by an e-value against the rate that training had (`parity.anytime`), each column by their mean, and
+columns of all scopes by e-BH (Wang & Ramdas 2022). Windows begin anew each hour and each day; within one, looking again
+costs nothing. Over a day the chance that a served entity whose rows are as in training is flagged at all is at most
+`ALPHA`. A flag is not a verdict: it has the rows diagnosed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tallystick.monitor.counters import Counters, Floats, Violation, is_open
+from tallystick.monitor.rings import DAY, HOUR, Rings
+from tallystick.parity.anytime import rate_log_e_values
+from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.reference import Reference
+
+#: Chance of a false flag a day, for each served entity; half for the day's window, half for its 24 hours.
+ALPHA = 0.01
+ALPHAS: Mapping[int, float] = {DAY: ALPHA / 2, HOUR: ALPHA / 48}
+#: What training's own sample leaves open of a rate, in standard errors, and what is too little to care for.
+REFERENCE_Z, SLACK = 3.0, 0.003
+#: The second key, size: total variation over cells, and share of values that break the contract.
+LEAST_DISTANCE, LEAST_VIOLATIONS = 0.05, 0.01
+#: Whole traffic, and no segment.
+WHOLE = ("", "")
+
+
+@dataclass(frozen=True, order=True)
+class Flag:
+    """A column that moved: in which scope (column and value of a segment, both empty for all rows)."""
+
+    column: str
+    segment: str = ""
+    value: str = ""
+
+
+def screen(reference: Reference, scopes: Mapping[tuple[str, str], Rings], now_s: int) -> frozenset[Flag]:
+    """Return what moved in the current hour or day, by scope; `WHOLE` is all rows."""
+    found: set[Flag] = set()
+    expected = Expected(reference)
+    for width, alpha in ALPHAS.items():
+        tested: list[tuple[float, Flag]] = []
+        for (segment, value), rings in scopes.items():
+            ring = rings.by_width.get(width)
+            counters = None if ring is None else ring.at(now_s)
+            if counters is None or not counters.rows:
+                continue
+            logs = log_e_values(expected, counters)
+            large = is_large(expected, counters)
+            for j, name in enumerate(reference.names):
+                tested.append((float(logs[j]) if large[j] else -np.inf, Flag(name, segment, value)))
+        found |= e_bh(tested, alpha)
+    return frozenset(found)
+
+
+def e_bh(tested: list[tuple[float, Flag]], alpha: float) -> set[Flag]:
+    """Return the flags that e-BH rejects at `alpha`, of pairs of log e-value and flag."""
+    order = sorted(tested, key=lambda pair: -pair[0])
+    most = 0
+    for place, (log_e, _) in enumerate(order, start=1):
+        if log_e >= np.log(len(order) / (place * alpha)):
+            most = place
+    return {flag for _, flag in order[:most]}
+
+
+class Expected:
+    """Rates that training had, with what its sample leaves open: columns x cells, and columns x violations."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.columns = reference.columns
+        width = max((column.cell_count for column in reference.columns), default=0) + 1
+        self.shares = np.zeros((len(reference.columns), width))
+        self.has_cells = np.zeros((len(reference.columns), width), dtype=bool)
+        self.violations = np.zeros((len(reference.columns), len(Violation)))
+        for j, profile in enumerate(reference.columns):
+            count = profile.cell_count
+            if is_open(profile) and count > 1:
+                self.shares[j, :count] = profile.cell_shares
+                self.shares[j, count] = _outside(profile)
+                self.has_cells[j, : count + 1] = True
+            self.violations[j] = _violations(profile)
+        rows = max(1, min((column.rows for column in reference.columns), default=1))
+        self.upper = np.minimum(
+            1.0, self.shares + REFERENCE_Z * np.sqrt(self.shares * (1 - self.shares) / rows) + SLACK
+        )
+        self.violations_upper = np.minimum(
+            1.0, self.violations + REFERENCE_Z * np.sqrt(self.violations * (1 - self.violations) / rows) + SLACK
+        )
+
+
+def _outside(profile: ColumnProfile) -> float:
+    """Return the rate of values that fall in no cell, as far as training can tell (Good 1953)."""
+    if profile.levels is not None:
+        return profile.levels.unseen_rate
+    return 2.0 / max(2, profile.rows)
+
+
+def _violations(profile: ColumnProfile) -> Floats:
+    rates = np.zeros(len(Violation))
+    rates[Violation.NULL] = profile.null_share
+    rates[Violation.UNSEEN] = profile.levels.unseen_rate if profile.levels is not None else 0.0
+    # Two of n + 1 ranks are outside of n values.
+    rates[Violation.OUT_OF_RANGE] = 2.0 / (profile.rows + 1)
+    if profile.dtype == "object" or profile.encoding:
+        # Training may have had it written in several ways, too.
+        rates[Violation.TYPE] = 1.0
+    return rates
+
+
+def log_e_values(expected: Expected, counters: Counters) -> Floats:
+    """Return the log e-value of each column: mean of the means over cells, over violations, and of the bets on fit."""
+    rows = np.array(counters.rows, dtype=np.int64)
+    by_cell = rate_log_e_values(counters.cells, rows, expected.upper)
+    by_cell = np.where(expected.has_cells, by_cell, -np.inf)
+    by_kind = rate_log_e_values(np.minimum(counters.contract, counters.rows), rows, expected.violations_upper)
+    parts = [
+        _log_mean(by_cell, np.maximum(1, expected.has_cells.sum(axis=1))),
+        _log_mean(by_kind, np.full(len(by_kind), by_kind.shape[1])),
+        _log_mean(counters.fit, np.full(len(counters.fit), counters.fit.shape[1])),
+    ]
+    return _log_mean(np.stack(parts, axis=1), np.full(len(by_kind), len(parts)))
+
+
+def _log_mean(logs: Floats, count: Floats) -> Floats:
+    """Return the logarithm of the mean over the last axis of what has these logarithms."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp.reduce(logs, axis=1) - np.log(count))
+
+
+def is_large(expected: Expected, counters: Counters) -> np.ndarray:
+    """Return which columns moved far enough to care, or lost their fit with the others."""
+    rows = max(1, counters.rows)
+    shares = counters.cells / rows
+    distance = 0.5 * np.abs(np.where(expected.has_cells, shares - expected.shares, 0.0)).sum(axis=1)
+    excess = (counters.contract / rows - expected.violations).max(axis=1)
+    return np.asarray(
+        (distance > LEAST_DISTANCE) | (excess > LEAST_VIOLATIONS) | (counters.fit.max(axis=1) > np.log(1 / ALPHA))
+    )

@@ -1,0 +1,138 @@
+"""What control and the monitor tell each other, over the socket that gateways and the recorder use.
+
+The monitor says what it found, and answers when a diagnosis is asked for; it asks back for what only control may have
+done, a replay on one replica.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+#: Folder below the data directory with a folder for each endpoint, by id: its incidents and its live profiles.
+PARITY_FOLDER = "parity"
+INCIDENTS_FOLDER = "incidents"
+#: Columns of one served entity that are told apart in counts; the rest is `OTHER_COLUMNS`.
+MAX_COUNTED_COLUMNS = 50
+OTHER_COLUMNS = "(other)"
+
+
+class IncidentState(StrEnum):
+    """How an incident stands."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class IncidentSummary(msgspec.Struct, frozen=True):
+    """An incident in short: one cause in one place, from when it was first seen until it stayed away."""
+
+    #: Counted from 1 within the endpoint; never given twice.
+    id: int
+    served_entity: str
+    state: IncidentState
+    #: Those of the verdict.
+    status: str
+    family: str
+    kind: str
+    features: tuple[str, ...]
+    segment: dict[str, Any]
+    strength: str
+    #: Part of the judged rows that is affected, 0 to 1, and how many rows were judged, all together.
+    share: float
+    rows: int
+    #: ISO 8601, UTC; `closed_at` is empty while it is open.
+    opened_at: str
+    updated_at: str
+    closed_at: str = ""
+    #: The verdict in a sentence.
+    title: str = ""
+
+
+class EntityParity(msgspec.Struct, frozen=True):
+    """How the live rows of one served entity stand beside its training."""
+
+    #: Why it is not watched; empty when it is.
+    problem: str = ""
+    #: Rows that were counted, and rows that were passed over since there were too many of them.
+    rows: int = 0
+    passed_over: int = 0
+    #: Status of the latest diagnosis, and when it was; empty before the first one.
+    status: str = ""
+    diagnosed_at: str = ""
+    #: Column -> kind of violation of training's contract -> values, since the monitor first saw the served entity.
+    violations: dict[str, dict[str, int]] = {}
+
+
+class EndpointParity(msgspec.Struct, frozen=True):
+    """One endpoint that is watched."""
+
+    id: str
+    #: By name of the served entity.
+    entities: dict[str, EntityParity] = {}
+    #: Those that are open.
+    incidents: tuple[IncidentSummary, ...] = ()
+
+
+class Watching(msgspec.Struct, frozen=True, tag=True):
+    """Monitor -> control, when it begins, after each turn, and when something changes: all that it knows."""
+
+    pid: int
+    #: By name of the endpoint.
+    endpoints: dict[str, EndpointParity] = {}
+
+
+class Diagnose(msgspec.Struct, frozen=True, tag=True):
+    """Control -> monitor: diagnose an endpoint's recorded rows now; then say `Diagnosed`."""
+
+    number: int
+    endpoint: str
+    #: Empty: all that the endpoint serves.
+    served_entity: str = ""
+    #: How far back rows are taken from; 0: the monitor chooses.
+    since_s: float = 0.0
+    #: Whether a report in HTML, and example rows, are wanted beside the verdict.
+    html: bool = False
+    rows: bool = False
+
+
+class Diagnosed(msgspec.Struct, frozen=True, tag=True):
+    """Monitor -> control: the verdicts as JSON, or why there are none."""
+
+    number: int
+    body: bytes = b""
+    problem: str = ""
+
+
+class Replaying(StrEnum):
+    """What the monitor may ask control to do with replicas."""
+
+    #: Replay golden rows on each replica, and say what each loaded.
+    CHECK = "check"
+    #: Predict rows on one replica, past routes, records and limits.
+    PREDICT = "predict"
+
+
+class AskReplay(msgspec.Struct, frozen=True, tag=True):
+    """Monitor -> control: do this with an endpoint's replicas; then say `Replayed`."""
+
+    number: int
+    what: Replaying
+    endpoint: str
+    served_entity: str
+    #: JSON body of an invocation, for PREDICT.
+    body: bytes = b""
+
+
+class Replayed(msgspec.Struct, frozen=True, tag=True):
+    """Control -> monitor: the answer's body, or why there is none."""
+
+    number: int
+    body: bytes = b""
+    problem: str = ""
+
+
+ToMonitor = Diagnose | Replayed
+FromMonitor = Watching | Diagnosed | AskReplay

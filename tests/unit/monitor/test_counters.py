@@ -1,0 +1,156 @@
+"""Live profiles: what is counted, and that it adds up however it is cut."""
+
+from __future__ import annotations
+
+import itertools
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monitor_rows import frame, reference
+
+from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
+from tallystick.monitor.rings import DAY, HOUR, LENGTHS, MINUTE, Ring, Rings
+from tallystick.parity import Reference
+
+
+@pytest.fixture(scope="module")
+def trained() -> Reference:
+    return reference()
+
+
+def same(one: Counters, other: Counters) -> bool:
+    return (
+        one.rows == other.rows
+        and bool((one.cells == other.cells).all() and (one.contract == other.contract).all())
+        and np.allclose(one.fit, other.fit)
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 200), max_size=6), order=st.randoms(use_true_random=False))
+def test_profiles_of_pieces_add_up_to_that_of_the_whole_in_any_order(cuts: list[int], order: object) -> None:
+    trained = _TRAINED
+    observed = observe(trained, frame(200, seed=3))
+    edges = [0, *sorted(cuts), 200]
+    places = np.arange(200)
+    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in itertools.pairwise(edges)]
+    order.shuffle(pieces)  # type: ignore[attr-defined]
+    assert same(reduce(lambda a, b: a + b, pieces, nothing(trained)), tally(observed))
+    left = reduce(lambda a, b: a + b, pieces)
+    right = reduce(lambda a, b: b + a, pieces)
+    assert same(left, right)
+
+
+_TRAINED = reference()
+
+
+def test_every_value_falls_in_one_cell(trained: Reference) -> None:
+    counters = tally(observe(trained, frame(300, seed=1)))
+    assert counters.rows == 300
+    assert (counters.cells.sum(axis=1) == 300).all()
+
+
+def test_violations_of_the_contract_are_counted_from_the_first_row(trained: Reference) -> None:
+    rows = pd.DataFrame(
+        {
+            "temp": [2000.0, None, "NA", "12,5", 20.0],
+            "wind": [1.0] * 5,
+            "kind": ["warm", "WARM", None, "n/a", "ice"],
+        }
+    )
+    contract = tally(observe(trained, rows)).contract
+    found = {
+        (name, kind.name): int(contract[j, kind])
+        for j, name in enumerate(trained.names)
+        for kind in Violation
+        if contract[j, kind]
+    }
+    assert found == {
+        ("temp", "OUT_OF_RANGE"): 1,
+        ("temp", "NULL"): 1,
+        ("temp", "NULL_TOKEN"): 1,
+        ("temp", "TYPE"): 1,
+        ("hum", "MISSING"): 5,
+        ("kind", "UNSEEN"): 1,
+        ("kind", "NULL"): 1,
+        ("kind", "NULL_TOKEN"): 1,
+    }
+
+
+def test_bets_on_fit_lose_on_rows_like_training_and_win_when_columns_do_not_agree(trained: Reference) -> None:
+    rows = frame(400, seed=5)
+    fair = tally(observe(trained, rows)).fit
+    assert fair.max() < 3
+    mixed = rows.assign(hum=rows["hum"].sample(frac=1, random_state=1).to_numpy())
+    assert tally(observe(trained, mixed)).fit[list(trained.names).index("hum")].max() > 20
+
+
+def test_what_privacy_keeps_to_itself_is_no_violation() -> None:
+    hidden = Reference.from_frame(frame(1000), privacy={"kind": "hashed", "temp": "none"})
+    contract = tally(observe(hidden, pd.DataFrame({"kind": ["x"], "temp": [1e9]}))).contract
+    assert contract[list(hidden.names).index("kind"), Violation.UNSEEN] == 0
+    assert contract[list(hidden.names).index("temp"), Violation.OUT_OF_RANGE] == 0
+
+
+def one(number: int) -> Counters:
+    return Counters(number, np.full((1, 2), number, np.int32), np.zeros((1, 7), np.int32), np.zeros((1, 3)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 5)), max_size=40),
+    sides=st.lists(st.booleans(), min_size=40, max_size=40),
+)
+def test_rings_merge_as_if_all_rows_had_come_to_one(rows: list[tuple[int, int]], sides: list[bool]) -> None:
+    """Rows come in any order; what is older than the ring at its end is in neither."""
+    whole, left, right = (Ring(MINUTE, 5) for _ in range(3))
+    ordered = sorted(rows)
+    for (minute, count), side in zip(ordered, sides, strict=False):
+        whole.add(minute * MINUTE, one(count))
+        (left if side else right).add(minute * MINUTE, one(count))
+    for merged in (left.merged(right), right.merged(left)):
+        assert {n: c.rows for n, c in merged.windows.items()} == {n: c.rows for n, c in whole.windows.items()}
+
+
+def test_rings_are_bounded_however_long_it_goes_on() -> None:
+    rings = Rings.empty()
+    for minute in range(0, 60 * 24 * 40, 7):
+        rings.add(minute * MINUTE, one(1))
+    assert {width: len(ring.windows) for width, ring in rings.by_width.items()} == {MINUTE: 9, HOUR: 48, DAY: 30}
+    assert all(len(ring.windows) <= LENGTHS[width] for width, ring in rings.by_width.items())
+    day = rings.by_width[DAY]
+    assert day.at(39 * DAY) is not None
+    assert day.at(3 * DAY) is None
+
+
+def test_late_rows_count_where_their_window_is_still_kept() -> None:
+    rings = Rings.empty()
+    rings.add(10 * HOUR, one(1))
+    rings.add(7 * HOUR, one(5))
+    assert rings.by_width[MINUTE].at(7 * HOUR) is None
+    assert rings.by_width[HOUR].at(7 * HOUR).rows == 5  # type: ignore[union-attr]
+
+
+def test_profiles_hold_no_values_of_rows(trained: Reference, tmp_path: Path) -> None:
+    from tallystick.monitor import keeping
+    from tallystick.monitor.watch import EntityWatch
+
+    watch = EntityWatch("d", trained)
+    rows = frame(50).assign(kind="secret-of-a-person")
+    watch.rings.add(0, tally(observe(trained, rows)))
+    keeping.save(tmp_path, keeping.Kept("t", 3, {"e": keeping.to_kept(watch)}))
+    assert b"secret" not in (tmp_path / keeping.FILE).read_bytes()
+    kept = keeping.load(tmp_path)
+    again = EntityWatch("d", trained)
+    keeping.restore(again, trained, kept.entities["e"])
+    assert same(again.rings.by_width[DAY].at(0), watch.rings.by_width[DAY].at(0))  # type: ignore[arg-type]
+    other = EntityWatch("another model", trained)
+    keeping.restore(other, trained, kept.entities["e"])
+    assert other.rings.by_width[DAY].at(0) is None
+    (tmp_path / keeping.FILE).write_bytes(b"damaged")
+    assert keeping.load(tmp_path) == keeping.Kept()
