@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/uv/bin/uv
 
-.PHONY: demo test check fmt bench lock clean unit e2e fuzz campaign powercut mutations
+.PHONY: demo test check fmt bench bench-parity-peers lock clean unit e2e fuzz campaign powercut mutations
 
 demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself
 	@$(BIN)/tallystick demo $(ARGS)
@@ -42,6 +42,9 @@ fmt: $(VENV)/.done  ## Format, and mend what lint can mend
 
 bench: $(VENV)/.done  ## Measure the claims of benchmarks/README.md; takes about ten minutes
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-parity-peers: $(VENV)/.done  ## Other tools on cases of ParityBench, each in an environment of its own (some GB); ARGS="--only whylogs"
+	$(BIN)/python -m benchmarks.parity.peers $(ARGS)
 
 lock: $(UV)  ## Take the newest versions that fit
 	$(UV) pip compile --universal --generate-hashes --no-header --upgrade --quiet \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,13 +109,22 @@ def _parameters(truth: Truth, verdict: Verdict) -> bool | None:
     return all(checks) if checks else None
 
 
-def run(
+@dataclass(frozen=True)
+class Case:
+    """Live rows with a fault (or, without `truth`, only other rows of the same table)."""
+
+    name: str
+    share: float
+    column: str
+    live: pd.DataFrame
+    truth: Truth | None
+
+
+def cases(
     data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
-) -> list[Outcome]:
-    """Return the outcomes of all cases of one data set."""
+) -> Iterator[Case]:
+    """Yield the cases of one data set; the same arguments give the same rows."""
     ref, pool, _, y_pool = split(data, seed)
-    reference = Reference.from_frame(ref)
-    found: list[Outcome] = []
     for fault in FAULTS:
         for repeat in range(repeats):
             rng = np.random.default_rng([seed, repeat, zlib.crc32(f"{data.name} {fault.name}".encode())])
@@ -126,14 +136,24 @@ def run(
             for share in (s for s in fault.shares if s in shares):
                 done: Any = fault.put(live, ref, column, rng, share)
                 if done is not None:
-                    found.append(score(data, fault.name, share, column, done[1], diagnose(reference, done[0])))
+                    yield Case(fault.name, share, column, *done)
     for name, sample in BENIGN.items():
         for repeat in range(3 * repeats):
             rng = np.random.default_rng([seed, repeat, 7, zlib.crc32(f"{data.name} {name}".encode())])
             live_rows = sample(pool, y_pool, rng, rows)
             if live_rows is not None and len(live_rows) >= 20 and (not only or only == "benign"):
-                found.append(score(data, f"benign:{name}", 0.0, "", None, diagnose(reference, live_rows)))
-    return found
+                yield Case(f"benign:{name}", 0.0, "", live_rows, None)
+
+
+def run(
+    data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
+) -> list[Outcome]:
+    """Return the outcomes of all cases of one data set."""
+    reference = Reference.from_frame(split(data, seed)[0])
+    return [
+        score(data, case.name, case.share, case.column, case.truth, diagnose(reference, case.live))
+        for case in cases(data, rows, repeats, shares, seed, only)
+    ]
 
 
 def summary(outcomes: list[Outcome]) -> pd.DataFrame:
