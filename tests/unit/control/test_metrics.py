@@ -153,7 +153,19 @@ def full_view(**fields: Any) -> View:
 
 def watching(endpoint: str = "churn", problem: str = "") -> Watching:
     incident = IncidentSummary(
-        7, "churn-1", IncidentState.OPEN, "cause_found", "preprocessing", "unit", ("temp",), {}, "proof", 0.3, 200, "", ""
+        7,
+        "churn-1",
+        IncidentState.OPEN,
+        "cause_found",
+        "preprocessing",
+        "unit",
+        ("temp",),
+        {},
+        "proof",
+        0.3,
+        200,
+        "",
+        "",
     )
     entity = EntityParity(problem, 120, 30, "cause_found", "2026-01-31T14:02:11Z", {"temp": {"out_of_range": 40}})
     return Watching(77, {endpoint: EndpointParity("i", {"churn-1": entity}, (incident,))})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_profiles_of_pieces_add_up_to_that_of_the_whole_in_any_order(cuts: list[
     observed = observe(trained, frame(200, seed=3))
     edges = [0, *sorted(cuts), 200]
     places = np.arange(200)
-    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in pairwise(edges)]
     order.shuffle(pieces)  # type: ignore[attr-defined]
     assert same(reduce(lambda a, b: a + b, pieces, nothing(trained)), tally(observed))
     left = reduce(lambda a, b: a + b, pieces)
