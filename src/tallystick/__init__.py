@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tallystick.gate.stages import stage
     from tallystick.tables import table
 
-__all__ = ["table"]
+__all__ = ["stage", "table"]
+
+#: Where each public name is; imported when it is asked for. A gateway imports this package too, and has no use for
+#: Arrow, pandas or MLflow.
+_PLACES = {"stage": "tallystick.gate.stages", "table": "tallystick.tables"}
 
 
 def __getattr__(name: str) -> Any:
-    # A gateway imports this package too, and has no use for Arrow.
-    if name == "table":
-        from tallystick.tables import table
-
-        return table
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ from tallystick.backends.client import SupervisorClient
 from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
 from tallystick.control.feedback_api import add_feedback_routes
+from tallystick.control.gatekeeper import Gatekeeper
 from tallystick.control.incidents_api import add_incident_routes
 from tallystick.control.journal import STREAM_NAME, EntityRecords, StreamJournal, Tables
 from tallystick.control.link_server import GatewayLinks
@@ -27,6 +28,8 @@ from tallystick.control.logs import BuildLogs, FileLogs
 from tallystick.control.metrics.api import add_metrics_routes
 from tallystick.control.metrics.source import MetricsSource
 from tallystick.control.metrics.standing import recording
+from tallystick.control.monitor_replays import MonitorReplays
+from tallystick.control.own_replays import OwnReplays, is_known, parity_of
 from tallystick.control.reconciler import Reconciler
 from tallystick.control.service import Service, build_service
 from tallystick.control.sql_store import open_store
@@ -74,7 +77,18 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     tables = Tables(settings.tables_root, settings.inference_tables, lambda: links.recorded, links.flush)
     service = dataclasses.replace(service, tables=tables)
     entity_records = EntityRecords(journal) if settings.inference_tables else None
-    reconciler = Reconciler(settings, service, supervisor, links, launcher, build_logs, _now_ms, entity_records)
+    gate = OwnReplays(settings, _now_ms())
+    gatekeeper = Gatekeeper(
+        build_logs,
+        gate,
+        is_reachable=lambda endpoint, entity: is_known(links.table, endpoint.name, entity.id) and links.is_applied,
+        on_change=lambda: _look(wakeup),
+    )
+    links.monitor.replay = MonitorReplays(service, gatekeeper, gate)
+    service = dataclasses.replace(service, parity=parity_of(gatekeeper, service, links.monitor))
+    reconciler = Reconciler(
+        settings, service, supervisor, links, launcher, build_logs, _now_ms, entity_records, gatekeeper, gate.tokens
+    )
     wakeup.reconciler = reconciler
 
     async def status() -> dict[str, Any]:
@@ -144,6 +158,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await gate.close()
     await stream.close()
 
 
@@ -155,7 +170,7 @@ class InForce:
 
     LIMIT_S = 2.0
     #: What changes nothing that gateways know of.
-    _APART = ("/feedback", "/inference-table/flush", "/parity/diagnose")
+    _APART = ("/feedback", "/inference-table/flush", "/parity/check", "/parity/diagnose")
 
     def __init__(self, app: ASGIApp, reconciler: Reconciler) -> None:
         self._app = app

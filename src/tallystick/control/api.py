@@ -17,7 +17,8 @@ from fastapi.responses import HTMLResponse, Response
 from tallystick.auth import Principal
 from tallystick.control.api_handlers import Call, LogSource
 from tallystick.control.api_http import add_error_handlers, json_response, read_json
-from tallystick.control.api_routes import Operation, Status, operations
+from tallystick.control.api_operation import Operation
+from tallystick.control.api_routes import Status, operations
 from tallystick.control.api_rules import PrincipalOf, Rule, allow, enforcer
 from tallystick.control.service import Service
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tallystick.control import api_handlers as handle
 from tallystick.control import api_schemas as schemas
-from tallystick.control.api_handlers import Handler, LogSource
+from tallystick.control.api_handlers import LogSource
+from tallystick.control.api_operation import Operation
 from tallystick.control.api_rules import Rule
+from tallystick.control.parity_api import parity_routes
 
 #: Tells how server and processes stand, for the admin's eye.
 Status = Callable[[], Awaitable[dict[str, Any]]]
@@ -19,20 +20,6 @@ _ENDPOINT = _ENDPOINTS + "/{name}"
 _PERMISSIONS = "/api/2.0/permissions/serving-endpoints/{id}"
 _SECRETS = "/api/2.0/secrets"
 _TOKENS = "/api/2.0/token"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route."""
-
-    method: str
-    path: str
-    rule: Rule
-    summary: str
-    handler: Handler
-    #: JSON Schema of the body, for the description; None when none is read.
-    body: dict[str, Any] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 def operations(logs: LogSource, status: Status) -> tuple[Operation, ...]:
@@ -112,6 +99,7 @@ def _endpoint_routes(logs: LogSource) -> tuple[Operation, ...]:
             schemas.TELEMETRY,
         ),
         *_inference_table_routes(),
+        *parity_routes(_ENDPOINT),
         Operation("GET", f"{_ENDPOINT}/openapi", view, "How to invoke the endpoint, as OpenAPI", handle.openapi),
         Operation(
             "GET",

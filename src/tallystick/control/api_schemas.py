@@ -9,6 +9,7 @@ from typing import Any
 
 from tallystick.control.config_request import WORKLOAD_TYPES
 from tallystick.entities import WORKLOAD_SIZES
+from tallystick.gate.report import Policy
 from tallystick.protocol.routes import Durability
 
 Schema = dict[str, Any]
@@ -101,6 +102,12 @@ INFERENCE_TABLE = _object(
     hash_columns=_list(_text()),
     retention_days=_integer("0: for ever"),
 )
+PARITY = _object(
+    gate=_text("What becomes of a version that does not reproduce its training", enum=[each.value for each in Policy]),
+    monitor=_FLAG,
+    webhook=_text("http(s) URL that incidents are sent to; empty for none"),
+)
+PARITY_CHECK = _object(served_entity=_text("Default: all that serve"))
 _VALUE: Schema = {"type": ["number", "boolean", "string"]}
 _FEEDBACK_LINE = _object(
     request_id=_text("The id that the server gave; or client_request_id"),
@@ -125,6 +132,7 @@ CREATE_ENDPOINT = _object(
     email_notifications=NOTIFICATIONS["properties"]["email_notifications"],
     telemetry_config=TELEMETRY["properties"]["telemetry_config"],
     inference_table=INFERENCE_TABLE,
+    parity=PARITY,
 )
 PATCH_TAGS = _object(add_tags=_TAGS, delete_tags=_list(_text()))
 ACCESS_CONTROL_LIST = _object(

@@ -5,7 +5,8 @@ carried out twice without harm. Nothing is remembered between calls that is not 
 any action and go on from what it finds.
 
 Life of a config change, as rules: every served entity of the pending config gets its workers; when all of them are
-ready the config is *promoted*: the route table names it; when every gateway routes by that table it becomes the
+ready, and golden rows that the model has came through over HTTP on each, the config is *promoted*: the route table
+names it; when every gateway routes by that table it becomes the
 active config; and what no table names any more is stopped. Any failure before the promotion leaves the active
 config as it was.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tallystick.control.parity import policy_of
 from tallystick.entities import (
     ConfigUpdate,
     Deployment,
@@ -27,6 +29,7 @@ from tallystick.entities import (
     ServedEntity,
     ServedEntityId,
 )
+from tallystick.gate.report import GateReport, Outcome, Policy
 from tallystick.protocol.supervise import Phase, ProcessView
 
 #: The worker says this when its lifeline's last line was its last word.
@@ -40,6 +43,23 @@ class Build:
     #: The interpreter of the new environment; None while it is being built or when it failed.
     python: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How the replay of golden rows over HTTP stands, on the replicas of one served entity."""
+
+    is_done: bool = False
+    #: By number of the replica.
+    reports: Mapping[str, GateReport] = field(default_factory=dict)
+    #: Why it could not be carried out; empty when it was.
+    problem: str = ""
+
+    @property
+    def failure(self) -> str:
+        """What it found against the served entity, in a sentence; empty when nothing."""
+        failed = (report for report in self.reports.values() if report.outcome is Outcome.FAILED)
+        return self.problem or next((report.summary() for report in failed), "")
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,10 @@ class World:
     idle_s: Mapping[ServedEntityId, float]
     scale_to_zero_after_s: float
     now_ms: int
+    #: What workers found of their golden rows, by replica id.
+    gates: Mapping[str, GateReport] = field(default_factory=dict)
+    #: Replays of golden rows over HTTP, begun or done.
+    replays: Mapping[ServedEntityId, Replay] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,7 @@ class Start:
     entity: ServedEntity
     number: int
     resolved: ResolvedModel | None
+    policy: Policy = Policy.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +123,14 @@ class SaveResolved:
 
     entity: ServedEntity
     replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayGolden:
+    """Send golden rows to each replica, over HTTP and past the traffic split."""
+
+    endpoint_id: EndpointId
+    entity: ServedEntity
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +166,18 @@ class SetStatus:
     statuses: Mapping[str, EntityStatus]
 
 
-Action = Start | StopReplica | ParkReplica | BuildEnvironment | SaveResolved | Promote | Activate | Fail | SetStatus
+Action = (
+    Start
+    | StopReplica
+    | ParkReplica
+    | BuildEnvironment
+    | SaveResolved
+    | ReplayGolden
+    | Promote
+    | Activate
+    | Fail
+    | SetStatus
+)
 
 
 def replica_id(entity: ServedEntity, number: int) -> ReplicaId:
@@ -171,7 +215,7 @@ def plan(world: World) -> list[Action]:
         entities = wanted_entities(endpoint)
         for entity in entities.values():
             wanted_replicas.update(replica_id(entity, number) for number in range(entity.workers))
-            actions += _for_entity(world, entity)
+            actions += _for_entity(world, entity, policy_of(endpoint))
         failure = _failure(world, endpoint)
         if failure is not None:
             actions.append(failure)
@@ -186,7 +230,7 @@ def plan(world: World) -> list[Action]:
     return actions
 
 
-def _for_entity(world: World, entity: ServedEntity) -> Iterator[Action]:
+def _for_entity(world: World, entity: ServedEntity, policy: Policy) -> Iterator[Action]:
     resolved = world.resolved.get(entity.id)
     first = world.processes.get(replica_id(entity, 0))
     if resolved is None and first is not None and _state(first) == _READY:
@@ -204,7 +248,7 @@ def _for_entity(world: World, entity: ServedEntity) -> Iterator[Action]:
     for number in range(entity.workers if resolved is not None else 1):
         view = world.processes.get(replica_id(entity, number))
         if view is None:
-            yield Start(entity, number, resolved)
+            yield Start(entity, number, resolved, policy)
     if entity.scale_to_zero_enabled and world.idle_s.get(entity.id, 0.0) > world.scale_to_zero_after_s:
         for number in range(entity.workers):
             view = world.processes.get(replica_id(entity, number))
@@ -223,7 +267,7 @@ def _failure(world: World, endpoint: Endpoint) -> Fail | None:
         if entity.id in serving and entity.workers <= _active_workers(endpoint, entity):
             # Its workers serve the active config; that they may be restarting is not this change's fault.
             continue
-        reason = _why_failed(world, entity, pending)
+        reason = _why_failed(world, entity, pending) or _why_refused(world, endpoint, entity)
         if reason is not None:
             statuses[str(entity.id)] = EntityStatus(Deployment.FAILED, reason)
     return Fail(endpoint.id, pending.version, statuses) if statuses else None
@@ -253,15 +297,42 @@ def _why_failed(world: World, entity: ServedEntity, pending: EndpointConfig) -> 
     return None
 
 
+def _why_refused(world: World, endpoint: Endpoint, entity: ServedEntity) -> str | None:
+    """Return what a replay found against a served entity, where that is a reason to give it no traffic."""
+    replay = world.replays.get(entity.id)
+    # There are golden rows, or there were no replay: `auto` blocks.
+    is_binding = policy_of(endpoint) in (Policy.AUTO, Policy.BLOCK)
+    if replay is None or not is_binding or not _is_replay_due(world, endpoint, entity):
+        return None
+    return replay.failure or None
+
+
 def _for_change(world: World, endpoint: Endpoint) -> Iterator[Action]:
     pending = endpoint.pending
     if pending is None or not endpoint.is_updating:
         return
     if world.promoted.get(endpoint.id) != pending.version:
-        if all(is_ready(world, entity) for entity in pending.served_entities):
+        if not all(is_ready(world, entity) for entity in pending.served_entities):
+            return
+        due = [entity for entity in pending.served_entities if _is_replay_due(world, endpoint, entity)]
+        for entity in due:
+            if entity.id not in world.replays:
+                yield ReplayGolden(endpoint.id, entity)
+        if all((replay := world.replays.get(entity.id)) is not None and replay.is_done for entity in due):
             yield Promote(endpoint.id, pending.version)
     elif world.is_applied:
         yield Activate(endpoint.id, pending.version)
+
+
+def _is_replay_due(world: World, endpoint: Endpoint, entity: ServedEntity) -> bool:
+    """Whether golden rows have to come through over HTTP before this served entity gets traffic."""
+    if policy_of(endpoint) is Policy.OFF or _is_active(endpoint, entity):
+        return False
+    return any(gate.rows for number in range(entity.workers) if (gate := world.gates.get(replica_id(entity, number))))
+
+
+def _is_active(endpoint: Endpoint, entity: ServedEntity) -> bool:
+    return endpoint.active is not None and any(known.id == entity.id for known in endpoint.active.served_entities)
 
 
 def is_ready(world: World, entity: ServedEntity) -> bool:
@@ -283,14 +354,27 @@ def _status(world: World, endpoint: Endpoint, entity: ServedEntity) -> EntitySta
     views = [world.processes.get(replica_id(entity, number)) for number in range(entity.workers)]
     ready = sum(1 for view in views if view is not None and view.phase is Phase.RUNNING and _state(view) == _READY)
     if ready == len(views):
-        return EntityStatus(Deployment.READY, "")
+        return EntityStatus(Deployment.READY, _gate_message(world, endpoint, entity))
     if ready == 0 and views and all(view is not None and view.phase is Phase.PARKED for view in views):
         return EntityStatus(Deployment.READY, "Scaled to zero; an invocation wakes it.")
-    was_ready = endpoint.active is not None and any(known.id == entity.id for known in endpoint.active.served_entities)
+    was_ready = _is_active(endpoint, entity)
     message = _progress(world, entity, views)
     if ready:
         return EntityStatus(Deployment.READY, f"{ready} of {len(views)} workers are ready. {message}")
     return EntityStatus(Deployment.RECOVERING if was_ready else Deployment.CREATING, message)
+
+
+def _gate_message(world: World, endpoint: Endpoint, entity: ServedEntity) -> str:
+    """Return what the parity gate says of a served entity that is ready: what failed first, else how it came out."""
+    if policy_of(endpoint) is Policy.OFF:
+        return ""
+    keys = [replica_id(entity, number) for number in range(entity.workers)]
+    gates = [world.gates[key] for key in keys if key in world.gates]
+    failed = [gate for gate in gates if gate.outcome is Outcome.FAILED]
+    replay = world.replays.get(entity.id)
+    if not failed and replay is not None and replay.failure:
+        return replay.failure
+    return next((gate.summary() for gate in (*failed, *gates)), "")
 
 
 def _progress(world: World, entity: ServedEntity, views: list[ProcessView | None]) -> str:

@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -16,17 +17,20 @@ from tallystick.auth import StoredToken
 from tallystick.backends.client import SupervisorClient
 from tallystick.control import plan as planning
 from tallystick.control.environments import build_environment
+from tallystick.control.gatekeeper import Gatekeeper
 from tallystick.control.housekeeping import remove_unused
 from tallystick.control.journal import EntityRecords
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs
+from tallystick.control.parity import policy_of
 from tallystick.control.plan import Build, World
 from tallystick.control.route_table import desired_routes
 from tallystick.control.service import Service
 from tallystick.control.store import entity_ids_of
 from tallystick.control.worker_launch import WorkerLauncher
-from tallystick.entities import Endpoint, EndpointId, ResolvedModel, ServedEntityId
+from tallystick.entities import Endpoint, EndpointId, ResolvedModel, ServedEntity, ServedEntityId
 from tallystick.errors import Conflict, NotFound, TallystickError
+from tallystick.gate.report import Policy
 from tallystick.protocol.routes import RouteTable
 from tallystick.protocol.supervise import Ensure, Park, Phase, ProcessView, Stop
 from tallystick.protocol.worker_spec import NeedsEnvironment, ReadyDetail
@@ -52,6 +56,8 @@ class Reconciler:
         build_logs: BuildLogs,
         now_ms: Callable[[], int],
         entity_records: EntityRecords | None = None,
+        gatekeeper: Gatekeeper | None = None,
+        own_tokens: Mapping[str, StoredToken] = MappingProxyType({}),
     ) -> None:
         self._settings = settings
         self._service = service
@@ -61,6 +67,9 @@ class Reconciler:
         self._build_logs = build_logs
         self._now_ms = now_ms
         self._entity_records = entity_records
+        self._gatekeeper = gatekeeper
+        #: Tokens that gateways take and the control API does not, for control's own requests.
+        self._own_tokens = dict(own_tokens)
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_stale = True
@@ -125,19 +134,22 @@ class Reconciler:
             await self._read_desired()
         wanted = desired_routes(
             self._endpoints,
-            self._tokens,
+            self._tokens | self._own_tokens,
             self._promoted,
             place=self._launcher.place,
             timeout_s=self._settings.request_timeout_s,
             queue_per_concurrency=self._settings.queue_per_concurrency,
             inference_tables=self._settings.inference_tables,
             resolved=self._resolved,
+            reachable=self._gatekeeper.reachable if self._gatekeeper is not None else (),
         )
         await self._publish(wanted)
         self._published = announced
         if self._entity_records is not None:
             self._entity_records.update(self._endpoints, self._resolved)
         self._note_progress(self._supervisor.processes)
+        if self._gatekeeper is not None:
+            self._gatekeeper.note(self._supervisor.processes)
         for action in planning.plan(self._world()):
             try:
                 await self._do(action)
@@ -172,6 +184,17 @@ class Reconciler:
         self._promoted = {key: version for key, version in self._promoted.items() if pending.get(key) == version}
         known = {entity_id for e in endpoints for entity_id in planning.wanted_entities(e)}
         self._builds = {key: build for key, build in self._builds.items() if key in known}
+        if self._gatekeeper is not None:
+            self._gatekeeper.forget({str(entity_id) for e in endpoints for entity_id in entity_ids_of(e)})
+        await asyncio.to_thread(self._hand_down_policies, endpoints)
+
+    def _hand_down_policies(self, endpoints: Iterable[Endpoint]) -> None:
+        """Have workers that are started again by the supervisor go by the policy of today."""
+        for endpoint in endpoints:
+            policy = policy_of(endpoint)
+            for entity in planning.wanted_entities(endpoint).values():
+                for number in range(entity.workers):
+                    self._launcher.set_policy(planning.replica_id(entity, number), policy)
 
     async def _publish(self, wanted: RouteTable) -> None:
         current = self._links.table
@@ -199,6 +222,8 @@ class Reconciler:
             idle_s=idle,
             scale_to_zero_after_s=self._settings.scale_to_zero_after_s,
             now_ms=self._now_ms(),
+            gates=self._gatekeeper.reports if self._gatekeeper is not None else {},
+            replays=self._gatekeeper.replays if self._gatekeeper is not None else {},
         )
 
     def _note_ready(self, processes: Mapping[str, ProcessView], now: float) -> dict[str, float]:
@@ -216,17 +241,8 @@ class Reconciler:
 
     async def _do(self, action: planning.Action) -> None:
         match action:
-            case planning.Start(entity, number, resolved):
-                try:
-                    spec = await asyncio.to_thread(self._launcher.spec, entity, number, resolved)
-                except TallystickError as error:
-                    self._builds[entity.id] = Build(error=error.message)
-                    self._build_logs.say(entity.id, error.message + "\n")
-                    self.look()
-                    return
-                timeout_s = entity.options.request_timeout_s or self._settings.request_timeout_s
-                self._grace_s[entity.id] = max(timeout_s, self._settings.drain_s)
-                self._supervisor.send(Ensure(spec))
+            case planning.Start(entity, number, resolved, policy):
+                await self._start(entity, number, resolved, policy)
             case planning.StopReplica(replica_id):
                 # It ends by itself when its last answer is out, which its callers wait this long for.
                 longest_s = max(self._settings.request_timeout_s, self._settings.drain_s)
@@ -246,6 +262,8 @@ class Reconciler:
                 self._builds[entity.id] = Build()
                 needs = self._detail(replica_id, NeedsEnvironment)
                 self._building[entity.id] = asyncio.create_task(self._build(entity.id, needs))
+            case planning.ReplayGolden(endpoint_id, entity):
+                self._replay(endpoint_id, entity)
             case planning.Promote(endpoint_id, version):
                 self._promoted[endpoint_id] = version
                 self.look()
@@ -263,6 +281,23 @@ class Reconciler:
                 await self._write(lambda: self._service.fail(endpoint_id, version, statuses))
             case planning.SetStatus(endpoint_id, statuses):
                 await self._write(lambda: self._service.set_entity_status(endpoint_id, statuses))
+
+    async def _start(self, entity: ServedEntity, number: int, resolved: ResolvedModel | None, policy: Policy) -> None:
+        try:
+            spec = await asyncio.to_thread(self._launcher.spec, entity, number, resolved, policy)
+        except TallystickError as error:
+            self._builds[entity.id] = Build(error=error.message)
+            self._build_logs.say(entity.id, error.message + "\n")
+            self.look()
+            return
+        timeout_s = entity.options.request_timeout_s or self._settings.request_timeout_s
+        self._grace_s[entity.id] = max(timeout_s, self._settings.drain_s)
+        self._supervisor.send(Ensure(spec))
+
+    def _replay(self, endpoint_id: EndpointId, entity: ServedEntity) -> None:
+        if self._gatekeeper is not None:
+            endpoint = next(each for each in self._endpoints if each.id == endpoint_id)
+            self._gatekeeper.replay(endpoint, entity, self._resolved[entity.id])
 
     async def _write(self, work: Callable[[], Endpoint]) -> None:
         # Deleted or changed meanwhile: the next look sees it.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tallystick.auth import StoredToken
 from tallystick.control.capture import capture_of
+from tallystick.control.parity import settings_of
 from tallystick.control.plan import replica_id
 from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ResolvedModel, ServedEntity, ServedEntityId
 from tallystick.protocol.routes import (
@@ -29,12 +30,14 @@ def desired_routes(
     timeout_s: float,
     queue_per_concurrency: int,
     inference_tables: bool = True,
+    reachable: Collection[ServedEntityId] = (),
     resolved: Mapping[ServedEntityId, ResolvedModel] | None = None,
 ) -> RouteTable:
     """Return the table, with version 0: who publishes it gives it one.
 
-    `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded; `resolved`
-    are the models that workers have found.
+    `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded. Served
+    entities of `reachable` that are to be routed can be asked by replays of golden rows. `resolved` are the models that
+    workers have found.
     """
     models = resolved or {}
 
@@ -71,9 +74,22 @@ def desired_routes(
             grants=endpoint.grants,
             rate_limits=tuple(_rate_limits(endpoint.extras)),
             capture=capture_of(endpoint, config, default_on=inference_tables),
-            parity=_parity(endpoint.extras.get("parity") or {}),
+            parity=_parity(endpoint),
+            pending=tuple(
+                entity_route(entity, endpoint.pending)
+                for entity in _not_routed(endpoint, config)
+                if entity.id in reachable and endpoint.pending is not None
+            ),
         )
     return RouteTable(0, routes, dict(tokens))
+
+
+def _not_routed(endpoint: Endpoint, routed: EndpointConfig | None) -> Iterable[ServedEntity]:
+    """Return the served entities of the config that is being rolled out that no gateway routes to."""
+    if endpoint.pending is None or not endpoint.is_updating or endpoint.is_stopped:
+        return ()
+    known = {entity.id for entity in routed.served_entities} if routed is not None else set()
+    return [entity for entity in endpoint.pending.served_entities if entity.id not in known]
 
 
 def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> EndpointConfig | None:
@@ -83,8 +99,9 @@ def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> End
     return endpoint.active
 
 
-def _parity(given: Mapping[str, Any]) -> ParityRoute:
-    return ParityRoute(monitor=bool(given.get("monitor", True)), webhook=str(given.get("webhook") or ""))
+def _parity(endpoint: Endpoint) -> ParityRoute:
+    settings = settings_of(endpoint)
+    return ParityRoute(monitor=settings["monitor"], webhook=settings["webhook"])
 
 
 def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:

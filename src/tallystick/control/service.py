@@ -29,6 +29,8 @@ from tallystick.control.object_requests import (
     parse_telemetry,
 )
 from tallystick.control.openapi_document import endpoint_openapi
+from tallystick.control.parity import KEY as PARITY
+from tallystick.control.parity import Parity, parse_parity
 from tallystick.control.secret_box import SecretBox
 from tallystick.control.secret_service import SecretService, references
 from tallystick.control.store import ConfigStore, entity_ids_of
@@ -62,6 +64,7 @@ class Service:
     new_id: Callable[[], str]
     on_change: Callable[[], None]
     tables: Tables = field(default_factory=Tables)
+    parity: Parity = field(default_factory=Parity)
 
     def create_endpoint(self, caller: Principal, body: object) -> Endpoint:
         """Create an endpoint, and begin to deploy its config if it has one. Raises AlreadyExists."""
@@ -190,6 +193,12 @@ class Service:
         fields = fields_of(body)
         wanted = parse_inference_table(fields)
         return self._set_extra(caller, name, "inference_table", wanted, fields)
+
+    def put_parity(self, caller: Principal, name: str, body: object) -> Endpoint:
+        """Replace an endpoint's settings of parity; an empty object brings the defaults back."""
+        fields = fields_of(body)
+        wanted = parse_parity(fields)
+        return self._set_extra(caller, name, PARITY, wanted, fields)
 
     def openapi_document(self, caller: Principal, name: str, base_url: str) -> dict[str, Any]:
         """Return how to invoke an endpoint, as OpenAPI. Raises InvalidState unless it serves a known signature."""
@@ -352,6 +361,7 @@ def _parse_extras(fields: Fields, name: str) -> dict[str, Any]:
         "email_notifications": parse_notifications(fields),
         "telemetry_config": parse_telemetry(fields),
         "inference_table": parse_inference_table(fields.inner("inference_table")),
+        PARITY: parse_parity(fields.inner(PARITY)),
         "budget_policy_id": fields.text("budget_policy_id"),
     }
     return {key: value for key, value in found.items() if value}

@@ -14,6 +14,7 @@ from tallystick.control.environments import link_ourselves
 from tallystick.control.logs import worker_log
 from tallystick.control.plan import replica_id
 from tallystick.entities import CONCURRENCY_PER_WORKER, ResolvedModel, ServedEntity, ServedEntityId
+from tallystick.gate.report import Policy
 from tallystick.protocol.routes import Replica
 from tallystick.protocol.supervise import ProcessSpec
 from tallystick.protocol.worker_spec import EXIT_NEEDS_ENVIRONMENT, WorkerSpec
@@ -45,6 +46,8 @@ class WorkerLauncher:
         self._resolve_environment = resolve_environment
         #: Served entities whose environment was built since this process started.
         self._built: dict[ServedEntityId, ResolvedModel] = {}
+        #: What the spec files say, by replica id.
+        self._policies: dict[str, Policy] = {}
         self._specs = settings.run_dir / "specs"
         self._specs.mkdir(mode=0o700, exist_ok=True)
 
@@ -57,7 +60,9 @@ class WorkerLauncher:
         """Start this entity's workers with `python` from now on."""
         self._built[entity_id] = dataclasses.replace(resolved, python=python)
 
-    def spec(self, entity: ServedEntity, number: int, resolved: ResolvedModel | None) -> ProcessSpec:
+    def spec(
+        self, entity: ServedEntity, number: int, resolved: ResolvedModel | None, policy: Policy = Policy.AUTO
+    ) -> ProcessSpec:
         """Return what the supervisor should run. Writes the worker's spec file.
 
         Raises DeploymentFailed when a secret that its variables name does not exist.
@@ -85,7 +90,9 @@ class WorkerLauncher:
             tracking_uri=self._settings.tracking_uri,
             registry_uri=self._settings.registry_uri,
             is_own_environment=resolved is not None and resolved.python is not None,
+            policy=policy,
         )
+        self._policies[place.id] = policy
         path = self._specs / f"{place.id}.json"
         _write_private(path, msgspec.json.encode(spec))
         python = resolved.python if resolved is not None and resolved.python is not None else sys.executable
@@ -93,6 +100,20 @@ class WorkerLauncher:
         argv = (python, "-P", "-m", "tallystick.worker", str(path))
         log = str(worker_log(self._settings.data_dir, place.id))
         return ProcessSpec(place.id, argv, self._variables(entity, variables), log, (EXIT_NEEDS_ENVIRONMENT,))
+
+    def set_policy(self, replica: str, policy: Policy) -> None:
+        """Have a worker that starts again go by this policy. Writes its spec file where that says another one."""
+        if self._policies.get(replica) is policy:
+            return
+        path = self._specs / f"{replica}.json"
+        try:
+            spec = msgspec.json.decode(path.read_bytes(), type=WorkerSpec)
+        except (OSError, msgspec.MsgspecError):
+            # Not there yet: it is written with the policy of its day.
+            return
+        if spec.policy is not policy:
+            _write_private(path, msgspec.json.encode(msgspec.structs.replace(spec, policy=policy)))
+        self._policies[replica] = policy
 
     def _variables(self, entity: ServedEntity, variables: Mapping[str, str]) -> dict[str, str]:
         cores = os.cpu_count() or 1
@@ -102,6 +123,9 @@ class WorkerLauncher:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Beside, then renamed: a worker that starts again may read it at any moment.
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
+    temporary.replace(path)

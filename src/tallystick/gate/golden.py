@@ -6,15 +6,19 @@ of little-endian doubles, so that what is compared is what was computed, to the 
 
 from __future__ import annotations
 
+import array
+import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from tallystick.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    # Control reads golden files too, and is a process without NumPy.
+    from numpy.typing import NDArray
 
 FOLDER, FILE = "parity", "golden.msgpack"
 FORMAT = 1
@@ -33,8 +37,10 @@ class Matrix(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, values: Any) -> Matrix:
         """Return the matrix of an array, frame, series or list: one row for each of its first axis."""
-        array = np.asarray(values)
-        table = array.reshape(len(array), -1)
+        import numpy as np
+
+        whole = np.asarray(values)
+        table = whole.reshape(len(whole), -1)
         if table.dtype.kind in "biuf":
             numbers = np.ascontiguousarray(table, dtype="<f8").tobytes()
             return cls(table.shape[0], table.shape[1], numbers=numbers)
@@ -43,9 +49,20 @@ class Matrix(msgspec.Struct, frozen=True):
 
     def values(self) -> NDArray[Any]:
         """Return the values, rows x width: doubles, or texts as objects."""
+        import numpy as np
+
         if self.texts:
             return np.array(self.texts, dtype=object).reshape(self.rows, self.width)
         return np.frombuffer(self.numbers, dtype="<f8").reshape(self.rows, self.width)
+
+    def cells(self) -> list[float] | list[str | None]:
+        """Return the values row by row, as plain numbers or texts."""
+        if self.texts:
+            return list(self.texts)
+        numbers = array.array("d", self.numbers)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers.tolist()
 
 
 def _is_missing(value: Any) -> bool:

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tallystick.errors import BadRequest, InternalError, PermissionDenied, TallystickError
 from tallystick.gateway.answers import Send, log_failure, render_error, send_error
+from tallystick.gateway.ask import ask_replica, is_asked
 from tallystick.gateway.http import GuardedProtocol
 from tallystick.gateway.invoke import Invoker, Receive, Scope
 from tallystick.gateway.limits import is_known_host, refuse_cross_site
@@ -51,7 +52,11 @@ class App:
             self._check_sender(dict(scope["headers"]), scope)
             target = parse_invocation_path(scope["raw_path"])
             if target is not None and scope["method"] == "POST":
-                await self._invoker.invoke(*target, scope, receive, send)
+                endpoint_name, entity_name = target
+                if entity_name is not None and is_asked(dict(scope["headers"])):
+                    await ask_replica(self._invoker, endpoint_name, entity_name, scope, receive, send)
+                else:
+                    await self._invoker.invoke(endpoint_name, entity_name, scope, receive, send)
             elif path == _SUFFIX and scope["method"] == "POST":
                 await self._invoker.invoke(self._only_endpoint(), None, scope, receive, send)
             elif path in self._probes and scope["method"] in ("GET", "HEAD"):
@@ -122,6 +127,8 @@ class App:
         body = bytes(cycle.body)
         headers = dict(scope["headers"])
         if b'"stream"' in body or b"content-encoding" in headers:
+            return False
+        if target[1] is not None and is_asked(headers):
             return False
         respond = functools.partial(connection.respond, cycle)
         try:

@@ -39,6 +39,7 @@ class Call:
         "on_end",
         "on_left",
         "on_over",
+        "replica",
         "sent_at",
         "sent_first_at",
         "sent_times",
@@ -67,6 +68,8 @@ class Call:
         self.alone = False
         #: Was taken from a silent worker once.
         self.was_moved = False
+        #: The only replica that may answer; '' for any.
+        self.replica = ""
         self.is_over = False
         #: Set by a caller who takes a streamed answer.
         self.on_chunk: Callable[[bytes], None] | None = None

@@ -93,7 +93,9 @@ class Invoker:
         """Answer by this table from now on. Invocations under way end as they began."""
         self.routes = Routes.compile(table)
         self._principals.clear()
-        entities = {entity.id: entity for route in table.endpoints.values() for entity in route.entities}
+        entities = {
+            entity.id: entity for route in table.endpoints.values() for entity in (*route.pending, *route.entities)
+        }
         for entity_id in self.pools.keys() - entities.keys():
             pool = self.pools.pop(entity_id)
             pool.retire()
@@ -273,7 +275,7 @@ class Invoker:
             # Asked before the body is read, so that nobody sends megabytes for a refusal.
             principal = self.principal(headers.get(b"authorization"))
             entry.requester, entry.endpoint = principal.name, self.routes.find(endpoint_name, principal)
-            entry.body = await self._read_body(headers, receive)
+            entry.body = await self.read_body(headers, receive)
             entry.time_us, entry.started = time.time_ns() // 1000, time.monotonic()
             # Drawn after: the routes may have changed while the body came.
             entity = self._admit(entry, entity_name)
@@ -339,11 +341,16 @@ class Invoker:
             entry.request_id,
         )
         deadline = asyncio.get_running_loop().time() + timeout_s
-        call = Call(next(self._numbers), meta, entry.body, deadline, on_end)
+        call = Call(self.next_number(), meta, entry.body, deadline, on_end)
         call.on_left = functools.partial(self._left, entry)
         return call
 
-    async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    def next_number(self) -> int:
+        """Return a number that no other call of any gateway has."""
+        return next(self._numbers)
+
+    async def read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """Return a request's whole body, inflated. Raises BadRequest, PayloadTooLarge."""
         message = await receive()
         body: bytes = message.get("body", b"")
         if message.get("more_body"):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from tallystick.errors import (
     DeadlineExceeded,
+    EndpointNotFound,
     InvalidParameter,
     TemporarilyUnavailable,
     TooManyRequests,
@@ -31,6 +32,8 @@ DEATHS_TO_BLAME, BLAME_S = 2, 600.0
 #: Pause between two requests to wake the same workers.
 WAKE_AGAIN_S = 0.5
 _MAX_BLAMED = 10_000
+#: Requests to single replicas that may wait for one of them.
+MAX_ASKED = 64
 
 
 class EntityPool:
@@ -52,6 +55,8 @@ class EntityPool:
         self._wake_wait_s = wake_wait_s
         self._wake, self._kill = wake, kill
         self._queue: deque[Call] = deque()
+        #: Calls that only one replica may answer; few, and of people who look into things.
+        self._asked: list[Call] = []
         self._links: dict[str, ReplicaLink] = {}
         #: Links to workers that are no longer routed and have not answered everything.
         self._leaving: list[ReplicaLink] = []
@@ -88,6 +93,9 @@ class EntityPool:
     def retire(self) -> None:
         """The entity is no longer routed: answer what is in flight, then let the workers go."""
         self._is_retired = True
+        for call in self._asked:
+            call.fail(_replica_gone(call.replica))
+        self._asked.clear()
         for link in self._links.values():
             if not self._queue:
                 link.retire()
@@ -111,6 +119,18 @@ class EntityPool:
         self._queue.append(call)
         self._pump()
 
+    def submit_to(self, call: Call, replica: str) -> None:
+        """Take a call that one replica has to answer. Raises EndpointNotFound where there is none of that id."""
+        if replica not in self._links:
+            listed = ", ".join(self._links)
+            raise EndpointNotFound(f"'{self.route.name}' has no replica '{replica[:100]}'. It has: {listed}.")
+        if len(self._asked) >= MAX_ASKED:
+            raise TooManyRequests(f"{MAX_ASKED} requests to single replicas wait already.", retry_after_s=1)
+        self._open += 1
+        call.on_over, call.replica = self._over, replica
+        self._asked.append(call)
+        self._pump()
+
     def take_activity(self) -> int:
         """Return how many calls came since the last time, or are under way."""
         used, self._used = self._used, 0
@@ -132,6 +152,8 @@ class EntityPool:
     def _pump(self) -> None:
         """Hand waiting calls to the least busy workers with room."""
         queue, now = self._queue, asyncio.get_running_loop().time()
+        if self._asked:
+            self._pump_asked(now)
         while queue:
             if queue[0].is_over:
                 queue.popleft()
@@ -143,6 +165,24 @@ class EntityPool:
                 return
             self._away_since = 0.0
             link.send(queue.popleft(), now)
+
+    def _pump_asked(self, now: float) -> None:
+        waiting, self._asked = self._asked, []
+        for call in waiting:
+            link = self._links.get(call.replica)
+            if call.is_over:
+                continue
+            if link is None:
+                call.fail(_replica_gone(call.replica))
+            elif link.room > 0:
+                link.send(call, now)
+            else:
+                self._asked.append(call)
+                if link.hello is None:
+                    link.nudge()
+                    if now - self._woken_at > WAKE_AGAIN_S:
+                        self._woken_at = now
+                        self._wake(call.replica)
 
     def _least_busy(self, *, must_be_empty: bool) -> ReplicaLink | None:
         best: ReplicaLink | None = None
@@ -190,6 +230,11 @@ class EntityPool:
             self._blamed = {k: v for k, v in self._blamed.items() if now - v[1] < BLAME_S}
 
     def _check_queue(self, now: float) -> None:
+        if self._asked:
+            self._pump_asked(now)
+            for call in self._asked:
+                if call.deadline <= now:
+                    call.fail(_late(self.route))
         if not self._queue:
             return
         # Callers that left are only skipped at the head; here they go from the middle too.
@@ -240,6 +285,8 @@ class EntityPool:
             return
         moved = []
         for call in list(link.in_flight.values()):
+            if call.replica:
+                continue
             is_running = call.number in running
             if is_running and (len(running) == 1 or call.was_moved):
                 continue
@@ -264,6 +311,9 @@ class EntityPool:
             return
         for call in calls:
             if call.is_over:
+                continue
+            if call.replica:
+                call.fail(_replica_gone(call.replica))
                 continue
             if call.deadline <= now:
                 call.fail(_late(self.route))
@@ -303,6 +353,10 @@ def _late(route: EntityRoute) -> DeadlineExceeded:
         f"'{route.name}' did not answer within {route.timeout_s:g} s. Send fewer rows, or raise the limit "
         "(environment variable TALLYSTICK_REQUEST_TIMEOUT_S of the served entity)."
     )
+
+
+def _replica_gone(replica: str) -> TemporarilyUnavailable:
+    return TemporarilyUnavailable(f"The replica '{replica[:100]}' ended before it answered.", retry_after_s=1)
 
 
 def _ends_workers(route: EntityRoute) -> InvalidParameter:

@@ -99,7 +99,7 @@ class ReplicaLink(asyncio.Protocol):
         meta = call.meta
         left_s = call.deadline - now
         if call.alone or meta.time_left_s - left_s > _WAITED_S:
-            meta = Invoke(meta.content_type, meta.accept, left_s, meta.strict, meta.request_id, call.alone)
+            meta = Invoke(meta.content_type, meta.accept, left_s, meta.strict, meta.request_id, call.alone, meta.trace)
         self._transport.write(render_frame(call.number, Kind.INVOKE, _encode_invoke(meta), call.body))
 
     def forget(self, call: Call) -> None:

@@ -21,6 +21,8 @@ class CompiledEndpoint:
 
     route: EndpointRoute
     by_name: dict[str, EntityRoute]
+    #: Served entities that only replays reach, by name: those of a config that is not routed yet.
+    pending: dict[str, EntityRoute]
     #: Upper ends of the shares, in slots, of `drawn`.
     bounds: list[int]
     drawn: list[EntityRoute]
@@ -52,6 +54,23 @@ class Routes:
         """Prepare a table for look-ups. O(endpoints)."""
         return cls(table, {name: _compile(route) for name, route in table.endpoints.items()})
 
+    def find_entities(self, endpoint_name: str, entity_name: str, principal: Principal) -> list[EntityRoute]:
+        """Return the served entities of that name whose replicas `principal` may ask one by one: routed, then pending.
+
+        Raises as `find`, and PermissionDenied to those who may not manage the endpoint.
+        """
+        endpoint = self.endpoints.get(endpoint_name)
+        level = endpoint.level_of(principal) if endpoint is not None else Level.NONE
+        if endpoint is None or level is Level.NONE:
+            raise _no_endpoint(endpoint_name)
+        if level < Level.CAN_MANAGE:
+            raise PermissionDenied(
+                f"Only those who may manage the endpoint '{endpoint_name}' may ask its replicas one by one, and "
+                f"'{principal.name}' may not."
+            )
+        found = [known[entity_name] for known in (endpoint.by_name, endpoint.pending) if entity_name in known]
+        return found or [pinned_entity(endpoint, entity_name)]
+
     def find(self, endpoint_name: str, principal: Principal) -> CompiledEndpoint:
         """Return an endpoint that `principal` may query and that takes invocations.
 
@@ -60,10 +79,7 @@ class Routes:
         endpoint = self.endpoints.get(endpoint_name)
         level = endpoint.level_of(principal) if endpoint is not None else Level.NONE
         if endpoint is None or level is Level.NONE:
-            raise EndpointNotFound(
-                f"The given endpoint does not exist: '{endpoint_name[:100]}'. 'tallystick endpoints list' shows "
-                "those that this token may see."
-            )
+            raise _no_endpoint(endpoint_name)
         if level < Level.CAN_QUERY:
             raise PermissionDenied(f"'{principal.name}' may view the endpoint '{endpoint_name}', but not query it.")
         if endpoint.route.state is EndpointState.STOPPED:
@@ -81,7 +97,15 @@ def _compile(route: EndpointRoute) -> CompiledEndpoint:
     bounds = list(accumulate(entity.share_slots for entity in drawn))
     # What is dropped is not written down first.
     keeps = ("request" not in route.capture.drop, "response" not in route.capture.drop)
-    return CompiledEndpoint(route, {entity.name: entity for entity in route.entities}, bounds, drawn, keeps)
+    by_name, pending = ({entity.name: entity for entity in each} for each in (route.entities, route.pending))
+    return CompiledEndpoint(route, by_name, pending, bounds, drawn, keeps)
+
+
+def _no_endpoint(name: str) -> EndpointNotFound:
+    return EndpointNotFound(
+        f"The given endpoint does not exist: '{name[:100]}'. 'tallystick endpoints list' shows those that this token "
+        "may see."
+    )
 
 
 def pick_entity(endpoint: CompiledEndpoint, draw: float) -> EntityRoute:

@@ -42,6 +42,10 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     model_version: str = ""
 
 
+#: What may be asked of one replica: what becomes of golden rows, or only which files it has.
+GOLDEN, IDENTITY = "golden", "identity"
+
+
 class Invoke(msgspec.Struct, frozen=True, array_like=True):
     """How to treat the body that follows."""
 
@@ -53,6 +57,8 @@ class Invoke(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     #: Answer this one in a call of its own: an earlier attempt ended with its worker.
     alone: bool = False
+    #: `golden`: the body is golden rows; answer with what becomes of them, rung by rung. `identity`: with the digest.
+    trace: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -110,6 +110,8 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     rate_limits: tuple[RateLimit, ...] = ()
     capture: Capture = Capture()
     parity: ParityRoute = ParityRoute()
+    #: Served entities that take no invocations yet, but replays of golden rows.
+    pending: tuple[EntityRoute, ...] = ()
 
 
 class RouteTable(msgspec.Struct, frozen=True):

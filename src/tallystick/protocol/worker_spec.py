@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tallystick.entities import ResolvedModel, WorkerOptions
+from tallystick.gate.report import GateReport, Policy
 
 #: The model could not be resolved, loaded or checked; `Report.message` says why. Not started again by itself.
 EXIT_FAILED = 3
@@ -36,6 +37,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     registry_uri: str = ""
     #: The interpreter was built for this model; its packages are not checked again.
     is_own_environment: bool = False
+    #: What becomes of a model that does not give training's answers for its golden rows.
+    policy: Policy = Policy.AUTO
 
 
 class NeedsEnvironment(msgspec.Struct, frozen=True):
@@ -55,6 +58,25 @@ class ReadyDetail(msgspec.Struct, frozen=True):
     resolved: ResolvedModel
     load_s: float
     window: int
+    #: How its golden rows came out; None where the gate is off.
+    gate: GateReport | None = None
+
+
+class FailedDetail(msgspec.Struct, frozen=True):
+    """Detail of a `failed` report where it was the parity gate that refused."""
+
+    gate: GateReport
+
+
+class OfflineCheck(msgspec.Struct, frozen=True):
+    """What a model that was checked with no server running came to."""
+
+    resolved_uri: str = ""
+    report: GateReport | None = None
+    #: Why the interpreter is not the one that the model asks for, one line a package.
+    environment: tuple[str, ...] = ()
+    #: Why it could not be checked; empty when it was.
+    problem: str = ""
 
 
 def render_detail(detail: Any) -> str:

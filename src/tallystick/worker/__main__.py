@@ -13,30 +13,27 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
-from tallystick.entities import Batching, Enforcement
 from tallystick.errors import TallystickError
+from tallystick.gate.wording import ladder
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
-from tallystick.protocol.enforce import Decoder, compile_decoder
 from tallystick.protocol.frame import Hello
-from tallystick.protocol.signature import parse_signature
 from tallystick.protocol.worker_spec import (
     EXIT_FAILED,
     EXIT_NEEDS_ENVIRONMENT,
+    FailedDetail,
     ReadyDetail,
     WorkerSpec,
     render_detail,
 )
-from tallystick.worker.accelerate import accelerated
 from tallystick.worker.answer import Answerer
 from tallystick.worker.batch import BatchRule
-from tallystick.worker.check import rows_are_independent
-from tallystick.worker.frame import assemble
-from tallystick.worker.model import LoadedModel, load
+from tallystick.worker.bring_up import load_checked
+from tallystick.worker.gate import Gate, GateClosed
 from tallystick.worker.resolve import needed_environment, resolve
 from tallystick.worker.scrub import public_text
 from tallystick.worker.serve import Server
@@ -55,6 +52,9 @@ def main(arguments: list[str]) -> None:
         server, detail = _bring_up(spec, lifeline, secrets, started)
     except TallystickError as error:
         _give_up(lifeline, error.message)
+    except GateClosed as closed:
+        print(*ladder(closed.report), sep="\n", file=sys.stderr)
+        _give_up(lifeline, closed.report.summary(), render_detail(FailedDetail(closed.report)))
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
         _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
@@ -65,9 +65,9 @@ def main(arguments: list[str]) -> None:
     server.run()
 
 
-def _give_up(lifeline: Lifeline, reason: str) -> NoReturn:
+def _give_up(lifeline: Lifeline, reason: str, detail: str = "null") -> NoReturn:
     print(reason, file=sys.stderr, flush=True)
-    lifeline.report("failed", reason)
+    lifeline.report("failed", reason, detail)
     # Not sys.exit: a model's threads or exit handlers could keep the process from ending.
     os._exit(EXIT_FAILED)
 
@@ -85,27 +85,20 @@ def _bring_up(
             lifeline.report("needs_environment", "; ".join(needs.reasons), render_detail(needs))
             os._exit(EXIT_NEEDS_ENVIRONMENT)
     lifeline.report("loading", f"Loading {spec.model_uri}")
-    model = load(resolved)
-    decoder = compile_decoder(parse_signature(model.signature), type_hints=model.has_type_hints)
-    lifeline.report("checking", "Comparing rows alone and together")
-    example, example_params = _example(model, decoder)
-    can_batch, reason = _may_batch(spec, model, example, example_params)
-    if model.estimator is not None and example is not None:
-        fast = accelerated(model.predict, model.estimator, model.method, example)
-        if fast is not None:
-            model = dataclasses.replace(model, predict=fast)
-            reason += "; arrays get the same answers as frames and are used"
+    gate = Gate(spec, resolved)
+    loaded = load_checked(spec, resolved, gate, lambda text: lifeline.report("checking", text))
+    model, can_batch = loaded.model, loaded.can_batch
     resolved = dataclasses.replace(
         resolved,
         signature=model.signature,
         can_batch=can_batch,
         can_stream=model.predict_stream is not None,
-        batching_reason=reason,
+        batching_reason=loaded.batching_reason,
     )
     threads = 1 if can_batch else spec.threads
     window = PER_LINE if can_batch else threads
     server = Server(
-        Answerer(model, decoder, Board(spec.board), secrets),
+        Answerer(model, loaded.decoder, Board(spec.board), secrets, gate=gate),
         Hello(os.getpid(), window, can_batch, spec.model_version),
         spec.socket,
         rule=BatchRule(can_batch, spec.options.max_batch_rows),
@@ -113,33 +106,7 @@ def _bring_up(
         batch_wait_s=spec.options.batch_wait_ms / 1000 if can_batch else 0.0,
         lifeline=lifeline,
     )
-    return server, ReadyDetail(resolved, time.monotonic() - started, window)
-
-
-def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]:
-    """Return the model's input example as the model would get it from a caller; None when there is none."""
-    if model.example_body is None:
-        return None, {}
-    try:
-        decoded = decoder.decode(model.example_body, "application/json", Enforcement.FLAG)
-        return assemble([decoded]), decoded.params
-    except Exception:  # noqa: BLE001  an example that does not fit its own signature; what needs one does without
-        traceback.print_exc()
-        return None, {}
-
-
-def _may_batch(spec: WorkerSpec, model: LoadedModel, example: Any, params: dict[str, Any]) -> tuple[bool, str]:
-    choice = spec.options.batching
-    if choice is not Batching.AUTO:
-        return choice is Batching.ON, f"batching is set to {choice.value}"
-    if model.predict_stream is not None:
-        return False, "the model streams"
-    if example is None:
-        return False, "the model has no input example to compare rows alone and together"
-    try:
-        return rows_are_independent(lambda data: model.predict(data, params), example)
-    except BaseException as error:  # noqa: BLE001  the model's code; in doubt, off
-        return False, f"the input example could not be predicted: {public_text(error)}"
+    return server, ReadyDetail(resolved, time.monotonic() - started, window, loaded.report)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from tallystick.protocol.predictions import (
     split_predictions,
 )
 from tallystick.worker.frame import assemble
+from tallystick.worker.gate import Gate
 from tallystick.worker.model import LoadedModel
 from tallystick.worker.scrub import public_text
 
@@ -85,6 +86,8 @@ class Answerer:
     secrets: tuple[str, ...] = ()
     #: Set to False for good when the model's output could not be split between the callers of a batch.
     can_split: bool = True
+    #: Answers what is asked of this replica and not of the model.
+    gate: Gate | None = None
     _pid: int = field(default_factory=os.getpid)
 
     def decode(self, request: Request, line: int = 0) -> Answered | None:
@@ -92,6 +95,8 @@ class Answerer:
         # Named on the board too: a body can be made to take long, and then it is to blame for the worker.
         self.board.write(line, (request.number,))
         try:
+            if request.meta.trace:
+                return self._trace(request)
             mode = Enforcement.STRICT if request.meta.strict else Enforcement.FLAG
             request.decoded = self.decoder.decode(request.body, request.meta.content_type, mode)
         except TallystickError as error:
@@ -110,6 +115,14 @@ class Answerer:
                 ),
             )
         return None
+
+    def _trace(self, request: Request) -> Answered:
+        if self.gate is None:
+            raise BadRequest("This replica takes no traces.")
+        started = time.monotonic()
+        body = self.gate.answer(request.meta.trace, request.body, request.meta.content_type)
+        model_ms = (time.monotonic() - started) * 1000
+        return Answered(request, Answer(200, JSON, model_ms=model_ms), body)
 
     def run(self, batch: Sequence[Request], line: int = 0) -> list[Answered]:
         """Call the model once for all of `batch`; return an answer for each, in order."""

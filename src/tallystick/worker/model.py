@@ -11,7 +11,8 @@ import inspect
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,8 @@ import yaml
 from tallystick.entities import ResolvedModel
 from tallystick.errors import DeploymentFailed
 from tallystick.worker.disk import sync_all
+
+_FITTED_FLAVORS = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
 
 Predict = Callable[[Any, dict[str, Any]], Any]
 PredictStream = Callable[[Any, dict[str, Any]], Iterator[Any]]
@@ -40,6 +43,8 @@ class LoadedModel:
     #: What an accelerated call needs: the estimator, and the name of the method that `predict` calls on it.
     estimator: Any = None
     method: str = ""
+    #: What has steps to trace: a fitted estimator or booster; None where only `predict` is known.
+    fitted: Any = None
     #: A request body like those that callers send, from the model's input example.
     example_body: bytes | None = None
 
@@ -68,7 +73,18 @@ def _load_folder(path: Path) -> LoadedModel:
         estimator=model.get_raw_model() if "sklearn" in described["flavors"] else None,
         method=getattr(predict, "__name__", ""),
         example_body=example.encode() if example else None,
+        fitted=_fitted(model, described["flavors"]),
     )
+
+
+def _fitted(model: Any, flavors: Mapping[str, Any]) -> Any:
+    if not _FITTED_FLAVORS.intersection(flavors):
+        return None
+    try:
+        return model.get_raw_model()
+    except Exception:  # noqa: BLE001  an MLflow of another age; its steps are then not looked into
+        traceback.print_exc()
+        return None
 
 
 def _streams(model: Any) -> bool:

@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
+from tallystick.gate.golden import FILE, FOLDER
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
 from tallystick.worker.disk import sync_all, sync_one
 
@@ -91,7 +92,7 @@ def _keep(folder: Path, cache: Path) -> Path:
         raise DeploymentFailed(
             f"{folder.name} holds no MLmodel file, so it is not an MLflow model. Give the folder that has one."
         )
-    kept = cache / _digest(folder)
+    kept = cache / digest_of(folder)
     if not kept.exists():
         # Copied beside, then renamed: a copy that was cut short never has the final name.
         scratch = Path(tempfile.mkdtemp(dir=cache, prefix="copy-"))
@@ -108,10 +109,16 @@ def _keep(folder: Path, cache: Path) -> Path:
     return kept
 
 
-def _digest(folder: Path) -> str:
+def digest_of(model: Path) -> str:
+    """Return the SHA-256 over a model's files, or of the one Python file that it is.
+
+    What Python compiles beside the sources when it loads them (`__pycache__`) is left out. Raises OSError.
+    """
+    if model.is_file():
+        return hashlib.sha256(model.read_bytes()).hexdigest()
     whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        whole.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+    for path in sorted(path for path in model.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        whole.update(f"{path.relative_to(model).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 whole.update(chunk)
@@ -133,6 +140,7 @@ def _describe(folder: Path, resolved_uri: str, run_id: str | None) -> ResolvedMo
         run_id=run_id or described.get("run_id"),
         signature=described.get("signature"),
         flavors=tuple(sorted(flavors)),
+        has_golden_rows=(folder / FOLDER / FILE).is_file(),
     )
 
 

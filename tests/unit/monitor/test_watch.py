@@ -14,7 +14,7 @@ import pytest
 from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.errors import InvalidParameter, NotFound
-from tallystick.gate.report import GateReport, Outcome, Rung, RungReport
+from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import watch as watching
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
@@ -322,9 +322,20 @@ def test_replicas_that_hold_the_right_model_rule_routing_out(place: WatchedEndpo
 
 def test_golden_rows_that_differ_convict_the_endpoint(place: WatchedEndpoint, table: Table) -> None:
     table.add(frame(100, 1))
-    rungs = (RungReport(Rung.IDENTITY, Outcome.PASSED), RungReport(Rung.STEPS, Outcome.FAILED, "prep/num/sc differs"))
+    steps = RungReport(Rung.STEPS, Outcome.FAILED, "prep/num/sc differs", Difference(step="prep/num/sc", column="temp"))
+    rungs = (RungReport(Rung.IDENTITY, Outcome.PASSED), steps)
     report = GateReport(Outcome.FAILED, digest="d" * 64, rows=64, rungs=rungs)
     line = Line(Replayed(1, msgspec.json.encode({"one": report})))
     ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
     assert (explained.verdict.kind, explained.verdict.stage) == ("step_differs", "endpoint")
+    assert explained.verdict.features == ("temp",)
     assert "prep/num/sc" in explained.verdict.evidence[0].text
+
+
+def test_a_replica_that_does_not_answer_is_declared_and_convicts_nobody(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(200, 1))
+    silent = GateReport(Outcome.FAILED, rungs=(RungReport(Rung.WIRE, Outcome.FAILED, "Replica 1 did not answer."),))
+    line = Line(Replayed(1, msgspec.json.encode({"0": GateReport(Outcome.PASSED, digest="d" * 64), "1": silent})))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    assert explained.verdict.status is Status.CONSISTENT
+    assert any("replica 1 was not checked" in limit for limit in explained.verdict.degraded)

@@ -1,0 +1,80 @@
+"""What an endpoint's owners want of parity: settings as they come in, are kept and are shown. Pure.
+
+The settings are an object of the endpoint (`extras["parity"]`) that clients know under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from tallystick.control.fields import Fields
+from tallystick.entities import Endpoint
+from tallystick.errors import TemporarilyUnavailable
+from tallystick.gate.report import Policy
+
+KEY = "parity"
+
+
+async def _nothing(_endpoint: Endpoint, _entity_name: str | None) -> dict[str, Any]:
+    raise TemporarilyUnavailable("Golden rows cannot be replayed yet: the server is starting.", retry_after_s=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """What others know of an endpoint's parity. Called on the event loop."""
+
+    #: Served entity -> reports of its replicas, by themselves and over HTTP.
+    gate: Callable[[Endpoint], dict[str, Any]] = lambda _endpoint: {}
+    #: Replays golden rows on each replica now: (endpoint, served entity or None for all).
+    check: Callable[[Endpoint, str | None], Awaitable[dict[str, Any]]] = _nothing
+    #: How live requests stand to training.
+    live: Callable[[Endpoint], dict[str, Any]] = lambda _endpoint: {}
+    #: Summaries of incidents, newest first.
+    incidents: Callable[[Endpoint], list[dict[str, Any]]] = lambda _endpoint: []
+
+
+DEFAULTS: Mapping[str, Any] = {"gate": Policy.AUTO.value, "monitor": True, "webhook": ""}
+_MAX_URL = 2048
+
+
+def parse_parity(fields: Fields) -> dict[str, Any]:
+    """Return the settings that are given. A field that is none of them is refused: it would be a guard that is not."""
+    for key in fields.values:
+        if key not in DEFAULTS:
+            fields.wrong(str(key)[:64], f"is no setting of parity; there are {', '.join(DEFAULTS)}")
+    found: dict[str, Any] = {}
+    if fields.has("gate"):
+        found["gate"] = fields.one_of("gate", tuple(policy.value for policy in Policy), Policy.AUTO.value)
+    if (monitor := fields.flag("monitor")) is not None:
+        found["monitor"] = monitor
+    if fields.has("webhook"):
+        found["webhook"] = _webhook(fields)
+    return found
+
+
+def settings_of(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the settings that hold, defaults filled in."""
+    return {**DEFAULTS, **(endpoint.extras.get(KEY) or {})}
+
+
+def policy_of(endpoint: Endpoint) -> Policy:
+    """Return what becomes of a version that does not reproduce its training."""
+    return Policy(settings_of(endpoint)["gate"])
+
+
+def _webhook(fields: Fields) -> str:
+    text = fields.text("webhook")
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_url = False
+    if not is_url or len(text) > _MAX_URL or any(character.isspace() for character in text):
+        fields.wrong("webhook", "expected an http:// or https:// URL, or '' for none")
+        return ""
+    return text

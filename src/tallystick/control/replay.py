@@ -1,0 +1,228 @@
+"""Replays golden rows over HTTP, as clients send them, on each replica of a served entity; holds answers to training's.
+
+Reads golden files, without NumPy: control is a small process. Imported when the first replay is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from tallystick.errors import InvalidParameter, TallystickError
+from tallystick.gate.golden import Golden, Wire, find
+from tallystick.gate.predictions import answer_from_json, judge
+from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung, RungReport
+from tallystick.gate.tolerance import Closeness
+
+#: A replay of all replicas should be over by then.
+TIMEOUT_S = 10.0
+#: Replicas that are asked at a time.
+_AT_A_TIME = 4
+_AGAIN_S = 0.1
+#: The server is starting or full; the model has not said anything yet.
+_COME_BACK = frozenset({429, 503})
+_ORDER = list(Rung)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A served entity, and what its replicas should serve."""
+
+    endpoint: str
+    entity: str
+    replicas: tuple[str, ...]
+    digest: str
+    model_folder: str
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """What a replica says of itself and of golden rows."""
+
+    identity: dict[str, Any]
+    closeness: int = int(Closeness.OTHER)
+    report: GateReport | None = None
+
+
+class Replayer:
+    """Sends golden rows through the public port, with a token of control's own."""
+
+    def __init__(self, url: str, token: str, tls_cert: str = "", transport: httpx.AsyncBaseTransport | None = None):
+        verify: ssl.SSLContext | bool = True
+        if tls_cert:
+            # The server's own certificate is the one to find there, whatever name it was made out to.
+            verify = ssl.create_default_context(cafile=tls_cert)
+            verify.check_hostname = False
+            verify.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={"authorization": f"Bearer {token}", "user-agent": "tallystick-parity"},
+            timeout=TIMEOUT_S,
+            transport=transport or httpx.AsyncHTTPTransport(verify=verify),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def replay(self, target: Target, policy: Policy) -> dict[str, GateReport]:
+        """Return a report for each replica, by its number. Takes `TIMEOUT_S`; what is not asked by then fails."""
+        golden = await asyncio.to_thread(_golden_of, target.model_folder)
+        end, room = time.monotonic() + TIMEOUT_S, asyncio.Semaphore(_AT_A_TIME)
+
+        async def one(replica: str) -> GateReport:
+            async with room:
+                return await self._replica(target, replica, golden, policy, end)
+
+        reports = await asyncio.gather(*(one(replica) for replica in target.replicas))
+        return {replica.rpartition("-")[2]: report for replica, report in zip(target.replicas, reports, strict=True)}
+
+    async def predict(self, target: Target, body: bytes) -> bytes:
+        """Return the answer of the first replica to a JSON body. Raises InvalidParameter, TimeoutError."""
+        async with asyncio.timeout(TIMEOUT_S):
+            answer = await self._post(target, target.replicas[0], body, {"content-type": "application/json"})
+        if answer.status_code != 200:
+            raise InvalidParameter(f"rows were refused with status {answer.status_code}: {_message(answer)}")
+        return answer.content
+
+    async def _replica(
+        self, target: Target, replica: str, golden: Golden | str, policy: Policy, end: float
+    ) -> GateReport:
+        started, rungs, digest = time.monotonic(), list[RungReport](), ""
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, end - started)):
+                said = await self._trace(target, replica, "identity", None)
+                digest = str(said.identity.get("digest", ""))
+                rungs.append(_identity(replica, digest, target.digest))
+                if isinstance(golden, Golden) and rungs[0].outcome is Outcome.PASSED:
+                    rungs += await self._rows(target, replica, golden)
+        except TimeoutError:
+            rungs.append(_unreached(f"Replica {replica} did not answer within {TIMEOUT_S:g} s."))
+        except (TallystickError, httpx.HTTPError) as error:
+            words = error.message if isinstance(error, TallystickError) else str(error) or type(error).__name__
+            rungs.append(_unreached(f"Golden rows could not be replayed on replica {replica}: {words}"))
+        outcomes = {rung.outcome for rung in rungs}
+        degraded: tuple[str, ...] = golden.degraded if isinstance(golden, Golden) else (golden,)
+        outcome = Outcome.PASSED if isinstance(golden, Golden) else Outcome.SKIPPED
+        if Outcome.FAILED in outcomes:
+            outcome = Outcome.FAILED
+        seconds = round(time.monotonic() - started, 3)
+        rows = golden.rows if isinstance(golden, Golden) else 0
+        ordered = tuple(sorted(rungs, key=lambda rung: _ORDER.index(rung.rung)))
+        return GateReport(outcome, policy, digest, rows, seconds, ordered, degraded)
+
+    async def _rows(self, target: Target, replica: str, golden: Golden) -> list[RungReport]:
+        """Return what golden rows prove: how each encoding is answered, and why it differs."""
+        if not golden.wires:
+            return [RungReport(Rung.WIRE, Outcome.SKIPPED, "The golden rows hold no request bodies.")]
+        traced = await self._trace(target, replica, "golden", golden.wires[0])
+        near = Closeness(traced.closeness)
+        passed, worst = [], RungReport(Rung.PREDICTION, Outcome.PASSED, "")
+        for wire, is_packed in [*((wire, False) for wire in golden.wires), (golden.wires[0], True)]:
+            name = f"{wire.encoding} (gzip)" if is_packed else wire.encoding
+            judged = await self._encoding(target, replica, golden, wire, near, is_packed=is_packed)
+            if judged.outcome is Outcome.FAILED:
+                return [_named(judged, name), *_why(traced)]
+            passed.append(name)
+            worst = judged if judged.outcome is Outcome.NOTED else worst
+        text = f"{golden.rows} rows over HTTP as {', '.join(passed)} get training's predictions."
+        return [RungReport(Rung.WIRE, Outcome.PASSED, text), msgspec.structs.replace(worst, text=worst.text or text)]
+
+    async def _encoding(
+        self, target: Target, replica: str, golden: Golden, wire: Wire, near: Closeness, *, is_packed: bool
+    ) -> RungReport:
+        body = await asyncio.to_thread(gzip.compress, wire.body) if is_packed else wire.body
+        headers = {"content-type": wire.content_type, "accept": "application/json"}
+        if is_packed:
+            headers["content-encoding"] = "gzip"
+        answer = await self._post(target, replica, body, headers)
+        if answer.status_code != 200:
+            got = f"status {answer.status_code}: {_message(answer)}"
+            difference = Difference(wire.encoding, expected="status 200", got=got[:300], share=1.0)
+            return RungReport(Rung.WIRE, Outcome.FAILED, f"Golden rows are refused with {got}", difference)
+        predictions = msgspec.json.decode(answer.content).get("predictions")
+        table = answer_from_json(predictions)
+        if table is None:
+            difference = Difference(wire.encoding, expected="a row for each row", got="something else", share=1.0)
+            return RungReport(Rung.PREDICTION, Outcome.FAILED, "The answer is no table.", difference)
+        return judge(golden, table, wire.rows, near)
+
+    async def _trace(self, target: Target, replica: str, trace: str, wire: Wire | None) -> Traced:
+        headers = {"x-tallystick-trace": trace}
+        if wire is not None:
+            headers["content-type"] = wire.content_type
+        answer = await self._post(target, replica, wire.body if wire is not None else b"", headers)
+        if answer.status_code != 200:
+            raise InvalidParameter(f"the trace was refused with status {answer.status_code}: {_message(answer)}")
+        try:
+            return msgspec.json.decode(answer.content, type=Traced)
+        except msgspec.MsgspecError as error:
+            raise InvalidParameter("the trace was answered with something that is none") from error
+
+    async def _post(self, target: Target, replica: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+        path = f"/serving-endpoints/{quote(target.endpoint, safe='')}/served-models/{quote(target.entity, safe='')}"
+        while True:
+            try:
+                answer = await self._http.post(
+                    f"{path}/invocations", content=body, headers={**headers, "x-tallystick-replica": replica}
+                )
+            except httpx.TransportError:
+                # A gateway that ended takes its connections with it; its successor is there in a moment.
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            if answer.status_code not in _COME_BACK:
+                return answer
+            await asyncio.sleep(_AGAIN_S)
+
+
+def failure_of(reports: Sequence[GateReport]) -> GateReport | None:
+    """Return the first report that failed."""
+    return next((report for report in reports if report.outcome is Outcome.FAILED), None)
+
+
+def _golden_of(folder: str) -> Golden | str:
+    try:
+        return find(Path(folder)) or "the model was logged without golden rows"
+    except InvalidParameter as error:
+        return error.message
+
+
+def _identity(replica: str, digest: str, wanted: str) -> RungReport:
+    if digest == wanted:
+        return RungReport(Rung.IDENTITY, Outcome.PASSED, f"Replica {replica} serves {wanted[:12]}, as was asked for.")
+    served = digest[:12] or "files that cannot be read"
+    text = f"Replica {replica} serves {served}, {wanted[:12]} was asked for."
+    return RungReport(Rung.IDENTITY, Outcome.FAILED, text, Difference(expected=wanted, got=digest, share=1.0))
+
+
+def _unreached(text: str) -> RungReport:
+    return RungReport(Rung.WIRE, Outcome.FAILED, text)
+
+
+def _named(judged: RungReport, encoding: str) -> RungReport:
+    difference = msgspec.structs.replace(judged.difference or Difference(), encoding=encoding)
+    return msgspec.structs.replace(judged, text=f"{encoding}: {judged.text}", difference=difference)
+
+
+def _why(traced: Traced) -> list[RungReport]:
+    """Return what the replica itself says of the rungs before the predictions, where they explain it."""
+    if traced.report is None:
+        return []
+    explained = (Rung.ENVIRONMENT, Rung.STEPS)
+    return [rung for rung in traced.report.rungs if rung.rung in explained and rung.outcome is not Outcome.SKIPPED]
+
+
+def _message(answer: httpx.Response) -> str:
+    try:
+        return str(msgspec.json.decode(answer.content)["message"])
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return answer.reason_phrase
