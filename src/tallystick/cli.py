@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from tallystick.commands import access, deploy, diagnose, endpoints, feedback, query, serve, split, status, table
+from tallystick.commands import (
+    access,
+    deploy,
+    diagnose,
+    endpoints,
+    feedback,
+    parity,
+    query,
+    serve,
+    split,
+    status,
+    table,
+)
 from tallystick.commands.session import EXIT_FAILED, exit_code, reflowed
 from tallystick.errors import TallystickError
 
@@ -65,6 +77,7 @@ app.command("table", rich_help_panel=_MODELS)(table.table)
 app.command("diagnose", rich_help_panel=_MODELS)(diagnose.diagnose)
 app.command("feedback", rich_help_panel=_MODELS)(feedback.feedback)
 app.command("logs", rich_help_panel=_MODELS)(endpoints.logs)
+app.add_typer(parity.app, name="parity", rich_help_panel=_MODELS)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=_MODELS)
 app.add_typer(access.token_app, name="token", rich_help_panel=_ACCESS)
 app.add_typer(access.secret_app, name="secret", rich_help_panel=_ACCESS)

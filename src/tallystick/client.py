@@ -180,6 +180,21 @@ class Client:
                 )
             sleep(next(polls, _POLL_S))
 
+    # Parity
+
+    def parity(self, name: str) -> Json:
+        """Return an endpoint's settings of parity, how each replica came out, and how live requests stand."""
+        return self.call("GET", _path(name) + "/parity")
+
+    def set_parity(self, name: str, settings: Json) -> Json:
+        """Replace an endpoint's settings of parity; what holds now is returned."""
+        return self.call("PUT", _path(name) + "/parity", settings)
+
+    def parity_check(self, name: str, entity: str | None = None) -> Json:
+        """Have golden rows replayed on each replica that serves; return the reports."""
+        body = {} if entity is None else {"served_entity": entity}
+        return self.call("POST", _path(name) + "/parity/check", body)
+
     # Inference tables and feedback
 
     def inference_table(self, name: str) -> Json:

@@ -286,3 +286,5 @@ class ResolvedModel:
     can_batch: bool = False
     can_stream: bool = False
     batching_reason: str = ""
+    #: Whether it came with golden rows: a copy that lost them is another one.
+    has_golden_rows: bool = False

@@ -14,6 +14,7 @@ from tallystick.commands.config_edit import BadUsage, Json, Model
 from tallystick.commands.durations import parse_duration
 from tallystick.commands.session import Session, with_session
 from tallystick.errors import DeploymentFailed, InvalidState
+from tallystick.gate.report import Policy
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -101,6 +102,13 @@ def deploy(
         bool,
         typer.Option("--replace", help="Move all traffic to it, and drop the others.", rich_help_panel=_TRAFFIC),
     ] = False,
+    parity_gate: Annotated[
+        Policy | None,
+        typer.Option(
+            help="What becomes of a version that does not give training's answers for its golden rows.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it serves.", rich_help_panel=_TRAFFIC)] = True,
     timeout: Annotated[
         str, typer.Option(help="How long to wait. The server goes on after it.", rich_help_panel=_TRAFFIC)
@@ -119,14 +127,17 @@ def deploy(
     tallystick split churn 3=90 4=10.
     """
     timeout_s = parse_duration(timeout)
-    wanted = config_edit.parse_model(model, version, is_model=is_model_here, absolute=_absolute)
+    wanted = config_edit.parse_model(model, version, is_model=is_model_here, absolute=absolute_path)
     entity = served_entity(wanted, entity_name, size, concurrency, env or (), secret_env or (), scale_to_zero, strict)
     share = None if traffic is None else config_edit.parse_percent(traffic)
     if replace and share is not None:
         raise BadUsage("--replace gives it 100 %; leave --traffic out.")
     started = time.monotonic()
     before = session.client.find_endpoint(name)
-    after = _send(session, name, before, wanted, entity, share, replace)
+    if parity_gate is not None and before is not None:
+        # It is the endpoint's, so it holds for the versions that are there as well.
+        session.client.set_parity(name, (before.get("parity") or {}) | {"gate": parity_gate.value})
+    after = _send(session, name, before, wanted, entity, share, replace, parity_gate)
     from tallystick.client import version_of
 
     if wait:
@@ -178,7 +189,8 @@ def is_model_here(path: str) -> bool:
     return (found / "MLmodel").is_file() or (found.suffix == ".py" and found.is_file())
 
 
-def _absolute(path: str) -> str:
+def absolute_path(path: str) -> str:
+    """Return a path of this machine in full. Raises BadUsage where there is nothing."""
     found = Path(path).expanduser()
     if not found.is_absolute() and not found.exists():
         raise BadUsage(f"There is no file or folder {found.absolute()}.")
@@ -193,9 +205,13 @@ def _send(
     entity: Json,
     share: Decimal | None,
     replace: bool,
+    parity_gate: Policy | None,
 ) -> Json:
     if before is None:
-        return session.client.create_endpoint({"name": name, "config": config_edit.with_model({}, entity, share=share)})
+        body: Json = {"name": name, "config": config_edit.with_model({}, entity, share=share)}
+        if parity_gate is not None:
+            body["parity"] = {"gate": parity_gate.value}
+        return session.client.create_endpoint(body)
     if before["state"].get("suspend") == "STOPPED":
         raise InvalidState(f"Endpoint '{name}' is stopped. Start it first: tallystick endpoints start {name}")
     config = before.get("config", {})

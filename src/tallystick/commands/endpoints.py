@@ -14,6 +14,7 @@ from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.deploy import wait_shown
 from tallystick.commands.durations import parse_duration
 from tallystick.commands.inference_table import inference_table
+from tallystick.commands.parity import settings
 from tallystick.commands.session import Session, print_table, with_session
 from tallystick.commands.status import condition, entity_rows, messages, model_of
 from tallystick.errors import InvalidState
@@ -23,12 +24,13 @@ _FOLLOW_S = 1.0
 _OVERLAP_CHARS = 2000
 
 app = typer.Typer(
-    help="List, look at, stop, start and delete endpoints; say what is recorded of them.",
+    help="List, look at, stop, start and delete endpoints; say what is recorded of them, and what they must reproduce.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.", show_default=False)]
 app.command("inference-table")(inference_table)
+app.command("parity")(settings)
 
 
 @app.command("list")

@@ -11,6 +11,8 @@ from tallystick.errors import PermissionDenied
 
 #: A recorder that is as far behind is worth a line; it commits every few seconds.
 LATE_S = 60.0
+#: In the message of a served entity that serves although it does not give training's answers.
+_DIFFERS = "differs from training"
 
 
 @with_session
@@ -125,7 +127,7 @@ def entity_rows(endpoint: Json, workers: Mapping[str, list[Json]]) -> list[tuple
 
 
 def messages(endpoint: Json) -> list[str]:
-    """Return what the served entities that are not ready say of themselves; nothing of an endpoint that is stopped."""
+    """Return what served entities that are not ready, or serve with a warning, say; nothing where all is stopped."""
     if endpoint["state"].get("suspend") == "STOPPED":
         return []
     configs = [endpoint.get("config") or {}, endpoint.get("pending_config") or {}]
@@ -133,7 +135,8 @@ def messages(endpoint: Json) -> list[str]:
     return [
         f"{endpoint['name']}/{entity['name']} {state_of(entity)}: {message}"
         for entity in entities.values()
-        if state_of(entity) != "ready" and (message := entity.get("state", {}).get("deployment_state_message"))
+        if (message := entity.get("state", {}).get("deployment_state_message"))
+        and (state_of(entity) != "ready" or _DIFFERS in message)
     ]
 
 

@@ -28,6 +28,7 @@ from tallystick.control.logs import BuildLogs, FileLogs
 from tallystick.control.metrics.api import add_metrics_routes
 from tallystick.control.metrics.source import MetricsSource
 from tallystick.control.metrics.standing import recording
+from tallystick.control.monitor_replays import MonitorReplays
 from tallystick.control.own_replays import OwnReplays, is_known, parity_of
 from tallystick.control.reconciler import Reconciler
 from tallystick.control.service import Service, build_service
@@ -83,7 +84,8 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         is_reachable=lambda endpoint, entity: is_known(links.table, endpoint.name, entity.id) and links.is_applied,
         on_change=lambda: _look(wakeup),
     )
-    service = dataclasses.replace(service, parity=parity_of(gatekeeper, service))
+    links.monitor.replay = MonitorReplays(service, gatekeeper, gate)
+    service = dataclasses.replace(service, parity=parity_of(gatekeeper, service, links.monitor))
     reconciler = Reconciler(
         settings, service, supervisor, links, launcher, build_logs, _now_ms, entity_records, gatekeeper, gate.tokens
     )

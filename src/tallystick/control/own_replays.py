@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tallystick.auth import StoredToken, new_token
 from tallystick.control.gatekeeper import Gatekeeper
+from tallystick.control.incidents import Monitor
 from tallystick.control.parity import Parity
 from tallystick.control.plan import replica_id
 from tallystick.control.service import Service
@@ -34,13 +37,25 @@ class OwnReplays:
         self, endpoint: Endpoint, entity: ServedEntity, resolved: ResolvedModel, policy: Policy
     ) -> dict[str, GateReport]:
         """Return a report for each replica of a served entity, by its number."""
-        from tallystick.control.replay import Replayer, Target
+        from tallystick.control.replay import Target
+
+        replicas = tuple(str(replica_id(entity, number)) for number in range(entity.workers))
+        target = Target(endpoint.name, entity.name, replicas, resolved.digest, resolved.local_path)
+        return await self._opened().replay(target, policy)
+
+    async def predict(self, endpoint_name: str, entity: ServedEntity, body: bytes) -> bytes:
+        """Return the answer of a served entity's first replica to a JSON body. Raises InvalidParameter."""
+        from tallystick.control.replay import Target
+
+        target = Target(endpoint_name, entity.name, (str(replica_id(entity, 0)),), "", "")
+        return await self._opened().predict(target, body)
+
+    def _opened(self) -> Replayer:
+        from tallystick.control.replay import Replayer
 
         if self._replayer is None:
             self._replayer = Replayer(own_url(self._settings), self._token, self._settings.tls_cert)
-        replicas = tuple(str(replica_id(entity, number)) for number in range(entity.workers))
-        target = Target(endpoint.name, entity.name, replicas, resolved.digest, resolved.local_path)
-        return await self._replayer.replay(target, policy)
+        return self._replayer
 
     async def close(self) -> None:
         """Close the connections."""
@@ -66,9 +81,12 @@ def is_known(table: RouteTable, endpoint_name: str, entity_id: ServedEntityId) -
     return route is not None and any(entity.id == entity_id for entity in (*route.entities, *route.pending))
 
 
-def parity_of(gatekeeper: Gatekeeper, service: Service) -> Parity:
+def parity_of(gatekeeper: Gatekeeper, service: Service, monitor: Monitor) -> Parity:
     """Return what the service asks of parity."""
     return Parity(
         gate=gatekeeper.described,
         check=lambda endpoint, entity_name: gatekeeper.check(endpoint, entity_name, service.resolved()),
+        live=lambda endpoint: monitor.live(endpoint.name),
+        # From memory: those that are closed are on disk, and listed by a route of their own.
+        incidents=lambda endpoint: msgspec.to_builtins(list(monitor.open_for(endpoint.name))),
     )

@@ -140,8 +140,8 @@ class Reconciler:
             timeout_s=self._settings.request_timeout_s,
             queue_per_concurrency=self._settings.queue_per_concurrency,
             inference_tables=self._settings.inference_tables,
-            reachable=self._gatekeeper.reachable if self._gatekeeper is not None else (),
             resolved=self._resolved,
+            reachable=self._gatekeeper.reachable if self._gatekeeper is not None else (),
         )
         await self._publish(wanted)
         self._published = announced

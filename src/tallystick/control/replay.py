@@ -86,6 +86,14 @@ class Replayer:
         reports = await asyncio.gather(*(one(replica) for replica in target.replicas))
         return {replica.rpartition("-")[2]: report for replica, report in zip(target.replicas, reports, strict=True)}
 
+    async def predict(self, target: Target, body: bytes) -> bytes:
+        """Return the answer of the first replica to a JSON body. Raises InvalidParameter, TimeoutError."""
+        async with asyncio.timeout(TIMEOUT_S):
+            answer = await self._post(target, target.replicas[0], body, {"content-type": "application/json"})
+        if answer.status_code != 200:
+            raise InvalidParameter(f"rows were refused with status {answer.status_code}: {_message(answer)}")
+        return answer.content
+
     async def _replica(
         self, target: Target, replica: str, golden: Golden | str, policy: Policy, end: float
     ) -> GateReport:

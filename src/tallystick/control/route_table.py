@@ -7,6 +7,7 @@ from typing import Any
 
 from tallystick.auth import StoredToken
 from tallystick.control.capture import capture_of
+from tallystick.control.parity import settings_of
 from tallystick.control.plan import replica_id
 from tallystick.entities import Endpoint, EndpointConfig, EndpointId, ResolvedModel, ServedEntity, ServedEntityId
 from tallystick.protocol.routes import (
@@ -35,8 +36,8 @@ def desired_routes(
     """Return the table, with version 0: who publishes it gives it one.
 
     `place` says where the worker of a replica id listens; without `inference_tables` nothing is recorded. Served
-    entities of `reachable` that are to be routed can be asked by replays of golden rows; `resolved` are the models
-    that workers have found.
+    entities of `reachable` that are to be routed can be asked by replays of golden rows. `resolved` are the models that
+    workers have found.
     """
     models = resolved or {}
 
@@ -73,12 +74,12 @@ def desired_routes(
             grants=endpoint.grants,
             rate_limits=tuple(_rate_limits(endpoint.extras)),
             capture=capture_of(endpoint, config, default_on=inference_tables),
+            parity=_parity(endpoint),
             pending=tuple(
                 entity_route(entity, endpoint.pending)
                 for entity in _not_routed(endpoint, config)
                 if entity.id in reachable and endpoint.pending is not None
             ),
-            parity=_parity(endpoint.extras.get("parity") or {}),
         )
     return RouteTable(0, routes, dict(tokens))
 
@@ -98,8 +99,9 @@ def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> End
     return endpoint.active
 
 
-def _parity(given: Mapping[str, Any]) -> ParityRoute:
-    return ParityRoute(monitor=bool(given.get("monitor", True)), webhook=str(given.get("webhook") or ""))
+def _parity(endpoint: Endpoint) -> ParityRoute:
+    settings = settings_of(endpoint)
+    return ParityRoute(monitor=settings["monitor"], webhook=settings["webhook"])
 
 
 def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:

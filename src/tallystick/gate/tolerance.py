@@ -147,9 +147,11 @@ def deviation(values: Cells) -> float:
     numbers = [value for value in values if isinstance(value, float | int) and math.isfinite(value)]
     if len(numbers) < 2:
         return 0.0
-    middle = math.fsum(numbers) / len(numbers)
-    squares = math.fsum((value - middle) ** 2 for value in numbers) / len(numbers)
-    return math.sqrt(squares) if math.isfinite(squares) else 0.0
+    # In units of the largest, as squares of large numbers do not fit.
+    unit = max(map(abs, numbers)) or 1.0
+    middle = math.fsum(value / unit for value in numbers) / len(numbers)
+    squares = math.fsum((value / unit - middle) ** 2 for value in numbers) / len(numbers)
+    return math.sqrt(squares) * unit
 
 
 def is_single(values: Cells) -> bool:

@@ -93,6 +93,9 @@ class EntityPool:
     def retire(self) -> None:
         """The entity is no longer routed: answer what is in flight, then let the workers go."""
         self._is_retired = True
+        for call in self._asked:
+            call.fail(_replica_gone(call.replica))
+        self._asked.clear()
         for link in self._links.values():
             if not self._queue:
                 link.retire()

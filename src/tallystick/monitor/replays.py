@@ -139,7 +139,8 @@ def failed_replay(checked: Checked) -> Verdict | None:
     """Return the verdict when golden rows give other predictions than in training on a replica; None else."""
     for replica, report in sorted(checked.reports.items()):
         failure = report.first_failure
-        if failure is None:
+        # One without a difference was not reached: that says nothing of its predictions.
+        if failure is None or failure.difference is None:
             continue
         kind = _KINDS.get(failure.rung, "prediction_differs")
         place = failure.difference
@@ -166,6 +167,14 @@ def failed_replay(checked: Checked) -> Verdict | None:
             fix=fix_for(kind),
         )
     return None
+
+
+def not_reached(checked: Checked) -> tuple[str, ...]:
+    """Return which replicas did not answer, in words."""
+    failures = [(name, report.first_failure) for name, report in sorted(checked.reports.items())]
+    return tuple(
+        f"replica {name} was not checked: {each.text}" for name, each in failures if each and each.difference is None
+    )
 
 
 def ruled_out(checked: Checked, digest: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tallystick.monitor.counters import Counters, Floats, Violation, is_open
+from tallystick.monitor.counters import Counters, Counts, Floats, Violation, is_open
 from tallystick.monitor.rings import DAY, HOUR, Rings
 from tallystick.parity.anytime import rate_log_e_values
 from tallystick.parity.profile import ColumnProfile
@@ -84,13 +84,34 @@ class Expected:
                 self.shares[j, count] = _outside(profile)
                 self.has_cells[j, : count + 1] = True
             self.violations[j] = _violations(profile)
+        #: Columns x cells: which of the cells have an order, so that shares below and above each say something.
+        self.has_order = np.zeros((len(reference.columns), width), dtype=bool)
+        for j, profile in enumerate(reference.columns):
+            self.has_order[j, : _ordered_cells(profile)] = is_open(profile)
         rows = max(1, min((column.rows for column in reference.columns), default=1))
-        self.upper = np.minimum(
-            1.0, self.shares + REFERENCE_Z * np.sqrt(self.shares * (1 - self.shares) / rows) + SLACK
-        )
-        self.violations_upper = np.minimum(
-            1.0, self.violations + REFERENCE_Z * np.sqrt(self.violations * (1 - self.violations) / rows) + SLACK
-        )
+        self.upper = _upper(self.shares, rows)
+        self.violations_upper = _upper(self.violations, rows)
+        below, above = in_order(np.where(self.has_order, self.shares, 0.0))
+        self.below_upper, self.above_upper = _upper(below, rows), _upper(above, rows)
+
+
+def _upper(rates: Floats, rows: int) -> Floats:
+    """Return rates that training's sample does not rule out."""
+    return np.asarray(np.minimum(1.0, rates + REFERENCE_Z * np.sqrt(rates * np.maximum(0.0, 1 - rates) / rows) + SLACK))
+
+
+def in_order(counts: Floats) -> tuple[Floats, Floats]:
+    """Return how much is in each cell or below, and how much is above; columns x cells."""
+    below = np.cumsum(counts, axis=1)
+    return below, below[:, -1:] - below
+
+
+def _ordered_cells(profile: ColumnProfile) -> int:
+    """Return how many cells, from the first on, are in the order of values."""
+    if profile.numbers is None:
+        return 0
+    bins = len(profile.edges) + 1 if len(profile.edges) or not len(profile.points) else 0
+    return bins or len(profile.points)
 
 
 def _outside(profile: ColumnProfile) -> float:
@@ -113,17 +134,30 @@ def _violations(profile: ColumnProfile) -> Floats:
 
 
 def log_e_values(expected: Expected, counters: Counters) -> Floats:
-    """Return the log e-value of each column: mean of the means over cells, over violations, and of the bets on fit."""
-    rows = np.array(counters.rows, dtype=np.int64)
-    by_cell = rate_log_e_values(counters.cells, rows, expected.upper)
-    by_cell = np.where(expected.has_cells, by_cell, -np.inf)
-    by_kind = rate_log_e_values(np.minimum(counters.contract, counters.rows), rows, expected.violations_upper)
+    """Return the log e-value of each column: the mean of those of cells, order, violations, and bets on fit."""
+    by_cell = _tested(counters.cells, counters.rows, expected.upper, expected.has_cells)
+    broken = np.minimum(counters.contract, counters.rows)
+    by_kind = _tested(broken, counters.rows, expected.violations_upper, np.ones(broken.shape, dtype=bool))
+    below, above = in_order(np.where(expected.has_order, counters.cells, 0))
+    by_order = [
+        _tested(counts, counters.rows, upper, expected.has_order)
+        for counts, upper in ((below, expected.below_upper), (above, expected.above_upper))
+    ]
     parts = [
         _log_mean(by_cell, np.maximum(1, expected.has_cells.sum(axis=1))),
+        _log_mean(np.concatenate(by_order, axis=1), np.maximum(1, 2 * expected.has_order.sum(axis=1))),
         _log_mean(by_kind, np.full(len(by_kind), by_kind.shape[1])),
         _log_mean(counters.fit, np.full(len(counters.fit), counters.fit.shape[1])),
     ]
     return _log_mean(np.stack(parts, axis=1), np.full(len(by_kind), len(parts)))
+
+
+def _tested(hits: Counts | Floats, rows: int, rates: Floats, is_tested: np.ndarray) -> Floats:
+    """Return log e-values; 0 for the e-value of rates that are not exceeded, which is less than it could be."""
+    places = is_tested & (hits > rows * rates)
+    logs = np.full(hits.shape, -np.inf)
+    logs[places] = rate_log_e_values(hits[places], np.array(rows), rates[places])
+    return logs
 
 
 def _log_mean(logs: Floats, count: Floats) -> Floats:

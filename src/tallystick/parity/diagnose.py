@@ -147,11 +147,14 @@ def examine(
         inquiry, whose = _by_segment(reference, frame.iloc[kept].reset_index(drop=True), given, inquiry)
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
-    inquiry, equal = _with_predictions(reference, inquiry, _taken(predictions, kept), replayed)
+    answered = _taken(predictions, kept)
+    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed)
+    if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
+        equal = _scores_again(inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = _affected(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
-    repaired, moved = _interventions(reference, inquiry, _taken(labels, kept), _taken(predictions, kept), rescore)
+    repaired, moved = _interventions(reference, inquiry, _taken(labels, kept), answered, rescore)
     context = Context(
         segment=whose or (blame(given, affected) if given is not None and len(affected) == len(given) else {}),
         first_seen=first_seen,
@@ -268,6 +271,20 @@ def _with_endpoint(
         # Another artifact gives other predictions: that they differ is not a second cause.
         findings = (wrong, *(found for found in findings if not found.at_endpoint))
     return replace(inquiry, findings=findings)
+
+
+def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
+    """Return True when the endpoint gives the rows the same predictions again; None when that says nothing.
+
+    Rows are as read, not as sent, so another prediction may come of that.
+    """
+    if answered is None or len(answered) != inquiry.sent.rows:
+        return None
+    try:
+        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return True if paired_difference(label_numbers(np.asarray(answered)), again, "live") is None else None
 
 
 def _predicted(reference: Reference, live: Live) -> Any:

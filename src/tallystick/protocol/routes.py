@@ -109,9 +109,9 @@ class EndpointRoute(msgspec.Struct, frozen=True):
     grants: tuple[Grant, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     capture: Capture = Capture()
+    parity: ParityRoute = ParityRoute()
     #: Served entities that take no invocations yet, but replays of golden rows.
     pending: tuple[EntityRoute, ...] = ()
-    parity: ParityRoute = ParityRoute()
 
 
 class RouteTable(msgspec.Struct, frozen=True):

@@ -68,6 +68,17 @@ class FailedDetail(msgspec.Struct, frozen=True):
     gate: GateReport
 
 
+class OfflineCheck(msgspec.Struct, frozen=True):
+    """What a model that was checked with no server running came to."""
+
+    resolved_uri: str = ""
+    report: GateReport | None = None
+    #: Why the interpreter is not the one that the model asks for, one line a package.
+    environment: tuple[str, ...] = ()
+    #: Why it could not be checked; empty when it was.
+    problem: str = ""
+
+
 def render_detail(detail: Any) -> str:
     """Return a detail as a report carries it."""
     return msgspec.json.encode(detail).decode()

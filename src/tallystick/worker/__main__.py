@@ -13,19 +13,15 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
-from tallystick.entities import Batching, Enforcement
 from tallystick.errors import TallystickError
-from tallystick.gate.checks import Checked
 from tallystick.gate.wording import ladder
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.protocol.board import PER_LINE, Board
-from tallystick.protocol.enforce import Decoder, compile_decoder
 from tallystick.protocol.frame import Hello
-from tallystick.protocol.signature import parse_signature
 from tallystick.protocol.worker_spec import (
     EXIT_FAILED,
     EXIT_NEEDS_ENVIRONMENT,
@@ -34,13 +30,10 @@ from tallystick.protocol.worker_spec import (
     WorkerSpec,
     render_detail,
 )
-from tallystick.worker.accelerate import ArrayPredict, accelerated
 from tallystick.worker.answer import Answerer
 from tallystick.worker.batch import BatchRule
-from tallystick.worker.check import rows_are_independent
-from tallystick.worker.frame import assemble
+from tallystick.worker.bring_up import load_checked
 from tallystick.worker.gate import Gate, GateClosed
-from tallystick.worker.model import LoadedModel, load
 from tallystick.worker.resolve import needed_environment, resolve
 from tallystick.worker.scrub import public_text
 from tallystick.worker.serve import Server
@@ -93,31 +86,19 @@ def _bring_up(
             os._exit(EXIT_NEEDS_ENVIRONMENT)
     lifeline.report("loading", f"Loading {spec.model_uri}")
     gate = Gate(spec, resolved)
-    model = load(resolved)
-    decoder = compile_decoder(parse_signature(model.signature), type_hints=model.has_type_hints)
-    lifeline.report("checking", "Comparing golden rows, and rows alone and together")
-    example, example_params = _example(model, decoder)
-    if example is None:
-        example = gate.example
-    fast = _accelerated(model, example)
-    if fast is not None:
-        model = dataclasses.replace(model, predict=fast)
-    # After the choice of the path: what is checked is what callers get.
-    checked = gate.check(model, decoder)
-    can_batch, reason = _may_batch(spec, model, example, example_params, checked)
-    if fast is not None:
-        reason += "; arrays get the same answers as frames and are used"
+    loaded = load_checked(spec, resolved, gate, lambda text: lifeline.report("checking", text))
+    model, can_batch = loaded.model, loaded.can_batch
     resolved = dataclasses.replace(
         resolved,
         signature=model.signature,
         can_batch=can_batch,
         can_stream=model.predict_stream is not None,
-        batching_reason=reason,
+        batching_reason=loaded.batching_reason,
     )
     threads = 1 if can_batch else spec.threads
     window = PER_LINE if can_batch else threads
     server = Server(
-        Answerer(model, decoder, Board(spec.board), secrets, gate=gate),
+        Answerer(model, loaded.decoder, Board(spec.board), secrets, gate=gate),
         Hello(os.getpid(), window, can_batch, spec.model_version),
         spec.socket,
         rule=BatchRule(can_batch, spec.options.max_batch_rows),
@@ -125,44 +106,7 @@ def _bring_up(
         batch_wait_s=spec.options.batch_wait_ms / 1000 if can_batch else 0.0,
         lifeline=lifeline,
     )
-    report = checked.report if checked is not None else None
-    return server, ReadyDetail(resolved, time.monotonic() - started, window, report)
-
-
-def _example(model: LoadedModel, decoder: Decoder) -> tuple[Any, dict[str, Any]]:
-    """Return the model's input example as the model would get it from a caller; None when there is none."""
-    if model.example_body is None:
-        return None, {}
-    try:
-        decoded = decoder.decode(model.example_body, "application/json", Enforcement.FLAG)
-        return assemble([decoded]), decoded.params
-    except Exception:  # noqa: BLE001  an example that does not fit its own signature; what needs one does without
-        traceback.print_exc()
-        return None, {}
-
-
-def _accelerated(model: LoadedModel, example: Any) -> ArrayPredict | None:
-    if model.estimator is None or example is None:
-        return None
-    return accelerated(model.predict, model.estimator, model.method, example)
-
-
-def _may_batch(
-    spec: WorkerSpec, model: LoadedModel, example: Any, params: dict[str, Any], checked: Checked | None
-) -> tuple[bool, str]:
-    choice = spec.options.batching
-    if choice is not Batching.AUTO:
-        return choice is Batching.ON, f"batching is set to {choice.value}"
-    if model.predict_stream is not None:
-        return False, "the model streams"
-    if checked is not None and checked.are_rows_independent is not None:
-        return checked.are_rows_independent, checked.independence
-    if example is None:
-        return False, "the model has no input example to compare rows alone and together"
-    try:
-        return rows_are_independent(lambda data: model.predict(data, params), example)
-    except BaseException as error:  # noqa: BLE001  the model's code; in doubt, off
-        return False, f"the input example could not be predicted: {public_text(error)}"
+    return server, ReadyDetail(resolved, time.monotonic() - started, window, loaded.report)
 
 
 if __name__ == "__main__":

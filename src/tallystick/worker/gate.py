@@ -66,7 +66,7 @@ class Gate:
 
     def __init__(self, spec: WorkerSpec, resolved: ResolvedModel) -> None:
         self._spec, self._path, self._wanted = spec, Path(resolved.local_path), resolved.digest
-        self._policy = spec.policy
+        self._policy, self._had_rows = spec.policy, resolved.has_golden_rows
         self._reading = Rereading(self._path) if self._policy is not Policy.OFF else None
         #: The golden rows, or why there are none; None while nobody asked.
         self._golden: Golden | str | None = None
@@ -79,6 +79,14 @@ class Gate:
             return None
         golden = self._rows()
         return frame_of(golden).iloc[:5] if isinstance(golden, Golden) else None
+
+    def refuse_exchanged(self) -> None:
+        """Raise GateClosed where the files are not those that were asked for, and that is a reason not to serve."""
+        if self._policy is Policy.OFF:
+            return
+        report = nothing_to_compare(self._policy, self._digest, self._wanted, "the model was not loaded")
+        if report.rungs[0].outcome is Outcome.FAILED:
+            raise GateClosed(report)
 
     def check(self, model: LoadedModel, decoder: Decoder) -> Checked | None:
         """Return what the check found; None where the gate is off. Raises GateClosed where the model may not serve."""
@@ -93,7 +101,9 @@ class Gate:
         else:
             rung = RungReport(Rung.IDENTITY, Outcome.FAILED, f"{golden[0].upper()}{golden[1:]}.")
             checked = Checked(GateReport(Outcome.FAILED, self._policy, self._digest, rungs=(rung,)))
-        is_binding = self._policy is Policy.BLOCK or (self._policy is Policy.AUTO and golden not in _NONE)
+        is_binding = self._policy is Policy.BLOCK or (
+            self._policy is Policy.AUTO and (self._had_rows or golden not in _NONE)
+        )
         if checked.report.outcome is Outcome.FAILED and is_binding:
             raise GateClosed(checked.report)
         return checked

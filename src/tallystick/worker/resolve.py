@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
+from tallystick.gate.golden import FILE, FOLDER
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
 from tallystick.worker.disk import sync_all, sync_one
 
@@ -139,6 +140,7 @@ def _describe(folder: Path, resolved_uri: str, run_id: str | None) -> ResolvedMo
         run_id=run_id or described.get("run_id"),
         signature=described.get("signature"),
         flavors=tuple(sorted(flavors)),
+        has_golden_rows=(folder / FOLDER / FILE).is_file(),
     )
 
 

@@ -13,6 +13,8 @@ from tallystick.control.plan import (
     Fail,
     ParkReplica,
     Promote,
+    Replay,
+    ReplayGolden,
     SaveResolved,
     SetStatus,
     Start,
@@ -32,9 +34,12 @@ from tallystick.entities import (
     ServedEntityId,
     entity,
 )
+from tallystick.gate.report import GateReport, Outcome, Policy, Rung, RungReport
 from tallystick.protocol.supervise import Phase, ProcessView, Report
 
 NOW = 1_000_000
+GOLDEN = GateReport(Outcome.PASSED, rows=512)
+WRONG = GateReport(Outcome.FAILED, rows=512, rungs=(RungReport(Rung.STEPS, Outcome.FAILED, "Step prep, column age."),))
 MODEL = ResolvedModel("/m", "d", "models:/m/1")
 
 
@@ -194,7 +199,51 @@ def test_nothing_is_done_when_all_is_as_wanted():
     assert plan(world(settled, processes=[view("e1-0")], resolved=["e1"])) == []
 
 
-FATES = st.sampled_from(["ready", "failed", "dies", "needs_environment", "slow"])
+def test_golden_rows_come_through_over_http_before_a_config_is_promoted():
+    pending = endpoint(active=config(1, A), pending=config(2, A, B))
+    ready = {"processes": [view("e1-0"), view("e2-0")], "resolved": ["e1", "e2"], "gates": {"e2-0": GOLDEN}}
+    actions = plan(world(pending, **ready))
+    assert [replay.entity.id for replay in of(ReplayGolden, actions)] == ["e2"]
+    assert not of(Promote, actions)
+    assert not of(ReplayGolden, plan(world(pending, **ready, replays={"e2": Replay()})))
+    assert not of(Promote, plan(world(pending, **ready, replays={"e2": Replay()})))
+    assert of(Promote, plan(world(pending, **ready, replays={"e2": Replay(True, {"0": GOLDEN})})))
+
+
+def test_a_replay_that_fails_ends_the_change_unless_a_warning_is_enough():
+    pending = endpoint(active=config(1, A), pending=config(2, B))
+    ready = {"processes": [view("e1-0"), view("e2-0")], "resolved": ["e1", "e2"], "gates": {"e2-0": GOLDEN}}
+    for failed in (Replay(True, {"0": WRONG}), Replay(True, {}, "Parity gate: not reached.")):
+        (failure,) = of(Fail, plan(world(pending, **ready, replays={"e2": failed})))
+        assert failure.statuses["e2"].message == failed.failure
+        warned = replace(pending, extras={"parity": {"gate": "warn"}})
+        actions = plan(world(warned, **ready, replays={"e2": failed}))
+        assert of(Promote, actions)
+        assert of(SetStatus, actions)[0].statuses["e2"].message == failed.failure
+
+
+def test_nothing_is_replayed_where_the_gate_is_off_there_are_no_rows_or_the_workers_serve_already():
+    ready = {"processes": [view("e1-0"), view("e2-0")], "resolved": ["e1", "e2"]}
+    pending = endpoint(active=config(1, A), pending=config(2, A, B))
+    off = replace(pending, extras={"parity": {"gate": "off"}})
+    assert of(Promote, plan(world(off, **ready, gates={"e2-0": GOLDEN})))
+    assert of(Promote, plan(world(pending, **ready, gates={"e2-0": GateReport(Outcome.SKIPPED)})))
+    assert of(Promote, plan(world(pending, **ready, gates={"e1-0": GOLDEN})))
+
+
+def test_what_the_gate_says_is_in_the_state_of_a_served_entity():
+    active = endpoint(active=config(1, A))
+    seen = {"processes": [view("e1-0")], "resolved": ["e1"]}
+    (status,) = of(SetStatus, plan(world(active, **seen, gates={"e1-0": WRONG})))
+    assert (status.statuses["e1"].state, status.statuses["e1"].message) == (Deployment.READY, WRONG.summary())
+
+
+def test_workers_are_started_by_the_policy_of_their_endpoint():
+    wanted = endpoint(pending=config(1, A), extras={"parity": {"gate": "block"}})
+    assert [start.policy for start in of(Start, plan(world(wanted)))] == [Policy.BLOCK]
+
+
+FATES = st.sampled_from(["ready", "failed", "dies", "needs_environment", "slow", "golden", "golden differs"])
 
 
 @given(st.lists(FATES, min_size=1, max_size=3), st.booleans())
@@ -205,13 +254,17 @@ def test_every_change_ends_and_what_serves_is_never_stopped_before_that(fates, h
     now = endpoint(active=config(1, A) if has_active else None, pending=config(2, *entities))
     processes = {"e1-0": view("e1-0")} if has_active else {}
     resolved, builds, promoted, clock = ({ServedEntityId("e1"): MODEL} if has_active else {}), {}, {}, NOW
+    replays = {}
     for _ in range(40):
-        actions = plan(World((now,), resolved, dict(processes), builds, promoted, True, {}, 1800.0, clock))
+        gates = {name: GOLDEN for name in processes if fate.get(name.rpartition("-")[0], "").startswith("golden")}
+        actions = plan(
+            World((now,), resolved, dict(processes), builds, promoted, True, {}, 1800.0, clock, gates, dict(replays))
+        )
         for action in actions:
             match action:
                 case Start(each, number, known):
                     outcome = fate.get(each.id, "ready")
-                    if outcome == "needs_environment" and each.id in builds:
+                    if outcome.startswith("golden") or (outcome == "needs_environment" and each.id in builds):
                         outcome = "ready"
                     name = replica_id(each, number)
                     assert known is not None or number == 0
@@ -229,7 +282,11 @@ def test_every_change_ends_and_what_serves_is_never_stopped_before_that(fates, h
                     resolved[each.id] = MODEL
                 case BuildEnvironment(each, _):
                     builds[each.id] = Build(python="/env/python")
+                case ReplayGolden(_, each):
+                    assert each.id not in replays
+                    replays[each.id] = Replay(True, {"0": WRONG if fate[each.id] == "golden differs" else GOLDEN})
                 case Promote(_, version):
+                    assert all(each.id in replays for each in entities if fate[each.id] == "golden")
                     promoted = {"E": version}
                 case Activate(_, version):
                     now = lifecycle.activated(now, version, clock)
@@ -238,7 +295,7 @@ def test_every_change_ends_and_what_serves_is_never_stopped_before_that(fates, h
                 case SetStatus(_, statuses):
                     now = lifecycle.with_statuses(now, statuses)
         clock += 30_000
-    works = all(each in ("ready", "needs_environment") for each in fates)
+    works = all(each in ("ready", "needs_environment", "golden") for each in fates)
     assert now.config_update is (ConfigUpdate.NOT_UPDATING if works else ConfigUpdate.UPDATE_FAILED)
     serving = {name.rpartition("-")[0] for name in processes}
     expected = {e.id for e in entities} if works else ({"e1"} if has_active else set())

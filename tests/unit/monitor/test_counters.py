@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def test_profiles_of_pieces_add_up_to_that_of_the_whole_in_any_order(cuts: list[
     observed = observe(trained, frame(200, seed=3))
     edges = [0, *sorted(cuts), 200]
     places = np.arange(200)
-    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in itertools.pairwise(edges)]
+    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in pairwise(edges)]
     order.shuffle(pieces)  # type: ignore[attr-defined]
     assert same(reduce(lambda a, b: a + b, pieces, nothing(trained)), tally(observed))
     left = reduce(lambda a, b: a + b, pieces)

@@ -1,0 +1,120 @@
+"""Requests to one replica: to whom they are open, where they go, and what they leave alone."""
+
+import pytest
+from test_pool import Bench
+
+from tallystick.auth import Principal
+from tallystick.entities import SLOTS, Grant, Level
+from tallystick.errors import EndpointNotFound, PermissionDenied, TemporarilyUnavailable, TooManyRequests
+from tallystick.gateway.call import Call
+from tallystick.gateway.pool import MAX_ASKED
+from tallystick.gateway.routing import Routes
+from tallystick.protocol.frame import Invoke
+from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RouteTable
+
+ADMIN = Principal("admin", is_admin=True)
+
+
+def entity(id, name, share=0):
+    return EntityRoute(id, name, "m", "1", share, (), 4, 4, 60.0)
+
+
+def routes(grants=(), state=EndpointState.SERVING):
+    endpoint = EndpointRoute(
+        "id",
+        "churn",
+        "ann",
+        state,
+        1,
+        (entity("a", "m-1", SLOTS),),
+        grants,
+        pending=(entity("b", "m-2"), entity("c", "m-1")),
+    )
+    return Routes.compile(RouteTable(1, {"churn": endpoint}))
+
+
+def test_those_who_manage_reach_what_is_not_routed_yet():
+    table = routes()
+    assert [found.id for found in table.find_entities("churn", "m-2", ADMIN)] == ["b"]
+    assert [found.id for found in table.find_entities("churn", "m-1", ADMIN)] == ["a", "c"]
+    with pytest.raises(EndpointNotFound, match="m-9"):
+        table.find_entities("churn", "m-9", ADMIN)
+
+
+def test_what_is_not_routed_yet_takes_no_invocations():
+    endpoint = routes().find("churn", ADMIN)
+    assert set(endpoint.by_name) == {"m-1"}
+    assert [drawn.id for drawn in endpoint.drawn] == ["a"]
+
+
+@pytest.mark.parametrize("level", [Level.CAN_VIEW, Level.CAN_QUERY])
+def test_others_are_refused(level):
+    table = routes((Grant("user_name", "bob", level),))
+    with pytest.raises(PermissionDenied, match="may not"):
+        table.find_entities("churn", "m-1", Principal("bob"))
+    with pytest.raises(EndpointNotFound):
+        table.find_entities("churn", "m-1", Principal("eve"))
+    assert table.find_entities("churn", "m-1", Principal("ann"))
+
+
+def new_call(number, deadline=1e12):
+    return Call(number, Invoke("", "", 60.0, False, "id"), b"{}", deadline)
+
+
+def asked(bench, replica, number=1):
+    call = new_call(number)
+    bench.pool.submit_to(call, replica)
+    return call
+
+
+async def test_a_call_goes_to_its_replica_however_busy_that_is():
+    bench = Bench(workers=2)
+    first, second = bench.links
+    for number in range(10, 12):
+        asked(bench, "r1", number)
+    waiting = asked(bench, "r1", 12)
+    assert (first.sent, len(second.in_flight)) == ([], 2)
+    second.answer(10)
+    assert 12 in second.in_flight
+    assert not waiting.is_over
+
+
+async def test_an_ordinary_call_does_not_wait_behind_one_that_is_asked_of_a_busy_replica():
+    bench = Bench(workers=2)
+    for number in range(10, 13):
+        asked(bench, "r1", number)
+    bench.pool.submit(new_call(20))
+    assert 20 in bench.links[0].in_flight
+
+
+async def test_there_is_no_such_replica():
+    bench = Bench(workers=2)
+    with pytest.raises(EndpointNotFound, match="r0, r1"):
+        asked(bench, "r7")
+
+
+async def test_a_replica_that_ends_hands_its_call_to_nobody_else():
+    bench = Bench(workers=2)
+    call = asked(bench, "r1")
+    bench.links[1].die(ran=(1,))
+    with pytest.raises(TemporarilyUnavailable, match="ended before it answered"):
+        await call.answer
+    assert bench.links[0].sent == []
+
+
+async def test_a_sleeping_replica_is_woken_and_a_deadline_is_kept():
+    bench = Bench(workers=1)
+    bench.links[0].hello = None
+    call = asked(bench, "r0")
+    assert bench.woken == ["r0"]
+    bench.pool.tick(1e13)
+    assert call.is_over
+
+
+async def test_few_wait_at_a_time():
+    bench = Bench(workers=1)
+    bench.links[0].hello = None
+    for number in range(MAX_ASKED):
+        asked(bench, "r0", number)
+    with pytest.raises(TooManyRequests):
+        asked(bench, "r0", 999)

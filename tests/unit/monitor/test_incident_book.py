@@ -1,0 +1,179 @@
+"""The state machine of incidents, line by line of its table, and their files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tallystick.monitor import incidents
+from tallystick.monitor.incidents import (
+    CLEAN_S,
+    SILENT_S,
+    Book,
+    Diagnosis,
+    IncidentFiles,
+    close_silent,
+    note,
+)
+from tallystick.parity.kinds import Family, Status
+from tallystick.parity.verdict import Verdict
+from tallystick.protocol.monitoring import IncidentState
+
+START = datetime(2026, 1, 31, 14, 0, tzinfo=UTC)
+IOS = {"column": "client", "value": "ios/4.2"}
+
+
+def after(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def found(
+    kind: str = "unit",
+    features: tuple[str, ...] = ("temp",),
+    segment: dict[str, Any] = IOS,
+    strength: str = "proof",
+    entity: str = "e1",
+    **fields: Any,
+) -> Diagnosis:
+    status = Status.CAUSE_FOUND if strength == "proof" else Status.SUSPECTED
+    verdict = Verdict(
+        status=status, family=Family.PREPROCESSING, kind=kind, features=features, segment=segment, strength=strength,
+        **({"share": 0.3, "rows": 200} | fields),
+    )  # fmt: skip
+    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(verdict), f"text of {kind}")
+
+
+def clean(status: Status = Status.CONSISTENT, entity: str = "e1") -> Diagnosis:
+    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(Verdict(status=status, rows=200)), "")
+
+
+def book_of(*steps: tuple[float, Diagnosis]) -> Book:
+    book = Book("churn")
+    for seconds, diagnosis in steps:
+        book, _ = note(book, diagnosis, after(seconds))
+    return book
+
+
+@pytest.mark.parametrize(
+    ("steps", "opened"),
+    [
+        ([found()], 1),
+        ([found(strength="strong")], 1),
+        ([found(strength="weak")], 0),
+        ([found(strength="weak"), found(strength="weak")], 1),
+        ([found(strength="weak"), clean(), found(strength="weak")], 0),
+        ([found(strength="weak"), clean(Status.CANNOT_TELL), found(strength="weak")], 1),
+        ([found(strength="weak"), found("stale", strength="weak")], 0),
+        ([found(), found()], 1),
+        ([found(), found(segment={})], 1),
+        ([found(segment={}), found()], 1),
+        ([found(features=("temp", "hum")), found(features=("temp",))], 1),
+        ([found(), found(features=("hum",))], 2),
+        ([found(), found("log")], 2),
+        ([found(), found(segment={"column": "client", "value": "web/1"})], 2),
+        ([found(), found(entity="e2")], 2),
+        ([found("wrong_version", (), {}), found("wrong_version", (), {})], 1),
+        ([clean(), clean(Status.POPULATION_CHANGED)], 0),
+    ],
+)
+def test_one_incident_for_each_cause_and_place(steps: list[Diagnosis], opened: int) -> None:
+    book = book_of(*((60.0 * number, step) for number, step in enumerate(steps)))
+    assert len(book.open) == opened
+    assert [each.id for each in book.open] == list(range(1, opened + 1))
+
+
+@pytest.mark.parametrize(
+    ("quiet_s", "diagnosis", "state"),
+    [
+        (CLEAN_S - 1, clean(), IncidentState.OPEN),
+        (CLEAN_S, clean(), IncidentState.CLOSED),
+        (CLEAN_S, clean(Status.POPULATION_CHANGED), IncidentState.CLOSED),
+        (CLEAN_S, clean(Status.CANNOT_TELL), IncidentState.OPEN),
+        (CLEAN_S, clean(entity="e2"), IncidentState.OPEN),
+        (CLEAN_S, found(), IncidentState.OPEN),
+    ],
+)
+def test_an_incident_closes_when_its_cause_stayed_away(
+    quiet_s: float, diagnosis: Diagnosis, state: IncidentState
+) -> None:
+    book, changes = note(book_of((0, found())), diagnosis, after(quiet_s))
+    is_open = bool(book.open)
+    assert is_open == (state is IncidentState.OPEN)
+    closed = [change.incident for change in changes if change.incident.state is IncidentState.CLOSED]
+    assert len(closed) == (not is_open)
+    if closed:
+        assert (closed[0].closed_at, bool(closed[0].closed_because)) == ("2026-01-31T14:15:00Z", True)
+
+
+def test_only_what_opens_or_closes_is_news() -> None:
+    book, opened = note(Book("churn"), found(), START)
+    book, updated = note(book, found(), after(60))
+    book, closed = note(book, clean(), after(60 + CLEAN_S))
+    assert [change.is_news for change in (*opened, *updated, *closed)] == [True, False, True]
+    again, changes = note(book, found(), after(2000))
+    assert [(each.id, each.state) for each in again.open] == [(2, IncidentState.OPEN)]
+    assert changes[0].is_news
+
+
+def test_an_incident_keeps_the_clearest_verdict_and_the_first_time() -> None:
+    proof = found(first_seen="2026-01-31 13:59:00Z")
+    book = book_of((0, proof), (300, found(strength="strong", share=0.2, first_seen="2026-01-31 14:04:00Z")))
+    (each,) = book.open
+    assert (each.verdict["strength"], each.verdict["share"], each.seen) == ("proof", 0.2, 2)
+    assert (each.opened_at, each.updated_at) == ("2026-01-31T14:00:00Z", "2026-01-31T14:05:00Z")
+    book, _ = note(book, found(first_seen="2026-01-31 14:09:00Z"), after(600))
+    assert book.open[0].verdict["first_seen"] == "2026-01-31 13:59:00Z"
+    assert book.open[0].verdict["reproduce"] == "tallystick diagnose churn --incident 1 --rows"
+    assert book.open[0].rows_affected == 60 + 40 + 60
+
+
+def test_incidents_of_what_is_gone_or_silent_are_closed() -> None:
+    book = book_of((0, found()), (0, found(entity="e2")))
+    same, changes = close_silent(book, ["e1", "e2"], after(SILENT_S - 1))
+    assert (same, changes) == (book, ())
+    left, changes = close_silent(book, ["e1"], after(60))
+    assert ([each.served_entity_id for each in left.open], len(changes)) == (["e1"], 1)
+    _, changes = close_silent(left, ["e1"], after(SILENT_S + 1))
+    assert changes[0].incident.closed_because == "no rows came for a day"
+
+
+def test_causes_of_one_endpoint_are_bounded() -> None:
+    book = book_of(*((number, found(features=(f"c{number}",))) for number in range(incidents.MAX_OPEN + 5)))
+    assert len(book.open) == incidents.MAX_OPEN
+
+
+def test_files_give_back_what_is_open_and_never_a_number_twice(tmp_path: Path) -> None:
+    files = IncidentFiles(tmp_path / "incidents", "churn")
+    assert files.load() == Book("churn")
+    book, changes = note(Book("churn"), found(), START)
+    files.save(changes)
+    book, changes = note(book, found("log"), after(1))
+    files.save(changes)
+    assert [msgspec.json.encode(each) for each in files.load().open] == [msgspec.json.encode(e) for e in book.open]
+    assert files.load().last_id == 2
+    book, changes = note(book, clean(), after(CLEAN_S + 2))
+    files.save(changes)
+    assert files.load() == Book("churn", last_id=2)
+    assert {path.name for path in (tmp_path / "incidents").iterdir()} == {"1.json", "2.json"}
+    assert (tmp_path / "incidents" / "1.json").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "incidents" / "3.json").write_text("damaged")
+    assert files.load().last_id == 3
+
+
+def test_the_oldest_closed_ones_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incidents, "MAX_KEPT", 3)
+    monkeypatch.setattr(incidents, "MAX_OPEN", 1)
+    files = IncidentFiles(tmp_path, "churn")
+    book = Book("churn")
+    for number in range(8):
+        book, opened = note(book, found(features=(f"c{number}",)), after(number * 2000))
+        book, closed = note(book, clean(), after(number * 2000 + CLEAN_S))
+        files.save((*opened, *closed))
+    kept = sorted(int(path.stem) for path in tmp_path.glob("*.json"))
+    assert kept[-1] == 8
+    assert len(kept) <= 4
+    assert files.load().last_id == 8

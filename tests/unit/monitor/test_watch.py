@@ -1,0 +1,341 @@
+"""A watch of one endpoint over a table as the recorder writes it: what is read, counted, diagnosed and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from monitor_rows import ENTITY, Line, Table, endpoint, frame
+
+from tallystick.errors import InvalidParameter, NotFound
+from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
+from tallystick.monitor import watch as watching
+from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
+from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
+from tallystick.monitor.rings import DAY
+from tallystick.monitor.watch import Watch
+from tallystick.monitor.work import Work
+from tallystick.parity.kinds import Family, Status
+from tallystick.protocol.monitoring import Diagnose, Replayed, Replaying
+from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, EntityRoute, ParityRoute, RouteTable
+from tallystick.settings import Settings
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> WatchedEndpoint:
+    return endpoint(tmp_path)
+
+
+@pytest.fixture
+def table(place: WatchedEndpoint) -> Table:
+    return Table(place)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def two_clients(rows: int, seed: int = 1) -> tuple[Any, list[str]]:
+    """Rows of which each third comes from a client that sends another unit."""
+    found = frame(rows, seed)
+    ios = np.arange(rows) % 3 == 0
+    found.loc[ios, "temp"] *= 100
+    return found, ["ios/4.2.17" if each else "android/7.0.1" for each in ios]
+
+
+# -- the reader ------------------------------------------------------------------------------------------------
+
+
+def test_each_row_is_counted_once_over_restarts_and_commits(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(50, 1))
+    watch = Watch(place)
+    watch.advance(place, now())
+    table.add(frame(30, 2))
+    table.add(frame(20, 3), at=now() - timedelta(minutes=5))
+    watch.advance(place, now())
+    watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 100
+    table.add(frame(7, 4))
+    again = Watch(place)
+    again.advance(place, now())
+    assert again.counted(ENTITY).rows == 107
+    days = again.entities[ENTITY].rings.by_width[DAY].total()
+    assert days is not None
+    assert days.rows == 107
+
+
+def test_without_a_table_there_is_nothing_to_do_and_one_that_was_made_anew_is_read_whole(
+    place: WatchedEndpoint, tmp_path: Path
+) -> None:
+    watch = Watch(place)
+    assert watch.advance(place, now()) == []
+    Table(place).add(frame(40, 1))
+    watch.advance(place, now())
+    Path(place.table).rename(tmp_path / "old")
+    assert watch.advance(place, now()) == []
+    Table(place).add(frame(5, 2))
+    watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 45
+
+
+def test_copies_of_traffic_failed_requests_and_other_entities_do_not_count(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    table.add(frame(10, 1), arm="shadow")
+    table.add(frame(10, 1), status_code=400, response='{"error_code": "BAD_REQUEST"}')
+    table.add(frame(10, 1), served_entity_id="f" * 32, served_entity_name="other")
+    table.add(frame(3, 1), arm="pinned")
+    watch = Watch(place)
+    watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 3
+
+
+def test_however_much_comes_a_sample_is_decoded_and_the_rest_is_counted(
+    place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BUDGET_ROWS", 60)
+    for seed in range(4):
+        table.add(frame(100, seed))
+    watch = Watch(place)
+    watch.advance(place, now())
+    counted = watch.counted(ENTITY)
+    assert (counted.rows, counted.passed_over) == (60, 340)
+
+
+def test_segments_are_bounded_and_named_by_product_and_version(
+    place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "MAX_SEGMENTS", 6)
+    agents = [f"app/{number}.1.{number}" for number in range(40)]
+    table.add(frame(40, 1), agents, usage_context=[("region", "eu")])
+    watch = Watch(place)
+    watch.advance(place, now())
+    found = set(watch.entities[ENTITY].segments)
+    assert len(found) == 6
+    assert {column for column, _ in found} <= {"client", "requester", "usage_context.region"}
+    assert all(value.count(".") == 1 for column, value in found if column == "client")
+
+
+# -- turns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Callable[..., Work]:
+    def made(line: Any = None) -> Work:
+        return Work(Settings(tmp_path), line or Line())  # type: ignore[arg-type]
+
+    return made
+
+
+def test_rows_like_training_are_not_diagnosed_and_open_nothing(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    line = Line()
+    turns = work(line)
+    for seed in range(5):
+        table.add(frame(100, 50 + seed))
+        turns.turn({"churn": place})
+    assert turns.standing({"churn": place})["churn"].incidents == ()
+    assert line.asked == []
+
+
+def test_a_client_that_sends_another_unit_is_an_incident_at_the_next_turn(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    turns = work()
+    table.add(frame(100, 1))
+    turns.turn({"churn": place})
+    rows, agents = two_clients(120)
+    table.add(rows, agents)
+    turns.turn({"churn": place})
+    standing = turns.standing({"churn": place})["churn"]
+    (incident,) = standing.incidents
+    assert (incident.kind, incident.features, incident.served_entity) == ("unit", ("temp",), "m")
+    assert (incident.segment["column"], incident.segment["value"]) == ("client", "ios/4.2")
+    assert standing.entities["m"].violations["temp"]["out_of_range"] >= 40
+    assert standing.entities["m"].status == Status.CAUSE_FOUND
+    kept = json.loads((place.incidents / "1.json").read_bytes())
+    assert kept["verdict"]["transformation"]["factor"] == pytest.approx(100)
+    # Only what is affected is in the examples: not the other columns of anybody's row.
+    assert [set(row["sent"]) for row in kept["rows"]] == [{"temp"}] * 3
+    assert all(row["sent"]["temp"] == pytest.approx(100 * row["expected"]["temp"]) for row in kept["rows"])
+    # Not once more each minute.
+    table.add(*two_clients(60, 2))
+    turns.turn({"churn": place})
+    assert len(turns.standing({"churn": place})["churn"].incidents) == 1
+    # Its successor knows it.
+    assert [each.id for each in work().standing({"churn": place})["churn"].incidents] == [1]
+
+
+def test_an_endpoint_that_is_not_to_be_watched_is_left_alone(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path
+) -> None:
+    off = endpoint(tmp_path, is_watched=False)
+    table.add(*two_clients(120))
+    turns = work()
+    turns.turn({"churn": off})
+    assert turns.standing({"churn": off})["churn"].incidents == ()
+    assert "off" in turns.standing({"churn": off})["churn"].entities["m"].problem
+
+
+def test_a_table_that_cannot_be_read_keeps_no_other_from_being_looked_at(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path
+) -> None:
+    broken = endpoint(tmp_path, id="b" * 32, name="broken", table=str(tmp_path / "broken_payload"))
+    log = tmp_path / "broken_payload" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("this is no log")
+    table.add(*two_clients(120))
+    turns = work()
+    turns.turn({"broken": broken, "churn": place})
+    assert len(turns.standing({"churn": place})["churn"].incidents) == 1
+
+
+# -- on demand -------------------------------------------------------------------------------------------------
+
+
+def test_a_diagnosis_on_demand_finds_column_factor_and_client_and_opens_the_incident(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    table.add(*two_clients(300))
+    turns = work()
+    answer = json.loads(turns.diagnose(place, Diagnose(1, "churn", rows=True)))
+    (found,) = answer["verdicts"]
+    assert (found["served_entity"], found["incident_id"], len(found["rows"])) == ("m", 1, 3)
+    verdict = found["verdict"]
+    assert (verdict["status"], verdict["kind"], verdict["features"]) == ("cause_found", "unit", ["temp"])
+    assert verdict["segment"]["value"] == "ios/4.2"
+    assert "ios/4.2" in found["text"]
+    assert any("replicas were not asked" in limit for limit in verdict["degraded"])
+    # What happened long ago is told and opens nothing.
+    old = json.loads(turns.diagnose(place, Diagnose(2, "churn", since_s=86_400)))
+    assert old["verdicts"][0]["incident_id"] == 1
+    assert len(turns.standing({"churn": place})["churn"].incidents) == 1
+
+
+def test_why_a_diagnosis_sees_nothing_is_said_with_what_to_do(place: WatchedEndpoint, tmp_path: Path) -> None:
+    def said(where: WatchedEndpoint, entity: str = "") -> str:
+        with pytest.raises((InvalidParameter, NotFound)) as caught:
+            diagnose_endpoint(where, entity, Asked(), None, now())
+        return caught.value.message
+
+    assert "inference-table churn --on" in said(endpoint(tmp_path, table=""))
+    assert "it serves m" in said(place, "x")
+    routes = RouteTable(1, {"churn": EndpointRoute("i", "churn", "root", EndpointState.SERVING, 1, ())})
+    nothing = watched_endpoints(routes, tmp_path, str(tmp_path))["churn"]
+    assert "not recorded" in said(nothing)
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    assert explained.verdict.status is Status.CANNOT_TELL
+    assert any("no invocation of m was recorded" in limit for limit in explained.verdict.degraded)
+
+
+def test_an_entity_without_a_reference_is_told_how_to_get_one(tmp_path: Path) -> None:
+    route = EntityRoute("e", "m", "churn", "1", 10_000, (), 4, 64, 60.0, digest="0" * 64)
+    routes = RouteTable(
+        1,
+        {
+            "churn": EndpointRoute(
+                "i", "churn", "root", EndpointState.SERVING, 1, (route,),
+                capture=Capture("churn_payload"), parity=ParityRoute(False, "https://example.org/hook"),
+            )
+        },
+    )  # fmt: skip
+    found = watched_endpoints(routes, tmp_path, "/tables")["churn"]
+    assert (found.table, found.webhook, found.is_watched) == (
+        "/tables/churn_payload",
+        "https://example.org/hook",
+        False,
+    )
+    assert found.entities[0].reference is None
+    assert "tallystick reference add" in found.entities[0].problem
+
+
+def test_rows_of_long_ago_are_judged_when_the_last_hour_has_few_and_that_is_said(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    table.add(frame(100, 1), at=now() - timedelta(days=3))
+    table.add(frame(10, 2))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    assert explained.verdict.rows == 110
+    assert any("3 days" in limit for limit in explained.verdict.degraded)
+    ((_, recent),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, now())
+    assert recent.verdict.rows == 10
+
+
+def test_a_table_alone_is_diagnosed_against_a_models_folder(place: WatchedEndpoint, table: Table) -> None:
+    table.add(*two_clients(200))
+    reference = place.entities[0].reference
+    assert reference is not None
+    for folder in (reference, reference.parent):
+        ((name, explained),) = diagnose_table(place.table, str(folder), Asked())
+        assert (name, explained.verdict.kind) == ("m", "unit")
+    with pytest.raises(InvalidParameter, match=r"tallystick\.log_model"):
+        diagnose_table(place.table, str(reference.parent.parent), Asked())
+
+
+def test_the_ledger_convicts_what_the_decoded_rows_do_not_show(place: WatchedEndpoint, table: Table) -> None:
+    coerced = [{"column": "wind", "kind": "fraction_dropped", "count": 1}]
+    table.add(frame(100, 1), coercions=coerced)
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    verdict = explained.verdict
+    assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "lossy_cast", ("wind",))
+
+
+# -- identity first --------------------------------------------------------------------------------------------
+
+
+def checked(**digests: str) -> Replayed:
+    passed = (RungReport(Rung.ENVIRONMENT, Outcome.PASSED), RungReport(Rung.PREDICTION, Outcome.PASSED))
+    reports = {name: GateReport(Outcome.PASSED, digest=each, rows=64, rungs=passed) for name, each in digests.items()}
+    return Replayed(1, msgspec.json.encode(reports))
+
+
+def test_a_replica_with_another_model_is_routing_and_nothing_else_is_looked_at(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    table.add(*two_clients(300))
+    line = Line(checked(one="d" * 64, two="0" * 64, three="d" * 64))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    verdict = explained.verdict
+    assert (verdict.status, verdict.family, verdict.kind) == (Status.CAUSE_FOUND, Family.ROUTING, "wrong_version")
+    assert (verdict.segment["column"], verdict.segment["value"], verdict.strength) == ("replica", "two", "proof")
+    assert line.asked == [Replaying.CHECK]
+
+
+def test_replicas_that_hold_the_right_model_rule_routing_out(place: WatchedEndpoint, table: Table) -> None:
+    table.add(*two_clients(300))
+    line = Line(checked(one="d" * 64, two="d" * 64))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    verdict = explained.verdict
+    assert verdict.kind == "unit"
+    assert "routing (2/2 replicas serve the digest that was asked for)" in verdict.ruled_out
+    assert "environment (no relevant difference)" in verdict.ruled_out
+    assert any("golden rows: 64/64 equal" in piece.text for piece in verdict.evidence)
+    assert verdict.stage == "client request"
+
+
+def test_golden_rows_that_differ_convict_the_endpoint(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(100, 1))
+    steps = RungReport(Rung.STEPS, Outcome.FAILED, "prep/num/sc differs", Difference(step="prep/num/sc", column="temp"))
+    rungs = (RungReport(Rung.IDENTITY, Outcome.PASSED), steps)
+    report = GateReport(Outcome.FAILED, digest="d" * 64, rows=64, rungs=rungs)
+    line = Line(Replayed(1, msgspec.json.encode({"one": report})))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    assert (explained.verdict.kind, explained.verdict.stage) == ("step_differs", "endpoint")
+    assert explained.verdict.features == ("temp",)
+    assert "prep/num/sc" in explained.verdict.evidence[0].text
+
+
+def test_a_replica_that_does_not_answer_is_declared_and_convicts_nobody(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(200, 1))
+    silent = GateReport(Outcome.FAILED, rungs=(RungReport(Rung.WIRE, Outcome.FAILED, "Replica 1 did not answer."),))
+    line = Line(Replayed(1, msgspec.json.encode({"0": GateReport(Outcome.PASSED, digest="d" * 64), "1": silent})))
+    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    assert explained.verdict.status is Status.CONSISTENT
+    assert any("replica 1 was not checked" in limit for limit in explained.verdict.degraded)

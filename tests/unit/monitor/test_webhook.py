@@ -1,0 +1,82 @@
+"""Notices of incidents: what is sent, how often, and where not to."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import msgspec
+import pytest
+
+from tallystick.monitor.incidents import Incident
+from tallystick.monitor.webhook import PAUSES_S, Webhook, payload
+from tallystick.protocol.monitoring import IncidentState
+
+URL = "https://hooks.example.org/T0/secret"
+
+
+def incident() -> Incident:
+    return Incident(
+        id=7, endpoint="churn", served_entity="m", served_entity_id="e1", state=IncidentState.OPEN,
+        opened_at="2026-01-31T14:02:11Z", updated_at="2026-01-31T14:02:11Z", verdict={"kind": "unit"},
+        text="CAUSE FOUND", rows=({"sent": {"temp": 2000}},),
+    )  # fmt: skip
+
+
+class Listener:
+    def __init__(self, *answers: int | Exception) -> None:
+        self.answers = list(answers)
+        self.got: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.got.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer, headers={"location": "http://169.254.169.254/"} if answer == 307 else {})
+
+
+@pytest.mark.parametrize(
+    ("answers", "tries", "is_taken"),
+    [
+        ((200,), 1, True),
+        ((500, 204), 2, True),
+        ((httpx.ConnectError("no"), 429, 200), 3, True),
+        ((500, 502, 503), 3, False),
+        ((httpx.ReadTimeout("slow"),) * 3, 3, False),
+        ((404,), 1, False),
+        ((307,), 1, False),
+    ],
+)
+def test_a_notice_is_tried_three_times_and_no_redirect_is_followed(
+    answers: tuple[int | Exception, ...], tries: int, is_taken: bool
+) -> None:
+    listener, pauses = Listener(*answers), list[float]()
+    webhook = Webhook(transport=httpx.MockTransport(listener), sleep=pauses.append)
+    assert webhook.deliver(URL, payload(incident())) is is_taken
+    assert len(listener.got) == tries
+    assert pauses == list(PAUSES_S)[: tries - 1]
+    assert {request.url.host for request in listener.got} == {"hooks.example.org"}
+
+
+def test_a_notice_has_the_verdict_and_no_rows() -> None:
+    body = json.loads(payload(incident()))
+    assert (body["event"], body["incident"]["id"]) == ("parity_incident_opened", 7)
+    assert "rows" not in body["incident"]
+    closed = msgspec.structs.replace(incident(), state=IncidentState.CLOSED)
+    assert json.loads(payload(closed))["event"] == "parity_incident_closed"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/x", "gopher://x", "/relative"])
+def test_only_http_is_posted_to(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener()
+    Webhook(transport=httpx.MockTransport(listener)).post(url, incident())
+    assert listener.got == []
+    assert "no http or https URL" in caplog.text
+
+
+def test_what_fails_is_logged_without_the_path_which_may_be_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    webhook = Webhook(transport=httpx.MockTransport(Listener(404)), sleep=lambda _: None)
+    webhook.deliver(URL, b"{}")
+    assert "hooks.example.org" in caplog.text
+    assert "secret" not in caplog.text

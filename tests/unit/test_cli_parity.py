@@ -1,0 +1,167 @@
+"""`tallystick parity` and the gate's options, against a server in memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tallystick import cli, client
+from tallystick.commands import parity
+from tallystick.discovery import Server
+
+GOOD = {
+    "outcome": "passed",
+    "digest": "d" * 64,
+    "rows": 512,
+    "seconds": 0.5,
+    "rungs": [{"rung": "wire", "outcome": "passed", "text": "512 rows come out of csv as they went in."}],
+}
+WRONG = GOOD | {
+    "outcome": "failed",
+    "rungs": [
+        {
+            "rung": "steps",
+            "outcome": "failed",
+            "text": "Step prep/cat, column plan, row 3: expected 1, got 2.",
+            "difference": {
+                "step": "prep/cat", "column": "plan", "row": 3, "expected": "1", "got": "2", "share": 0.5,
+            },
+        }
+    ],
+}  # fmt: skip
+SETTINGS = {"gate": "auto", "monitor": True, "webhook": ""}
+Run = Callable[..., int]
+Output = pytest.CaptureFixture[str]
+
+
+class FakeServer:
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, Any]] = []
+        self.reports = {"0": GOOD, "1": GOOD}
+        self.endpoint: dict[str, Any] | None = {
+            "name": "churn",
+            "state": {"ready": "READY", "config_update": "NOT_UPDATING"},
+            "parity": {"webhook": "https://hooks.example.org"},
+            "config": {"served_entities": [{"name": "churn-4", "entity_name": "churn", "entity_version": "4"}]},
+        }
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else None
+        path = request.url.path.removeprefix("/api/2.0/serving-endpoints")
+        self.requests.append((request.method, path, body))
+        if self.endpoint is None and request.method == "GET":
+            return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"})
+        if path.endswith("/parity/check"):
+            outcomes = {report["outcome"] for report in self.reports.values()}
+            outcome = "failed" if "failed" in outcomes else "passed"
+            return httpx.Response(200, json={"outcome": outcome, "entities": {"churn-4": self.reports}})
+        if path.endswith("/parity"):
+            gate = {"churn-4": {"replicas": self.reports, "http": {"0": GOOD}}}
+            settings = SETTINGS | (body or {})
+            return httpx.Response(200, json={"settings": settings, "gate": gate, "live": {}, "incidents": []})
+        return httpx.Response(200, json=self.endpoint or {"name": "churn"})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
+    fake, real = FakeServer(), client.Client
+
+    def connect(found: Server) -> client.Client:
+        return real(found, transport=httpx.MockTransport(fake))
+
+    monkeypatch.setattr(client, "Client", connect)
+    for name in ("TALLYSTICK_HOST", "DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TALLYSTICK_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TALLYSTICK_HOST", "http://127.0.0.1:8080")
+    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_t")
+    return fake
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["tallystick", *arguments])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return run
+
+
+def test_a_check_of_an_endpoint_prints_each_replica_and_exits_by_the_outcome_if_asked(
+    server: FakeServer, run: Run, capsys: Output
+) -> None:
+    assert run("parity", "check", "churn", "--exit-code") == 0
+    out = capsys.readouterr().out
+    assert "churn/churn-4, replica 1: Parity gate: 512 golden rows give training's predictions" in out
+    assert "wire\tpassed\t512 rows come out of csv as they went in." in out
+    server.reports["1"] = WRONG
+    assert run("parity", "check", "churn") == 0
+    assert run("parity", "check", "churn", "--exit-code", "--json") == 1
+    assert run("parity", "check", "churn", "--entity", "4") == 0
+    assert server.requests[-1] == ("POST", "/churn/parity/check", {"served_entity": "churn-4"})
+
+
+def test_a_replay_shows_the_first_difference_field_by_field(server: FakeServer, run: Run, capsys: Output) -> None:
+    server.reports["1"] = WRONG
+    assert run("parity", "replay", "churn") == 0
+    out = capsys.readouterr().out
+    assert "  steps: step prep/cat, column plan, row 3, expected 1, got 2, 50 % of the rows" in out
+    assert "replica 0 (dddddddddddd): Parity gate: 512 golden rows" in out
+
+
+def test_the_status_has_settings_and_reports(server: FakeServer, run: Run, capsys: Output) -> None:
+    assert run("parity", "status", "churn") == 0
+    out = capsys.readouterr().out
+    assert "a version with golden rows has to give training's answers" in out
+    assert "  churn-4, replica 0 over HTTP: Parity gate: 512 golden rows" in out
+
+
+def test_settings_that_no_option_names_stay(server: FakeServer, run: Run, capsys: Output) -> None:
+    assert run("endpoints", "parity", "churn", "--gate", "warn", "--no-monitor") == 0
+    assert server.requests[-1] == (
+        "PUT", "/churn/parity", {"webhook": "https://hooks.example.org", "gate": "warn", "monitor": False},
+    )  # fmt: skip
+    assert "gets traffic, with a warning" in capsys.readouterr().out
+    assert run("endpoints", "parity", "churn", "--webhook", "none") == 0
+    assert server.requests[-1][2] == {"webhook": ""}
+    assert run("endpoints", "parity", "churn") == 0
+    assert server.requests[-1][:2] == ("GET", "/churn/parity")
+    assert run("endpoints", "parity", "churn", "--gate", "never") == 2
+
+
+def test_deploy_says_what_becomes_of_a_version_that_differs(server: FakeServer, run: Run) -> None:
+    assert run("deploy", "churn", "churn/5", "--parity-gate", "block", "--no-wait") == 0
+    assert server.requests[1] == (
+        "PUT", "/churn/parity", {"webhook": "https://hooks.example.org", "gate": "block"},
+    )  # fmt: skip
+    server.endpoint = None
+    assert run("deploy", "churn", "churn/5", "--parity-gate", "off", "--no-wait") == 0
+    assert server.requests[-1][2]["parity"] == {"gate": "off"}
+
+
+@pytest.mark.parametrize(
+    ("report", "code"), [(GOOD, 0), (WRONG, 1), ({"outcome": "skipped", "degraded": ["no golden rows"]}, 1), (None, 1)]
+)
+def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
+    run: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch, report: Any, code: int
+) -> None:
+    found = {"resolved_uri": "models:/churn/4", "report": report, "environment": ["numpy: 1 is needed"], "problem": ""}
+    monkeypatch.setattr(parity, "offline", lambda _session, _model: found)
+    assert run("parity", "check", "models:/churn/4", "--exit-code") == code
+    assert "This Python is not the one that the model asks for: numpy: 1 is needed" in capsys.readouterr().out
+    assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
+
+
+def test_a_model_that_is_not_there_is_told(run: Run, capsys: Output) -> None:
+    assert run("parity", "check", "./nowhere") == 2
+    assert "There is no file or folder" in capsys.readouterr().err
