@@ -191,9 +191,12 @@ def failure_of(reports: Sequence[GateReport]) -> GateReport | None:
 
 def _golden_of(folder: str) -> Golden | str:
     try:
-        return find(Path(folder)) or "the model was logged without golden rows"
+        found = find(Path(folder))
     except InvalidParameter as error:
         return error.message
+    if found is None:
+        return "the model was logged without golden rows"
+    return found if found.predictions.rows else next(iter(found.degraded), "no predictions were kept")
 
 
 def _identity(replica: str, digest: str, wanted: str) -> RungReport:

@@ -20,7 +20,7 @@ from tallystick.gate.golden import Golden, Step, Wire
 from tallystick.gate.predictions import Answer, answer_of, judge
 from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung, RungReport
 from tallystick.gate.tolerance import Closeness, Tolerance, compare, is_single, shown, tolerance_for
-from tallystick.gate.wires import as_frame, frame_of, lost_in_transport, retyped
+from tallystick.gate.wires import as_frame, frame_of, like, lost_in_transport, retyped
 from tallystick.gate.wording import percent, told, told_precision
 
 #: A check should be over by then: the rungs that are left are skipped.
@@ -106,7 +106,9 @@ class _Ladder:
         self.independence = ""
         self._differing: list[Differing] = []
         self._closeness = Closeness.OTHER
+        #: All golden rows, and what a decoder made of the first ones: the form in which the model gets them.
         self._frame: Any = None
+        self._form: Any = None
         self._answer: Answer | None = None
 
     def climb(self, wanted: Collection[Rung]) -> None:
@@ -150,7 +152,7 @@ class _Ladder:
 
     def _ask_wire(self) -> None:
         golden, passed, notes = self.golden, [], []
-        most = 0
+        self._frame = frame_of(golden)
         for wire in golden.wires:
             found = self._through(wire)
             if isinstance(found, RungReport):
@@ -160,17 +162,14 @@ class _Ladder:
                 notes.append(found)
                 continue
             passed.append(wire.encoding)
-            if wire.rows > most:
-                self._frame, most = found, wire.rows
             changed = retyped(golden, found)
             notes += [note for note in changed if note not in notes]
-        if self._frame is None:
-            self._frame = frame_of(golden)
         if not passed:
             why = notes[0] if notes else "the golden rows hold no request bodies"
             self._note(Rung.WIRE, Outcome.SKIPPED, f"Not asked: {why}.")
             return
-        text = f"{golden.rows} rows come out of {', '.join(passed)} as they went in"
+        most = max(wire.rows for wire in golden.wires)
+        text = f"{most} rows come out of {', '.join(passed)} as they went in"
         if notes:
             text += f"; of another type: {'; '.join(notes[:_SHOWN])}"
         self._note(Rung.WIRE, Outcome.NOTED if notes else Outcome.PASSED, text + ".")
@@ -185,6 +184,8 @@ class _Ladder:
             text = f"{wire.encoding}: golden rows are refused: {error.message}"
             difference = Difference(wire.encoding, expected="a frame", got="refused", share=1.0)
             return RungReport(Rung.WIRE, Outcome.FAILED, text, difference)
+        if self._form is None:
+            self._form = decoded
         frame = as_frame(decoded, self.golden)
         if frame is None:
             return f"{wire.encoding} becomes {type(decoded).__name__}, which has no columns"
@@ -221,7 +222,7 @@ class _Ladder:
             return RungReport(Rung.STEPS, Outcome.SKIPPED, "The model has no steps that golden rows could be held to.")
         rows = stored[0].output.rows
         try:
-            served = {step.path: step for step in trace(self._frame.iloc[:rows])}
+            served = {step.path: step for step in trace(like(self._form, self._frame.iloc[:rows]))}
         except Exception as error:  # noqa: BLE001  the model's code; predictions are asked all the same
             notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
             return RungReport(Rung.STEPS, Outcome.NOTED, f"Steps cannot be traced: {type(error).__name__}{notes}.")
@@ -260,11 +261,14 @@ class _Ladder:
 
     def _predict(self) -> RungReport:
         try:
-            self._answer = answer_of(self.subject.predict(self._frame))
+            self._answer = self._ask(self._frame)
         except Exception as error:  # noqa: BLE001  the model's code: what it raises on golden rows is the finding
             text = f"The model raises {type(error).__name__} on golden rows."
             return RungReport(Rung.PREDICTION, Outcome.FAILED, text, Difference(got=type(error).__name__, share=1.0))
         return judge(self.golden, self._answer, len(self._frame), self._closeness)
+
+    def _ask(self, frame: Any) -> Answer:
+        return answer_of(self.subject.predict(like(self._form, frame)))
 
     # -- rows, metric ------------------------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class _Ladder:
         count = min(rows, ALONE_ROWS)
         chosen = [place * rows // count for place in range(count)]
         some = self._frame.iloc[chosen].reset_index(drop=True)
-        together, again = answer_of(self.subject.predict(some)), answer_of(self.subject.predict(some))
+        together, again = self._ask(some), self._ask(some)
         if together.rows != count:
             return False, "the output has no row for each row of the input"
         tolerance = Tolerance(_SINGLE_COMPANY if is_single(together.cells) else _COMPANY)
@@ -295,7 +299,7 @@ class _Ladder:
         started, width, asked = self._clock(), together.width, 0
         # Backwards, so that a model that counts calls or remembers the last row is found out too.
         for place in reversed(range(count)):
-            alone = answer_of(self.subject.predict(some.iloc[place : place + 1].reset_index(drop=True)))
+            alone = self._ask(some.iloc[place : place + 1].reset_index(drop=True))
             beside = together.cells[place * width : (place + 1) * width]
             if alone.rows != 1 or compare(beside, alone.cells, width, tolerance).differing:
                 return False, f"golden row {chosen[place]} got another answer in company than alone"

@@ -11,13 +11,16 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from tallystick.gate.tolerance import Closeness
 
 PACKAGE = "package:"
 #: Compared as the numbers' world; the other keys (threads, locale, time zone) do not change what a CPU computes.
-_WORLD = ("python", "platform", "machine", "cpu")
+_WORLD = ("python", "platform", "machine", "cpu", "blas")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,9 +47,11 @@ def observe(packages: Iterable[str]) -> dict[str, str]:
         "threads": next((os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)), str(os.cpu_count())),
         "locale": ".".join(part or "C" for part in locale.getlocale()),
         "time_zone": time.tzname[0],
+        "cpu": _processor(),
+        "blas": _blas(),
+        "pandas_text": str(pd.Series(["a"]).dtype),
     }
-    if cpu := _processor():
-        found["cpu"] = cpu
+    found = {key: value for key, value in found.items() if value}
     for name in packages:
         if version := _version(name):
             found[PACKAGE + name] = version
@@ -131,6 +136,13 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _blas() -> str:
+    # NumPy's types do not know that this form returns the table.
+    built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', '')} {blas.get('version', '')}".strip()
 
 
 def _processor() -> str:

@@ -177,6 +177,34 @@ def test_rows_that_are_refused_fail_with_the_reason():
     assert "golden rows are refused: age: expected long" in found.summary()
 
 
+def test_rows_that_no_body_holds_are_asked_all_the_same():
+    short = golden_of(MODEL, FRAME.iloc[:20])
+    golden = msgspec.structs.replace(GOLDEN, wires=short.wires)
+    assert rungs(check(golden, subject()).report)[Rung.PREDICTION].text == "160 of 160 predictions are training's."
+
+    def late(frame):
+        return MODEL.predict(frame) + (frame.index > 100)
+
+    found = check(golden, subject(predict=late)).report
+    assert rungs(found)[Rung.PREDICTION].difference.row == 101
+
+
+def test_a_model_of_arrays_is_asked_with_arrays():
+    numbers = FRAME[["age", "income"]]
+    model = make_pipeline(StandardScaler(), Ridge()).fit(numbers.to_numpy(), Y)
+    golden = golden_of(model, numbers)
+    shapes = []
+
+    def predict(rows):
+        shapes.append(type(rows))
+        return model.predict(rows)
+
+    decoded = numbers.to_numpy()
+    arrays = subject(model, golden, predict=predict, decode=lambda _body, _kind: decoded)
+    assert check(golden, arrays).report.outcome is Outcome.PASSED
+    assert set(shapes) == {np.ndarray}
+
+
 def test_another_type_of_the_same_values_is_noted():
     found = check(GOLDEN, changed(lambda frame: frame.assign(visits=frame.visits.astype(float)))).report
     assert rungs(found)[Rung.WIRE].outcome is Outcome.NOTED
