@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats
+from tallystick.parity.joint import paired_z
 from tallystick.parity.profile import NumberProfile
 
 #: Grid steps joined into one density bin: 64 bins of equal mass.
 BIN_STEP = 4
+#: Standard errors by which undoing may seem worse than knowing nothing: both are estimates, and the share is small.
+OVER_NOTHING = 2.0
 #: Bounds of one row's log-likelihood ratio, for the sake of floating point.
 RATIO_BOUND = 40.0
 
@@ -83,3 +86,24 @@ def posterior(ratio: Floats, share: float) -> Floats:
     """Return the probability that each row is of the mapped part."""
     bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
     return np.asarray(share * bounded / (1 - share + share * bounded))
+
+
+def mixed(weight: Floats, heard: Floats) -> Floats:
+    """Return, per row, how much better the other columns fit "changed with probability `weight`" than "as sent".
+
+    log(1 - w + w e^h): the likelihood ratio of a mixture. Where nothing was changed its mean is below 0, however small
+    the share is (Jensen: e^h has mean 1), so that the mean over rows can be tested against 0. The mean of w h cannot:
+    the rows that were not changed outvote the others.
+    """
+    return np.asarray(np.log1p(np.clip(weight, 0.0, 1.0 - 1e-9) * np.expm1(np.clip(heard, -RATIO_BOUND, RATIO_BOUND))))
+
+
+def mixture_z(weight: Floats, here: Floats, there: Floats) -> float:
+    """Return z of "the other columns fit the rows as undone, with these weights, better than as sent".
+
+    `here` and `there` are the others' log-likelihoods of the sent and of the undone value, relative to knowing
+    nothing. Values of other rows fit so badly that anything is better: undoing must also beat knowing nothing.
+    """
+    gain = mixed(weight, there - here)
+    nothing = mixed(weight, -here)
+    return min(paired_z(gain), paired_z(gain - nothing) + OVER_NOTHING)

@@ -15,18 +15,23 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.special import gammaln
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.density import fit_share, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, z_nats
+from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, trusted_nats
 from tallystick.parity.detect.levels import FILL_WORDS, KnownLevels
-from tallystick.parity.joint import Values, paired_z
+from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
 
 #: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
 RENAME_PRIOR = -2.0
 MOST_EXCHANGED = 40
+#: How closely other mixes of the population keep to training's shares of levels: as if so many rows were seen.
+MIX_CONCENTRATION = 10.0
+#: Shares of exchanged rows for which the best exchange is looked for.
+EXCHANGED_PARTS = (0.1, 0.3, 0.6, 0.99)
 
 
 def detect_unseen(live: Live, column: int) -> list[Finding]:
@@ -169,25 +174,35 @@ def detect_relabelled(live: Live, column: int) -> list[Finding]:
     if size < 2 or size > MOST_EXCHANGED or inside.sum() < 20:
         return []
     table = live.table(column)[:, :size]
-    counts = np.bincount(cells[inside], minlength=size).astype(np.float64)
-    # What the rows of sent level a say for true level b, and the counts' say. A row cannot be more than CLAIM sure.
-    said = np.zeros((size, size))
-    np.add.at(said, cells[inside], np.clip(table[inside], -4, 4))
-    shares = np.log((profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + size))
-    cost = -(said + counts[:, None] * shares[None, :])
-    sent, true = linear_sum_assignment(cost)
-    moved = [int(a) for a in sent if true[a] != a]
-    if len(moved) < 2:
+    true = _assigned(profile, cells[inside], table[inside], size)
+    if int(np.sum(true != np.arange(size))) < 2:
         return []
-    for candidate in _cyclic(size, true):
-        finding = _exchange(live, column, candidate, names, table, inside)
-        if finding is not None:
-            return [finding]
-    return []
+    finding = _exchange(live, column, true, names, table, inside)
+    return [] if finding is None else [finding]
 
 
-def _cyclic(size: int, true: Ints) -> list[Ints]:
-    return [np.asarray(true, dtype=np.int64)]
+def _assigned(profile: ColumnProfile, cells: Ints, table: Floats, size: int) -> Ints:
+    """Return the true level of each sent level that fits best, over a few shares of rows that are exchanged.
+
+    Rows sent as a are then level a or, with the weight that the share and the levels' counts give it, level b.
+    """
+    shares = (profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + size)
+    counts = np.bincount(cells, minlength=size).astype(np.float64)
+    best, best_gain = np.arange(size), 0.0
+    for part in EXCHANGED_PARTS:
+        sent = (1 - part) * shares[:, None] + part * shares[None, :]
+        weight = part * shares[None, :] / sent
+        gain = counts[:, None] * (np.log(sent) - np.log(shares)[:, None])
+        for a in np.flatnonzero(counts):
+            rows = table[cells == a]
+            # A row cannot be more than so sure.
+            gain[a] += mixed(weight[a], np.clip(rows - rows[:, [a]], -4, 4)).sum(axis=0)
+        np.fill_diagonal(gain, 0.0)
+        sent_as, true = linear_sum_assignment(-gain)
+        total = float(gain[sent_as, true].sum())
+        if total > best_gain:
+            best, best_gain = np.asarray(true, dtype=np.int64), total
+    return best
 
 
 def _cell_names(profile: ColumnProfile) -> list[Any]:
@@ -206,17 +221,24 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
     rows = np.flatnonzero(inside)
     there = true[cells[rows]]
     changed = there != cells[rows]
-    if changed.sum() < 8:
+    if changed.sum() < 8 or len(np.unique(cells[rows][changed])) < 2:
+        # One level alone that is another's is a constant or a new name, not an exchange.
         return None
     heard = table[rows, there] - table[rows, cells[rows]]
     shares = np.log((profile.cell_shares[: len(names)] * profile.rows + 0.5) / (profile.rows + len(names)))
     counted = shares[there] - shares[cells[rows]]
     part, gains = fit_share((heard + counted)[None, changed])
     share = float(part[0])
-    z = paired_z((posterior(counted, max(share, 0.05)) * heard)[changed])
-    # The best of many assignments fits chance too: about one nat for each level that it moves.
+    weight = posterior(counted, max(share, 0.05))[changed]
+    here, back = table[rows, cells[rows]][changed], table[rows, there][changed]
+    apart = mixed(weight, back - here)
+    z = mixture_z(weight, here, back)
     moved = int(np.sum(true != np.arange(len(true))))
-    nats = z_nats(z) - 1.5 * moved
+    said = trusted_nats(z, float(apart.sum()))
+    # The best of many exchanges fits chance too: as many nats as the logarithm of their number.
+    nats = said - float(gammaln(len(names) + 1)) - 1.0
+    if said > 0:
+        nats += max(0.0, _counted_nats(profile, cells[rows], true, share))
     gain = float(gains[0]) - moved * np.log(max(2, len(names))) * 0.7
     if nats < CLAIM_NATS or gain < CLAIM_NATS:
         return None
@@ -242,6 +264,22 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
         _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
         gain=gain,
     )
+
+
+def _counted_nats(profile: ColumnProfile, cells: Ints, true: Ints, share: float) -> float:
+    """Return how much better counts fit the exchange than another mix of the population, in nats.
+
+    The rival is a Dirichlet-multinomial about training's shares: it may give any counts, and so expects none closely.
+    """
+    size = len(true)
+    shares = (profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + 0.5 * size)
+    counts = np.bincount(cells, minlength=size).astype(np.float64)
+    rows = counts.sum()
+    prior = MIX_CONCENTRATION * shares
+    rival = gammaln(prior.sum()) - gammaln(prior.sum() + rows) + np.sum(gammaln(prior + counts) - gammaln(prior))
+    # The share was fitted: half a logarithm of the rows.
+    exchanged = np.sum(counts * np.log((1 - share) * shares + share * shares[true])) - 0.5 * np.log(max(rows, 1.0))
+    return float(exchanged - rival)
 
 
 def _shown(value: Any) -> Any:

@@ -29,6 +29,8 @@ MARGIN = 0.02
 #: which training's resolution is exact.
 FAR_MARGIN = 0.5
 EXACT_DECIMALS = 3
+#: Part of a log-likelihood beyond what its z-statistic is worth that is believed, and the z from which any is.
+SUM_TRUST, LEAST_Z = 0.5, 1.5
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,16 @@ def binomial_nats(hits: int, rows: int, rate: float) -> float:
 def z_nats(z: float) -> float:
     """Return z²/2 with the sign of z: the log-likelihood ratio that a z-statistic is worth."""
     return float(np.sign(z) * z * z / 2)
+
+
+def trusted_nats(z: float, total: float) -> float:
+    """Return what a log-likelihood ratio of `total` nats over rows is worth whose mean is z standard errors from 0.
+
+    The z-statistic needs no model, and is weak where few rows decide (a small share is changed). The sum is as good as
+    the model of the other columns. Where they differ, half of the rest is believed.
+    """
+    safe = z_nats(z)
+    return safe + SUM_TRUST * max(0.0, total - safe) if z > LEAST_Z else safe
 
 
 def agreement_z(live: Live, column: int, undone: Values, weight: Floats | None = None) -> float:

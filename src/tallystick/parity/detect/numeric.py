@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
-from tallystick.parity.density import fit_share, log_density, posterior
+from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import (
     CLAIM_NATS,
     Finding,
@@ -23,7 +23,7 @@ from tallystick.parity.detect.finding import (
     ks_bound,
     ks_distance,
     odd_rows,
-    z_nats,
+    trusted_nats,
 )
 from tallystick.parity.detect.maps import (
     NumberMap,
@@ -34,7 +34,6 @@ from tallystick.parity.detect.maps import (
     temperature_maps,
     unit_maps,
 )
-from tallystick.parity.joint import paired_z
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cells_of
@@ -225,14 +224,15 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     alone = np.where(known, _ratios(profile, [each], np.where(known, values, numbers.median))[0], 0.0)
     undone = _settled(numbers, _inverse(each, values), each.is_estimated)
     table, rows = live.table(column), np.arange(live.rows)
-    heard = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
+    heard = np.where(known, back - here, 0.0)
     shares, gains = fit_share((alone + heard)[None, known])
     share, gain = float(shares[0]), float(gains[0]) - each.cost
     if share < LEAST_SHARE:
         return None
     weight_alone = posterior(alone, share)
     weight = posterior(alone + heard, share)
-    z = paired_z((weight_alone * heard)[known])
+    z = mixture_z(weight_alone[known], here[known], back[known])
     affected = known & (weight > 0.5)
     if share > 0.9 or (share > 0.6 and affected[known].mean() > 0.97):
         share, affected = 1.0, known
@@ -242,7 +242,8 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
     odd_before, odd_after = odd_rows(profile, values), odd_rows(profile, repaired)
     count = int(known.sum())
-    nats = impossible_nats(profile, values) - impossible_nats(profile, repaired) + z_nats(z)
+    nats = impossible_nats(profile, values) - impossible_nats(profile, repaired)
+    nats += trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
     bound = ks_bound(numbers, count)
     fits = after <= bound or (after <= REST_SHARE * before and nats > 3 * CLAIM_NATS)
     if not fits or z < OPPOSED_Z or nats < CLAIM_NATS or affected.sum() < 2:

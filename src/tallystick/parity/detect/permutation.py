@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.density import fit_share, log_density, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rate, odd_rows, z_nats
+from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rate, odd_rows, trusted_nats
 from tallystick.parity.detect.numeric import is_spread
-from tallystick.parity.joint import Values, paired_z
+from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import cdf, cells_of
 
@@ -109,16 +109,17 @@ def _swap(live: Live, i: int, j: int) -> Finding | None:
     own = live.reference.columns
     alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
     rows = np.arange(live.rows)
-    heard = np.zeros(live.rows)
+    heard, sent = np.zeros(live.rows), np.zeros(live.rows)
     for column, other in ((i, j), (j, i)):
         table = live.table(column, frozenset({other}))
+        sent += table[rows, live.cells(column)]
         heard += table[rows, cells_of(own[column], live.values[other])] - table[rows, live.cells(column)]
     shares, gains = fit_share((alone + heard)[None, :])
     share, gain = float(shares[0]), float(gains[0]) - 2.0
     if gain < CLAIM_NATS:
         return None
     weight = posterior(alone + heard, share)
-    z = paired_z(posterior(alone, share) * heard)
+    z = mixture_z(posterior(alone, share), sent, sent + heard)
     whole = share > 0.9
     affected = rows >= 0 if whole else weight > 0.5
     if affected.sum() < 3:
@@ -129,7 +130,7 @@ def _swap(live: Live, i: int, j: int) -> Finding | None:
     }
     after = live.with_values(undo)
     odd = _odd_nats(live, i) + _odd_nats(live, j) - _odd_nats(after, i) - _odd_nats(after, j)
-    nats = odd + z_nats(z)
+    nats = odd + trusted_nats(z, float(mixed(posterior(alone, share), heard).sum()) - 2.0)
     if z < -2.0 or not (_varies(after, i, affected) and _varies(after, j, affected)):
         return None
     if nats < CLAIM_NATS or not (_fits(after, i) and _fits(after, j)):

@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, Times, epoch_unit, read_numbers, read_times
-from tallystick.parity.density import fit_share, log_density, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, odd_rows, z_nats
-from tallystick.parity.joint import paired_z
+from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, odd_rows, trusted_nats
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
 
@@ -167,11 +166,13 @@ def shift_finding(live: Live, column: int, period: int, undo: Any) -> Finding | 
     best = int(np.argmax(gains))
     share = float(parts[best])
     weight = posterior(np.stack(marginal)[best], share)
-    z = paired_z((weight * heard[best])[known])
+    before = table[rows, here]
+    z = mixture_z(weight[known], before[known], (heard[best] + before)[known])
+    said = float(mixed(weight, heard[best])[known].sum())
     impossible = int((known & (shares[here] < np.log(1.5 / profile.rows))).sum())
     # 23 shifts were tried: the best of as many normal deviates is about 2 by chance.
-    nats = z_nats(max(z - 1.0, 0.0)) + 2.0 * impossible
-    if nats < CLAIM_NATS or z < 2.5 or gains[best] < 8:
+    nats = trusted_nats(max(z - 1.0, 0.0), said - np.log(period)) + 2.0 * impossible
+    if nats < CLAIM_NATS or z < 2.0 or gains[best] < 8:
         return None
     whole = share > 0.85
     affected = known if whole else known & (posterior(both[best], share) > 0.5)
