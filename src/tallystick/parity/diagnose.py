@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,6 +57,22 @@ FREE_COLUMNS = 10
 Rescore = Callable[[pd.DataFrame], Any]
 
 
+@dataclass(frozen=True)
+class Examination:
+    """A verdict with the rows that it rests on: as they were sent, and with all that was found undone.
+
+    Both frames hold the rows that were judged, in the same order: the newest ones, each once, and where a fault was
+    found in one segment only, that segment's. `undone_frame` has training's names and order of columns. `judged` are
+    the positions of these rows in the live frame, `affected` those of them that the cause touches.
+    """
+
+    verdict: Verdict
+    sent_frame: pd.DataFrame
+    undone_frame: pd.DataFrame
+    judged: Ints
+    affected: Ints
+
+
 def diagnose(
     reference: Reference,
     live: pd.DataFrame,
@@ -73,6 +89,19 @@ def diagnose(
     through it). The reference's own model, where there is one, is the offline truth. Raises InvalidParameter when one
     of them has another length than `live`. Takes tens of milliseconds for a thousand rows of ten columns.
     """
+    return examine(reference, live, labels, segments, timestamps, predictions, rescore).verdict
+
+
+def examine(
+    reference: Reference,
+    live: pd.DataFrame,
+    labels: Any = None,
+    segments: Any = None,
+    timestamps: Any = None,
+    predictions: Any = None,
+    rescore: Rescore | None = None,
+) -> Examination:
+    """Return what `diagnose` does, with the rows that were judged as sent and as undone: a report draws them."""
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     frame = live.reset_index(drop=True)
@@ -98,7 +127,10 @@ def diagnose(
         rescored_equal=equal,
     )
     verdict = conclude(reference, inquiry, context)
-    return msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
+    verdict = msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
+    judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
+    sent = frame.iloc[judged].reset_index(drop=True)
+    return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
 
 def _check(live: Any, **beside: Any) -> None:
