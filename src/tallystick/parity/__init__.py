@@ -8,9 +8,10 @@ Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgsp
 `errors` and `gate`.
 """
 
-from tallystick.parity.diagnose import diagnose
+from tallystick.parity.diagnose import Examination, diagnose, examine
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.reference import Reference
+from tallystick.parity.report import render_html
 from tallystick.parity.verdict import Verdict
 
-__all__ = ["Family", "Reference", "Status", "Verdict", "diagnose"]
+__all__ = ["Examination", "Family", "Reference", "Status", "Verdict", "diagnose", "examine", "render_html"]
