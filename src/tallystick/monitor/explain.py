@@ -19,6 +19,7 @@ from tallystick.monitor.replays import (
     Replicas,
     as_replay,
     failed_replay,
+    not_asked,
     not_reached,
     ruled_out,
     wrong_version,
@@ -73,6 +74,7 @@ def explain(
     if checked.problem:
         limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
     limits += not_reached(checked)
+    limits += not_asked(checked)
     convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
     if convicted is not None:
         return Explained(_finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows)))

@@ -177,6 +177,12 @@ def not_reached(checked: Checked) -> tuple[str, ...]:
     )
 
 
+def not_asked(checked: Checked) -> tuple[str, ...]:
+    """Return why replicas could not be asked, in words, as limits of a verdict."""
+    failures = [report.first_failure for report in checked.reports.values()]
+    return tuple(failure.text for failure in failures if failure is not None and failure.difference is None)
+
+
 def ruled_out(checked: Checked, digest: str) -> tuple[str, ...]:
     """Return what the replicas' answers rule out, in words."""
     told = [report for report in checked.reports.values() if report.digest]
