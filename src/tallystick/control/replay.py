@@ -50,6 +50,8 @@ class Traced(msgspec.Struct, frozen=True):
 
     identity: dict[str, Any]
     closeness: int = int(Closeness.OTHER)
+    #: Encodings that cannot carry these rows; the worker's own report says why.
+    lossy: tuple[str, ...] = ()
     report: GateReport | None = None
 
 
@@ -127,7 +129,8 @@ class Replayer:
         traced = await self._trace(target, replica, "golden", golden.wires[0])
         near = Closeness(traced.closeness)
         passed, worst = [], RungReport(Rung.PREDICTION, Outcome.PASSED, "")
-        for wire, is_packed in [*((wire, False) for wire in golden.wires), (golden.wires[0], True)]:
+        wires = [wire for wire in golden.wires if wire.encoding not in traced.lossy]
+        for wire, is_packed in [*((wire, False) for wire in wires), (golden.wires[0], True)]:
             name = f"{wire.encoding} (gzip)" if is_packed else wire.encoding
             judged = await self._encoding(target, replica, golden, wire, near, is_packed=is_packed)
             if judged.outcome is Outcome.FAILED:

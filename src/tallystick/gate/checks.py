@@ -31,6 +31,7 @@ _ALONE_S = 2.0
 #: Sums over a row may be ordered differently in company; beyond that two answers are two answers.
 _COMPANY, _SINGLE_COMPANY = 1e-9, 1e-5
 _SHOWN = 5
+_LEADING = frozenset({"dataframe_records", "dataframe_split"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Checked:
     report: GateReport
     are_rows_independent: bool | None = None
     independence: str = ""
+    #: Encodings that change rows, though the leading ones carry them.
+    lossy: tuple[str, ...] = ()
+
+
+def leading(golden: Golden) -> frozenset[str]:
+    """Return the encodings that have to carry golden rows: those of frames; of arrays, all that there are.
+
+    What only another one changes (`inputs` reads a missing text as 'None') is no fault of the version: it is noted.
+    """
+    known = frozenset(wire.encoding for wire in golden.wires)
+    return known & _LEADING or known
 
 
 def check(
@@ -81,7 +93,7 @@ def check(
         tuple(ladder.rungs),
         golden.degraded,
     )
-    return Checked(report, ladder.are_rows_independent, ladder.independence)
+    return Checked(report, ladder.are_rows_independent, ladder.independence, ladder.lossy)
 
 
 def nothing_to_compare(policy: Policy, digest: str, wanted_digest: str, reason: str) -> GateReport:
@@ -110,6 +122,8 @@ class _Ladder:
         self._frame: Any = None
         self._form: Any = None
         self._answer: Answer | None = None
+        #: Encodings that change rows, though others carry them.
+        self.lossy: tuple[str, ...] = ()
 
     def climb(self, wanted: Collection[Rung]) -> None:
         for rung, ask in (
@@ -152,27 +166,31 @@ class _Ladder:
 
     def _ask_wire(self) -> None:
         golden, passed, notes = self.golden, [], []
+        lossy: list[RungReport] = []
         self._frame = frame_of(golden)
         for wire in golden.wires:
             found = self._through(wire)
             if isinstance(found, RungReport):
-                self.rungs.append(found)
-                return
-            if isinstance(found, str):
+                if wire.encoding in leading(golden):
+                    self.rungs.append(found)
+                    return
+                self.lossy += (wire.encoding,)
+                lossy.append(found)
+            elif isinstance(found, str):
                 notes.append(found)
-                continue
-            passed.append(wire.encoding)
-            changed = retyped(golden, found)
-            notes += [note for note in changed if note not in notes]
+            else:
+                passed.append(wire.encoding)
+                notes += [note for note in retyped(golden, found) if note not in notes]
         if not passed:
             why = notes[0] if notes else "the golden rows hold no request bodies"
             self._note(Rung.WIRE, Outcome.SKIPPED, f"Not asked: {why}.")
             return
-        most = max(wire.rows for wire in golden.wires)
-        text = f"{most} rows come out of {', '.join(passed)} as they went in"
+        text = f"{max(wire.rows for wire in golden.wires)} rows come out of {', '.join(passed)} as they went in"
         if notes:
             text += f"; of another type: {'; '.join(notes[:_SHOWN])}"
-        self._note(Rung.WIRE, Outcome.NOTED if notes else Outcome.PASSED, text + ".")
+        told_too = "".join(f" Not of {each.text}" for each in lossy)
+        outcome = Outcome.NOTED if notes or lossy else Outcome.PASSED
+        self.rungs.append(RungReport(Rung.WIRE, outcome, f"{text}.{told_too}", lossy[0].difference if lossy else None))
 
     def _through(self, wire: Wire) -> Any:
         """Return the frame that a body becomes, the failed rung, or why it could not be asked."""

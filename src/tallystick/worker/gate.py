@@ -141,7 +141,8 @@ class Gate:
         asked = msgspec.structs.replace(golden, wires=(msgspec.structs.replace(wire, content_type=content_type),))
         report = check(asked, subject, rungs=(Rung.ENVIRONMENT, Rung.WIRE, Rung.STEPS)).report
         near = closeness(golden.environment, found)
-        return msgspec.json.encode({"identity": identity, "closeness": int(near), "report": report})
+        lossy = check(golden, subject, rungs=(Rung.WIRE,)).lossy
+        return msgspec.json.encode({"identity": identity, "closeness": int(near), "lossy": lossy, "report": report})
 
     @property
     def _digest(self) -> str:

@@ -169,6 +169,21 @@ def test_what_transport_does_to_rows_is_named_by_column(change, column, row, wor
     assert words in rungs(found)[Rung.WIRE].text
 
 
+def test_what_only_a_further_encoding_changes_is_noted_and_named():
+    """A missing text that comes by `inputs` is read as 'None': no client need send it so."""
+    honest = subject()
+
+    def decode(body, kind):
+        frame = honest.decode(body, kind)
+        return frame.assign(plan=frame["plan"].str.upper()) if body.startswith(b'{"inputs"') else frame
+
+    checked = check(GOLDEN, subject(decode=decode))
+    wire = rungs(checked.report)[Rung.WIRE]
+    assert (checked.report.outcome, wire.outcome, checked.lossy) == (Outcome.PASSED, Outcome.NOTED, ("inputs",))
+    assert "Not of inputs: Column plan, row 0" in wire.text
+    assert wire.difference.encoding == "inputs"
+
+
 def test_rows_that_are_refused_fail_with_the_reason():
     def refuse(_body, _kind):
         raise InvalidInput("age: expected long")
