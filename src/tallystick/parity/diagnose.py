@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Mask, Role
+from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
+from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
@@ -140,7 +141,8 @@ def examine(
     surroundings, routing = read_environment(environment), read_identity(identity)
     frame = live.reset_index(drop=True)
     kept = _kept_rows(reference, frame)
-    inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True))
+    requests = _request_times(_taken(timestamps, kept))
+    inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), requests)
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
     if not inquiry.findings and given is not None:
@@ -172,6 +174,17 @@ def examine(
     judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
+
+
+def _request_times(timestamps: Any) -> Floats | None:
+    """Return seconds since 1970, NaN where a time cannot be read; numbers are taken as seconds."""
+    if timestamps is None or not len(timestamps):
+        return None
+    given = pd.Series(np.asarray(timestamps))
+    if pd.api.types.is_numeric_dtype(given.dtype):
+        return np.asarray(given, dtype=np.float64)
+    stamps = pd.to_datetime(given, errors="coerce", utc=True).dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    return np.asarray(np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e9), dtype=np.float64)
 
 
 def _check(live: Any, **beside: Any) -> None:
@@ -327,9 +340,13 @@ def _labelled(labels: Any, predictions: Any) -> tuple[Any, Any]:
     return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known])
 
 
-def inquire(reference: Reference, frame: pd.DataFrame) -> Inquiry:
-    """Return all causes that the rows show, each undone before the next is looked for."""
+def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None = None) -> Inquiry:
+    """Return all causes that the rows show, each undone before the next is looked for.
+
+    `requests` are the times of the rows' requests, in seconds since 1970.
+    """
     sent, findings = read_live(reference, frame)
+    sent = replace(sent, requests=requests)
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
@@ -398,13 +415,38 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
         if j in chosen:
             found += detect_availability(live, j)
             found += _by_role(live, j, role)
+        elif role is Role.TIME and j not in live.absent:
+            # The screen knows hours only; months and the request's time are looked at here.
+            found += detect_times(live, j)
         if role is Role.NUMBER:
             found += detect_precision(live, j)
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
-    found = found if found else detect_stale(live, screened)
+    found = found if found and not _are_told_by_others(found) else _or_stale(live, screened, found)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
     return [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
+
+
+def _are_told_by_others(found: list[Finding]) -> bool:
+    return all(finding.kind in TOLD_BY_OTHERS for finding in found)
+
+
+def _or_stale(
+    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
+) -> list[Finding]:
+    """Return the stale column instead, where without it nothing speaks for what was found.
+
+    Values of other rows make each partner of the column look exchanged.
+    """
+    stale = detect_stale(live, screened)
+    if not stale or not found or stale[0].features[0] in [finding.features[0] for finding in found]:
+        return found or stale
+    rest = live.with_broken(frozenset({live.reference.names.index(stale[0].features[0])}))
+    for finding in found:
+        column = live.reference.names.index(finding.features[0])
+        if any(again.kind == finding.kind for again in _by_role(rest, column, live.reference.columns[column].role)):
+            return found
+    return stale
 
 
 def _by_role(live: Live, column: int, role: Role) -> list[Finding]:
@@ -413,5 +455,8 @@ def _by_role(live: Live, column: int, role: Role) -> list[Finding]:
     if role is Role.LEVEL:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
-        return [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
+        maps = [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
+        # A factor with a name says more than a window does; a fitted one says less.
+        named = any(finding.exact for finding in maps)
+        return maps if named else [*maps, *detect_window(live, column), *detect_aggregate(live, column)]
     return []

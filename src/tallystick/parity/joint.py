@@ -79,7 +79,7 @@ def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Join
             for rest, means, covariance in crossed:
                 table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, scores[rest])
                 parts.append((table, cells[j][rest]))
-            temper[j] = _temper(parts, profile.cell_shares)
+            temper[j] = temper_of(parts, profile.cell_shares)
             both = np.concatenate(
                 [coherence(tempered(table, temper[j], profile.cell_shares), own) for table, own in parts]
             )
@@ -157,7 +157,7 @@ def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Flo
         return np.zeros((count, 2))
     block = np.column_stack(others)
     block = (block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-9)
-    means = _cell_means(cells[j], block, count)
+    means = cell_means(cells[j], block, count)
     left, _, _ = np.linalg.svd(np.sqrt(weight)[:, None] * means, full_matrices=False)
     embedding = left[:, :2] / np.sqrt(np.maximum(weight, 1.0))[:, None] * np.sqrt(rows)
     embedding[weight == 0] = 0.0
@@ -166,7 +166,7 @@ def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Flo
     return np.asarray(np.clip(embedding, -SCORE_BOUND, SCORE_BOUND))
 
 
-def _cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
+def cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
     """Return cells x scores means, shrunk towards the mean of all rows."""
     rows = np.arange(len(cells))
     member = csr_matrix((np.ones(len(cells)), (cells, rows)), shape=(int(cells.max(initial=count)) + 1, len(cells)))
@@ -177,7 +177,7 @@ def _cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
 
 
 def _fit(profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats) -> tuple[tuple[Floats, ...], Floats]:
-    means = tuple(_cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True))
+    means = tuple(cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True))
     covariance = np.atleast_2d(np.cov(scores, rowvar=False)) if len(scores) > 1 else np.eye(scores.shape[1])
     return means, covariance
 
@@ -231,7 +231,7 @@ def coherence(table: Floats, cells: Ints) -> Floats:
     return np.asarray(table[np.arange(len(cells)), np.minimum(cells, table.shape[1] - 1)])
 
 
-def _temper(parts: list[tuple[Floats, Ints]], shares: Floats) -> float:
+def temper_of(parts: list[tuple[Floats, Ints]], shares: Floats) -> float:
     """Return the power of the likelihood that predicts cells of rows not fitted on best, out of a few."""
     gains = [
         np.mean([coherence(tempered(table, power, shares), own).mean() for table, own in parts]) for power in POWERS

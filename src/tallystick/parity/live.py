@@ -34,6 +34,8 @@ class Live:
     broken: frozenset[int] = frozenset()
     #: Columns whose values lie where training's never did: until that is explained they tell nothing of others.
     suspects: frozenset[int] = frozenset()
+    #: When each row was asked for, in seconds since 1970, where that is known.
+    requests: Floats | None = None
     _tables: dict[tuple[int, frozenset[int]], Floats] = field(default_factory=dict, repr=False)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -108,7 +110,9 @@ class Live:
 
     def taken(self, rows: Any) -> Live:
         """Return some of the rows, by mask or numbers."""
-        return replace(self, values=tuple(column[rows] for column in self.values), _tables={}, _memo={})
+        requests = None if self.requests is None else self.requests[rows]
+        values = tuple(column[rows] for column in self.values)
+        return replace(self, values=values, requests=requests, _tables={}, _memo={})
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame with training's names, order and dtypes where values allow them."""

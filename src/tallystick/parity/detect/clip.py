@@ -83,12 +83,7 @@ def _judge(
         # One value of a lattice may have grown popular; its neighbours tell.
         over_none = min(over_none, _over_neighbours(numbers, values[known], value, side, held, own))
     nats = over_none + heard
-    if (
-        nats < CLAIM_NATS
-        or over_none < CLAIM_NATS / 2
-        or heard < -CLAIM_NATS
-        or over_fill + heard < (OVER_DEFAULT if is_default else OVER_NUMBER)
-    ):
+    if nats < CLAIM_NATS or over_none < CLAIM_NATS / 2 or heard < -CLAIM_NATS or _is_fill(over_fill, heard, is_default):
         return None
     if not _inner_fits(profile, values[known & ~holds & ~beyond], value, side):
         return None
@@ -112,10 +107,17 @@ def _judge(
     )
 
 
+def _is_fill(over_fill: float, heard: float, is_default: bool) -> bool:
+    """Whether the value is rather a default; rows of a default look like any rows, so also like those beyond."""
+    if is_default:
+        return over_fill + min(heard, 0.0) < OVER_DEFAULT
+    return over_fill + heard < OVER_NUMBER
+
+
 def _beyond_share(numbers: NumberProfile, value: float, side: str) -> float:
     if side == "upper":
         return 1 - float(cdf(numbers, np.array([value]))[0])
-    return float(cdf(numbers, np.array([value - 1e-9 * max(1.0, abs(value))]))[0])
+    return float(cdf_below(numbers, np.array([value]))[0])
 
 
 def _clip_nats(

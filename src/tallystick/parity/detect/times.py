@@ -14,12 +14,15 @@ import pandas as pd
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, Times, epoch_unit, read_numbers, read_times
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
+from tallystick.parity.detect.calendar import lag_nats, month_table, read_dates, zone_of
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, odd_rows, trusted_nats
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
 
 _DAY_S = 86400.0
 FORM_NATS = 12.0
+#: Nats that the months' word costs: it is counted on few rows.
+MONTH_COST = 1.0
 
 
 def read_live_times(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Floats, list[Finding]]:
@@ -75,7 +78,7 @@ def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, 
 
 def detect_times(live: Live, column: int) -> list[Finding]:
     """Return day/month exchanges and hour shifts in a column of times."""
-    found = [_swapped_days(live, column), _shifted_hours(live, column)]
+    found = [_swapped_days(live, column), _ahead_of_requests(live, column) or _shifted_hours(live, column)]
     return [finding for finding in found if finding is not None]
 
 
@@ -83,42 +86,77 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     profile = live.reference.columns[column]
     assert profile.numbers is not None
     seconds = live.numbers(column)
-    dates = pd.to_datetime(pd.Series(seconds), unit="s")
-    day, month, year = (dates.dt.day.to_numpy(), dates.dt.month.to_numpy(), dates.dt.year.to_numpy())
-    can = np.isfinite(seconds) & (day <= 12) & (day != month)
+    dates = read_dates(seconds)
+    can, undone = dates.can, dates.turned
     if can.sum() < 5:
         return None
-    rest = seconds % _DAY_S
-    undone = seconds.copy()
-    text = [f"{int(y):04d}-{int(d):02d}-{int(m):02d}" for y, d, m in zip(year[can], day[can], month[can], strict=True)]
-    undone[can] = np.asarray(text, dtype="datetime64[s]").astype(np.int64) + rest[can]
     ratio = log_density(profile.numbers, None, undone) - log_density(profile.numbers, None, seconds)
-    shares, gains = fit_share(ratio[None, can])
-    nats = float(gains[0])
-    whole = ratio[can].sum()
-    odd = int(odd_rows(profile, seconds)[can].sum())
-    if max(nats, whole) < CLAIM_NATS or odd == 0:
+    heard, said = np.zeros(len(seconds)), 0.0
+    table = month_table(live, column)
+    if table is not None:
+        each = np.arange(len(seconds))
+        here, back = table[each, dates.month - 1], table[each, np.minimum(dates.day, 12) - 1]
+        heard = np.where(can, back - here, 0.0)
+    shares, gains = fit_share((ratio + heard)[None, can])
+    weight = posterior(ratio[can], float(shares[0]))
+    if table is not None:
+        z = mixture_z(weight, here[can], back[can])
+        said = trusted_nats(z, float(mixed(weight, heard[can]).sum())) - MONTH_COST
+    before, after = odd_rows(profile, seconds)[can], odd_rows(profile, undone)[can]
+    odd = int(before.sum())
+    lags = lag_nats(seconds, dates, live.requests)
+    nats = max(float(gains[0]), float(ratio[can].sum())) if odd else 0.0
+    nats = max(nats + min(said, 0.0), said, nats + said) + lags
+    if nats < CLAIM_NATS or after.sum() > max(1, odd):
         return None
-    everywhere = shares[0] > 0.85
-    rows = can if everywhere else can & (posterior(ratio, float(shares[0])) > 0.5)
-    evidence = (
-        f"{odd} dates lie outside training's range, "
-        f"{int(odd_rows(profile, np.where(rows, undone, seconds)).sum())} with day "
-        "and month exchanged; days above 12 are as they were",
-    )
-    share = 1.0 if everywhere else float(shares[0])
+    everywhere = shares[0] > 0.85 or (lags > CLAIM_NATS and shares[0] > 0.5)
+    rows = can if everywhere else can & (posterior(ratio + heard, float(shares[0])) > 0.5)
     repaired = np.where(rows, undone, seconds)
+    evidence = [
+        f"{odd} dates lie outside training's range, {int(odd_rows(profile, repaired).sum())} with day "
+        "and month exchanged; days above 12 are as they were",
+    ]
+    if said > 1:
+        evidence.append(f"the other columns know the month of the exchanged date ({said:.0f} nats)")
+    if lags > 1:
+        evidence.append("exchanged, the dates are as long before their requests as dates that cannot be exchanged")
     return Finding(
         "day_month_swapped",
         (profile.name,),
         {},
+        1.0 if everywhere else float(shares[0]),
+        nats,
+        odd >= 3 or lags > 2 * CLAIM_NATS,
+        tuple(evidence),
+        rows,
+        {column: repaired},
+        gain=max(nats, float(gains[0])) + 2.0 * max(lags, 0.0),
+    )
+
+
+def _ahead_of_requests(live: Live, column: int) -> Finding | None:
+    """Return the shift of times that are whole hours later than the requests that carry them."""
+    seconds = live.numbers(column)
+    found = zone_of(seconds, live.requests)
+    if found is None:
+        return None
+    hours, rows = found
+    count, known = int(rows.sum()), int(np.isfinite(seconds).sum())
+    evidence = (f"{count} of {known} times are {hours:g} h later than their requests, to minutes",)
+    repaired = np.where(rows, seconds - 3600.0 * hours, seconds)
+    share = 1.0 if count > 0.97 * known else count / known
+    name = live.reference.names[column]
+    return Finding(
+        "time_zone",
+        (name,),
+        {"hours": int(hours)},
         share,
-        max(nats, whole),
-        odd >= 3,
+        2.0 * count,
+        True,
         evidence,
         rows,
         {column: repaired},
-        gain=max(nats, whole),
+        gain=2.0 * count,
     )
 
 

@@ -1,0 +1,262 @@
+"""Counts and sums taken over another window, and sums where means were due.
+
+Source: for counts over a window of length T, the mean is T times the rate and the share of zeros is E e^(-rate T), so
+that a thinned or multiplied window shows in both alike: live counts are training's counts thinned binomially by the
+ratio of windows (Raikov 1938: thinning a Poisson variable gives one). A longer window cannot be made from training's
+counts; then training's are live's counts thinned. For aggregates: a sum is a mean times a count, so that a column that
+is another column times what it should be gives itself away in its ratio to that column.
+False positives: a busier or a quieter population changes counts too, and its other columns go with it. Those that knew
+the count in training must know the window's count too, by rank: an agreement that is kept while the values moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tallystick.parity.columns import Floats, Role
+from tallystick.parity.detect.finding import (
+    CLAIM_NATS,
+    Finding,
+    binomial_nats,
+    ks_bound,
+    ks_distance,
+    odd_rate,
+    odd_rows,
+    trusted_nats,
+)
+from tallystick.parity.joint import paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
+
+#: Ratios of windows that people have: days in a week, hours in a day, months in a year, and the like.
+WINDOWS = (2, 3, 4, 7, 12, 14, 24, 28, 30, 48, 52, 60, 90, 168, 365)
+_WINDOW_NAMES = {
+    7: ("week", "day"),
+    12: ("year", "month"),
+    24: ("day", "hour"),
+    30: ("month", "day"),
+    60: ("hour", "minute"),
+    365: ("year", "day"),
+}
+#: A count has zeros or small values, is whole, and is spread.
+MOST_OF_SMALLEST = 5.0
+FEWEST_VALUES = 5
+#: Draws of training's counts that are thinned.
+DRAWS = 4000
+#: The mean must have moved so much, as a logarithm, for a window to be the reason.
+LEAST_MOVE = 0.35
+#: Nats that the choice among windows costs, and that a ratio without a name costs more.
+NAMED_COST, FITTED_COST = 3.0, 8.0
+#: Distance, in bounds of a fair sample, within which a named window passes for the fitted ratio.
+AS_GOOD = 1.0
+
+
+def detect_window(live: Live, column: int) -> list[Finding]:
+    """Return the change of window of a column of counts."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    values = live.numbers(column)
+    known = values[np.isfinite(values)]
+    if numbers is None or profile.role is not Role.NUMBER or not _is_count(numbers) or len(known) < 30:
+        return []
+    if np.any(known < 0) or np.mean(known == np.round(known)) < 0.99 or known.mean() <= 0:
+        return []
+    ratio = float(known.mean() / max(numbers.mean, 1e-9))
+    bound = ks_bound(numbers, len(known))
+    before = ks_distance(numbers, known)
+    if abs(np.log(ratio)) < LEAST_MOVE or before < 1.5 * bound:
+        return []
+    named = [sign for k in WINDOWS for sign in (float(k), 1.0 / k) if abs(np.log(sign / ratio)) < 0.35]
+    tried = [(_distance(numbers, known, each), each) for each in named]
+    best = min(tried, default=None)
+    fitted = _distance(numbers, known, ratio)
+    if best is None or best[0] > max(AS_GOOD * bound, fitted + 0.5 * bound):
+        best = (fitted, ratio)
+    distance, factor = best
+    scaled = ks_distance(numbers, known / factor)
+    # A factor stretches the gaps between counts too; a window does not. Zeros tell a window from busier times.
+    if distance > AS_GOOD * bound or (scaled < distance and np.mean(odd_rows(profile, known)) > 0.5):
+        return []
+    return [found for found in [_judge(live, column, factor, factor in named, before, distance, bound)] if found]
+
+
+def _judge(
+    live: Live, column: int, factor: float, is_named: bool, before: float, after: float, bound: float
+) -> Finding | None:
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    # By rank: what a count of this window would have been in training's.
+    undone = np.where(known, _by_rank(numbers, values), values)
+    table, rows = live.table(column), np.arange(live.rows)
+    gap = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    kept = np.where(known, table[rows, cells_of(profile, undone)], 0.0)
+    count = int(known.sum())
+    odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
+    heard = trusted_nats(paired_z(gap[known]), float(gap.sum()))
+    nats = odd + heard - (NAMED_COST if is_named else FITTED_COST)
+    if nats < CLAIM_NATS or float(kept.sum()) < -1.0:
+        return None
+    zeros, usual = float(np.mean(values[known] == 0)), float(cdf(numbers, np.zeros(1))[0])
+    name = _window_name(factor) if is_named else "unnamed"
+    evidence = [
+        f"counts are {factor:.3g} times as large; the share of zeros went from {usual:.0%} to {zeros:.0%}, as a window "
+        "of that length has",
+        f"KS to training {before:.2f}, to training's counts over that window {after:.2f} "
+        f"(a fair sample stays under {bound:.2f})",
+    ]
+    if heard > 1:
+        evidence.append(f"the other columns agree with the count's rank, not with its size ({heard:.0f} nats)")
+
+    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
+        return {profile.name: _other_window(np.asarray(columns[profile.name], dtype=np.float64), factor)}
+
+    return Finding(
+        "window_changed",
+        (profile.name,),
+        {"factor": factor, "name": name},
+        1.0,
+        nats,
+        False,
+        tuple(evidence),
+        known,
+        {column: undone},
+        put,
+        gain=nats + 10.0,
+    )
+
+
+def _is_count(numbers: NumberProfile) -> bool:
+    whole = numbers.decimals == 0 and numbers.minimum >= 0 and numbers.distinct >= FEWEST_VALUES
+    return whole and (numbers.minimum == 0 or numbers.minimum <= MOST_OF_SMALLEST < numbers.median)
+
+
+def _training(numbers: NumberProfile) -> Floats:
+    ranks = (np.arange(DRAWS) + 0.5) / DRAWS
+    if numbers.is_lattice:
+        total = np.cumsum(numbers.counts) / numbers.counts.sum()
+        return np.asarray(numbers.lattice[np.minimum(np.searchsorted(total, ranks), len(numbers.lattice) - 1)])
+    return np.round(quantiles_of(numbers, ranks))
+
+
+def _other_window(counts: Floats, factor: float) -> Floats:
+    """Return counts over `factor` times the window; the draw is fixed."""
+    random = np.random.default_rng(0)
+    whole = np.maximum(0, np.nan_to_num(np.round(counts), nan=0.0)).astype(np.int64)
+    drawn = random.binomial(whole, factor) if factor < 1 else random.poisson(whole * factor)
+    return np.where(np.isfinite(counts), drawn.astype(np.float64), np.nan)
+
+
+def _distance(numbers: NumberProfile, known: Floats, factor: float) -> float:
+    """Return the KS distance of live counts to training's over a window `factor` times as long."""
+    if factor < 1:
+        return ks_distance(profile_numbers(_other_window(_training(numbers), factor)), known)
+    # Training's are live's thinned.
+    return ks_distance(numbers, _other_window(np.repeat(known, 10), 1 / factor))
+
+
+def _by_rank(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return training values at the live ranks of values: the middle of the ranks of equal ones."""
+    known = np.sort(values[np.isfinite(values)])
+    low = np.searchsorted(known, values, side="left")
+    high = np.searchsorted(known, values, side="right")
+    ranks = (low + high) / (2 * max(1, len(known)))
+    back = np.round(quantiles_of(numbers, np.clip(ranks, 0.0, 1.0)))
+    return np.asarray(back, dtype=np.float64)
+
+
+def _window_name(factor: float) -> str:
+    size = round(factor if factor >= 1 else 1 / factor)
+    longer, shorter = _WINDOW_NAMES.get(size, (f"{size}", "1"))
+    return f"{longer} for {shorter}" if factor >= 1 else f"{shorter} for {longer}"
+
+
+def detect_aggregate(live: Live, column: int) -> list[Finding]:
+    """Return that a column holds what it should times (or by) another column: a sum for a mean, or the reverse."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    values = live.numbers(column)
+    known = np.isfinite(values)
+    if numbers is None or profile.role is not Role.NUMBER or known.sum() < 30 or numbers.distinct < 10:
+        return []
+    bound, before = ks_bound(numbers, int(known.sum())), ks_distance(numbers, values)
+    if before < 1.5 * bound:
+        return []
+    best: Finding | None = None
+    for other, rival in enumerate(live.reference.columns):
+        if other == column or rival.role is not Role.NUMBER or other in live.absent or rival.numbers is None:
+            continue
+        if rival.numbers.minimum < 0 or rival.numbers.distinct < 3 or rival.numbers.decimals > 0:
+            # What a sum and a mean differ by is a count.
+            continue
+        for kind, undone in _ratios(values, live.numbers(other)):
+            found = _judge_ratio(live, column, other, kind, undone, before, bound)
+            if found is not None and (best is None or found.gain > best.gain):
+                best = found
+    return [] if best is None else [best]
+
+
+def _ratios(values: Floats, counts: Floats) -> list[tuple[str, Floats]]:
+    with np.errstate(all="ignore"):
+        return [
+            ("sum for mean", np.where(counts > 0, values / counts, values)),
+            ("mean for sum", np.where(counts > 0, values * counts, values)),
+        ]
+
+
+def _judge_ratio(
+    live: Live, column: int, other: int, kind: str, undone: Floats, before: float, bound: float
+) -> Finding | None:
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    rounded = np.round(undone, numbers.decimals) if numbers.decimals <= 6 else undone
+    undone = np.where(np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone)), rounded, undone)
+    after = ks_distance(numbers, undone)
+    values = live.numbers(column)
+    known = np.isfinite(values) & np.isfinite(undone)
+    if after > bound or known.sum() < 30:
+        return None
+    table, rows = live.table(column, frozenset({other})), np.arange(live.rows)
+    gap = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    count = int(known.sum())
+    odd = binomial_nats(int(odd_rows(profile, values)[known].sum()), count, odd_rate(profile))
+    odd -= binomial_nats(int(odd_rows(profile, undone)[known].sum()), count, odd_rate(profile))
+    heard = trusted_nats(paired_z(gap[known]), float(gap.sum()))
+    nats = odd + heard - float(np.log(2 * len(live.reference.columns))) - NAMED_COST
+    if nats < CLAIM_NATS:
+        return None
+    by = live.reference.names[other]
+    evidence = [
+        f"KS to training {before:.2f}; {'divided' if kind == 'sum for mean' else 'multiplied'} by {by} {after:.2f} "
+        f"(a fair sample stays under {bound:.2f})",
+    ]
+    if heard > 1:
+        evidence.append(f"the other columns agree ({heard:.0f} nats)")
+
+    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
+        given, count_of = (np.asarray(columns[name], dtype=np.float64) for name in (profile.name, by))
+        with np.errstate(all="ignore"):
+            return {profile.name: given * count_of if kind == "sum for mean" else given / np.maximum(count_of, 1)}
+
+    return Finding(
+        "aggregate_changed",
+        (profile.name,),
+        {"sent": kind, "by": by},
+        1.0,
+        nats,
+        False,
+        tuple(evidence),
+        known,
+        {column: undone},
+        put,
+        gain=nats + 12.0,
+    )
+
+
+__all__ = ["detect_aggregate", "detect_window"]

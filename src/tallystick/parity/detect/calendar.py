@@ -1,0 +1,125 @@
+"""Dates against what surrounds them: the month that the other columns know, and the time of the request.
+
+Source: the joint of `joint`, with months as cells, counted on golden rows; and the lag from a time to its request. Days
+above 12 cannot be exchanged, so their lags show what is usual. False positives: a population of other months changes
+months as sent and as undone alike, and needs the other columns; lags need no model, but a narrow usual range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.joint import cell_means, log_likelihood, scores_of, temper_of, tempered
+from tallystick.parity.live import Live
+from tallystick.parity.profile import Ints, cells_of
+
+MONTHS = 12
+DAY_S, HOUR_S = 86400.0, 3600.0
+#: Golden rows that months are counted on.
+FEWEST_ROWS = 100
+#: Days that the usual lag may vary over to say anything of a date, and rows that it is taken from.
+WIDEST_LAG_DAYS, FEWEST_LAGS = 20.0, 10
+#: Nats of one row whose lag is usual only when undone: usual lags are nine in ten.
+LAG_NATS = 2.0
+#: Seconds that lags of one shift may lie apart, and the part of rows that must.
+SAME_LAG_S, SAME_LAG_PART = 600.0, 0.8
+
+
+@dataclass(frozen=True)
+class Dates:
+    """Day and month of each time, and the times with both exchanged where that gives a date."""
+
+    day: Ints
+    month: Ints
+    can: Mask
+    turned: Floats
+
+
+def read_dates(seconds: Floats) -> Dates:
+    """Return day and month, and the seconds with them exchanged."""
+    dates = pd.to_datetime(pd.Series(seconds), unit="s")
+    day, month, year = (
+        np.asarray(part.fillna(0), dtype=np.int64) for part in (dates.dt.day, dates.dt.month, dates.dt.year)
+    )
+    can = np.isfinite(seconds) & (day <= MONTHS) & (day != month) & (day > 0)
+    text = [f"{y:04d}-{d:02d}-{m:02d}" for y, d, m in zip(year[can], day[can], month[can], strict=True)]
+    turned = seconds.copy()
+    turned[can] = np.asarray(text, dtype="datetime64[s]").astype(np.int64) + seconds[can] % DAY_S
+    return Dates(day, month, can, turned)
+
+
+def month_table(live: Live, column: int) -> Floats | None:
+    """Return rows x 13: how well the other columns fit each month, in nats; None where the reference keeps few rows."""
+    from tallystick.parity.reference import parse_column
+
+    reference = live.reference
+    if len(reference.rows) < FEWEST_ROWS or list(reference.rows.columns) != list(reference.names):
+        return None
+    columns, joint = reference.columns, reference.joint
+    values = [parse_column(profile, reference.rows[profile.name]) for profile in columns]
+    cells = [cells_of(profile, given) for profile, given in zip(columns, values, strict=True)]
+    scores, owners = scores_of(columns, joint.embeddings, values, cells, joint.folded)
+    seconds = np.asarray(values[column], dtype=np.float64)
+    known = np.isfinite(seconds)
+    month = read_dates(seconds).month[known] - 1
+    scores = scores[known]
+    shares = np.bincount(month, minlength=MONTHS) / max(1, len(month))
+    if len(np.unique(month)) < 3:
+        return None
+    halves = []
+    half = np.arange(len(month)) % 2 == 0
+    for mine in (half, ~half):
+        means = cell_means(month[mine], scores[mine], MONTHS)
+        table = log_likelihood(means, shares, joint.covariance, owners, column, scores[~mine])
+        halves.append((table, month[~mine]))
+    power = temper_of(halves, shares)
+    means = cell_means(month, scores, MONTHS)
+    left_out = live.absent | live.broken | (live.suspects - {column})
+    # Hours of the same time know nothing of months, and another time column may share the fault.
+    left_out |= {j for j, profile in enumerate(columns) if profile.role is Role.TIME and j != column}
+    table = log_likelihood(means, shares, joint.covariance, owners, column, live.scores(), frozenset(left_out))
+    return tempered(table, power, shares)
+
+
+def lag_nats(seconds: Floats, dates: Dates, requests: Floats | None) -> float:
+    """Return how much lags to the request speak for day and month exchanged, in nats; 0 where they say nothing."""
+    if requests is None:
+        return 0.0
+    sure = np.isfinite(seconds) & np.isfinite(requests) & (dates.day > MONTHS)
+    if sure.sum() < FEWEST_LAGS:
+        return 0.0
+    low, high = np.quantile((requests - seconds)[sure], (0.05, 0.95))
+    if high - low > WIDEST_LAG_DAYS * DAY_S:
+        return 0.0
+    can = dates.can & np.isfinite(requests)
+
+    def usual(times: Floats) -> Mask:
+        lag = (requests - times)[can]
+        return np.asarray((lag >= low - DAY_S) & (lag <= high + DAY_S))
+
+    sent, turned = usual(seconds), usual(dates.turned)
+    return LAG_NATS * float((turned & ~sent).sum() - (sent & ~turned).sum())
+
+
+def zone_of(seconds: Floats, requests: Floats | None) -> tuple[float, Mask] | None:
+    """Return the whole hours by which times are later than their requests, and of which rows; None where they are not.
+
+    A time after its request has not happened yet. Lags must be whole hours to minutes, and alike.
+    """
+    if requests is None:
+        return None
+    ahead = seconds - requests
+    known = np.isfinite(ahead)
+    late = known & (ahead > HOUR_S / 2)
+    if late.sum() < FEWEST_LAGS:
+        return None
+    hours = float(np.round(np.median(ahead[late]) / HOUR_S))
+    if not 1 <= hours <= 14:
+        return None
+    # A little less than the shift, for the time that passes until the request.
+    alike = late & (ahead <= hours * HOUR_S + 60.0) & (ahead > hours * HOUR_S - SAME_LAG_S)
+    return (hours, late) if alike.sum() >= SAME_LAG_PART * late.sum() else None

@@ -1,0 +1,89 @@
+"""Times: day and month, zones, units; by range, by the other columns, and by the time of the request."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Reference, Status, diagnose
+
+CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def stays(count: int, seed: int) -> pd.DataFrame:
+    """Bookings of two whole years: no date is out of range when day and month are exchanged; warmth knows the month."""
+    rng = np.random.default_rng(seed)
+    when = pd.Timestamp("2023-01-01") + pd.to_timedelta(rng.integers(0, 730 * 24, count), unit="h")
+    warm = 12 - 10 * np.cos(2 * np.pi * (when.dayofyear - 20) / 365)
+    return pd.DataFrame(
+        {
+            "booked": when,
+            "warmth": np.round(warm + rng.normal(0, 2.5, count), 1),
+            "heating": np.maximum(0, 20 - warm) * np.exp(rng.normal(0, 0.2, count)),
+            "guests": rng.integers(1, 6, count),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def bookings() -> Reference:
+    return Reference.from_frame(stays(2500, 0))
+
+
+def turned(times: pd.Series) -> pd.Series:
+    return times.map(lambda t: t.replace(day=t.month, month=t.day) if t.day <= 12 else t)
+
+
+def test_day_and_month_are_told_by_columns_that_know_the_month(bookings):
+    for seed in (1, 2, 3):
+        live = stays(200, seed)
+        verdict = diagnose(bookings, live.assign(booked=turned(live.booked)))
+        assert (verdict.kind, verdict.features) == ("day_month_swapped", ("booked",))
+        assert diagnose(bookings, live).status not in CLAIMS
+
+
+def test_another_season_is_not_another_order_of_day_and_month(bookings):
+    rows = stays(2000, 4)
+    for months in ((6, 7, 8), (1, 2), (11, 12)):
+        part = rows[rows.booked.dt.month.isin(months)].head(200).reset_index(drop=True)
+        assert diagnose(bookings, part).kind != "day_month_swapped"
+
+
+def test_day_and_month_are_told_by_the_lag_to_the_request(bookings):
+    """Nothing else is asked: warmth and heating are those of other days."""
+    live = stays(120, 5)
+    live[["warmth", "heating"]] = stays(120, 6)[["warmth", "heating"]]
+    asked = live.booked + pd.to_timedelta(np.random.default_rng(0).integers(5, 500, 120), unit="m")
+    verdict = diagnose(bookings, live.assign(booked=turned(live.booked)), timestamps=asked)
+    assert (verdict.kind, verdict.status) == ("day_month_swapped", Status.CAUSE_FOUND)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_times_after_their_requests_are_in_another_zone(bookings, share):
+    live = stays(120, 7)
+    asked = live.booked + pd.to_timedelta(np.random.default_rng(0).integers(0, 5, 120), unit="m")
+    some = np.random.default_rng(1).random(120) < share
+    sent = live.booked.where(~some, live.booked + pd.Timedelta(hours=5))
+    verdict = diagnose(bookings, live.assign(booked=sent), timestamps=asked)
+    assert (verdict.kind, verdict.transformation["hours"]) == ("time_zone", 5)
+    assert verdict.share == pytest.approx(some.mean(), abs=0.05)
+    assert diagnose(bookings, live, timestamps=asked).status not in CLAIMS
+
+
+ENCODINGS = ["datetime", "s", "ms", "us", "ns"]
+
+
+def encoded(times: pd.Series, unit: str) -> pd.Series:
+    nanos = times.astype("datetime64[ns]").astype("int64")
+    return times if unit == "datetime" else nanos // {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[unit]
+
+
+@pytest.mark.parametrize("trained", ENCODINGS)
+@pytest.mark.parametrize("sent", ENCODINGS)
+def test_every_unit_of_the_epoch_for_every_other(trained, sent):
+    frame, live = stays(600, 8), stays(60, 9)
+    reference = Reference.from_frame(frame.assign(booked=encoded(frame.booked, trained)))
+    verdict = diagnose(reference, live.assign(booked=encoded(live.booked, sent)))
+    if trained == sent:
+        assert verdict.status not in CLAIMS
+    elif sent != "datetime":
+        assert (verdict.kind, verdict.features, verdict.status) == ("epoch_unit", ("booked",), Status.CAUSE_FOUND)
