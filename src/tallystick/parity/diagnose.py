@@ -384,7 +384,11 @@ def _survivor(live: Live, proposed: list[Finding]) -> Finding:
     for column in rivals:
         rest = live.with_broken(frozenset(rivals) - {column})
         again = _by_role(rest, column, live.reference.columns[column].role)
-        alone += [(found.nats, found) for found in again if found.kind in TOLD_BY_OTHERS]
+        told = [found for found in again if found.kind in TOLD_BY_OTHERS]
+        # Within a column by gain, which counts what a map was fitted with: a shift is one of 23, an exchange of many.
+        if told:
+            likely = max(told, key=lambda finding: finding.gain)
+            alone.append((likely.nats, likely))
     return max(alone, key=lambda pair: pair[0])[1] if alone else best
 
 
