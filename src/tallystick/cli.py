@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tallystick.commands import access, deploy, endpoints, feedback, query, serve, split, status, table
+from tallystick.commands import access, deploy, endpoints, feedback, query, reference, serve, split, status, table
 from tallystick.commands.session import EXIT_FAILED, exit_code, reflowed
 from tallystick.errors import TallystickError
 
@@ -63,6 +63,7 @@ app.command("split", rich_help_panel=_MODELS)(split.split)
 app.command("query", rich_help_panel=_MODELS)(query.query)
 app.command("table", rich_help_panel=_MODELS)(table.table)
 app.command("feedback", rich_help_panel=_MODELS)(feedback.feedback)
+app.add_typer(reference.app, name="reference", rich_help_panel=_MODELS)
 app.command("logs", rich_help_panel=_MODELS)(endpoints.logs)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=_MODELS)
 app.add_typer(access.token_app, name="token", rich_help_panel=_ACCESS)
