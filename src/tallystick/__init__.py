@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tallystick.gate.stages import stage
     from tallystick.tables import table
+    from tallystick.training.autolog import autolog
+    from tallystick.training.log import log_model, save_model
 
-__all__ = ["stage", "table"]
+__all__ = ["autolog", "log_model", "save_model", "stage", "table"]
 
 #: Where each public name is; imported when it is asked for. A gateway imports this package too, and has no use for
 #: Arrow, pandas or MLflow.
-_PLACES = {"stage": "tallystick.gate.stages", "table": "tallystick.tables"}
+_PLACES = {
+    "autolog": "tallystick.training.autolog",
+    "log_model": "tallystick.training.log",
+    "save_model": "tallystick.training.log",
+    "stage": "tallystick.gate.stages",
+    "table": "tallystick.tables",
+}
 
 
 def __getattr__(name: str) -> Any:

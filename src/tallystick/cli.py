@@ -21,6 +21,7 @@ from tallystick.commands import (
     feedback,
     parity,
     query,
+    reference,
     serve,
     split,
     status,
@@ -76,6 +77,7 @@ app.command("query", rich_help_panel=_MODELS)(query.query)
 app.command("table", rich_help_panel=_MODELS)(table.table)
 app.command("diagnose", rich_help_panel=_MODELS)(diagnose.diagnose)
 app.command("feedback", rich_help_panel=_MODELS)(feedback.feedback)
+app.add_typer(reference.app, name="reference", rich_help_panel=_MODELS)
 app.command("logs", rich_help_panel=_MODELS)(endpoints.logs)
 app.add_typer(parity.app, name="parity", rich_help_panel=_MODELS)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=_MODELS)

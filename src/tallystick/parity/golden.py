@@ -70,16 +70,21 @@ def label_shares(labels: Any) -> dict[str, float]:
 
 
 def metric(truth: Floats, score: Floats) -> tuple[str, float]:
-    """Return name and value: AUC for two classes, accuracy for a few, root mean square error otherwise."""
+    """Return name and value: accuracy of class labels, AUC of scores for two classes, else root mean square error."""
     classes = np.unique(truth)
-    if len(classes) == 2:
-        positive = truth == classes[1]
-        ranks = rankdata(score)
-        pairs = positive.sum() * (~positive).sum()
-        return "auc", float((ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2) / max(1, pairs))
     if len(classes) <= 20 and set(np.unique(score)) <= set(classes):
         return "accuracy", float(np.mean(truth == score))
+    if len(classes) == 2:
+        return "auc", auc(truth, score)
     return "rmse", float(np.sqrt(np.mean((truth - score) ** 2)))
+
+
+def auc(truth: Floats, score: Floats) -> float:
+    """Return how often a row of the upper class scores higher than one of the lower (Hanley & McNeil 1982)."""
+    positive = truth == truth.max()
+    ranks = rankdata(score)
+    pairs = positive.sum() * (~positive).sum()
+    return float((ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2) / max(1, pairs))
 
 
 def metric_with_interval(truth: Floats, score: Floats, random: np.random.Generator) -> tuple[str, float, float, float]:
@@ -98,31 +103,42 @@ def fitted_scalers(model: Any, profiles: tuple[ColumnProfile, ...]) -> tuple[Sca
     """Return constants of scalers inside a fitted pipeline, by the attributes that scikit-learn gives them."""
     from tallystick.parity.reference import Scaler
 
-    names = [profile.name for profile in profiles]
     found: dict[str, Scaler] = {}
-    for step in _steps(model, depth=0):
+    for step, columns in _steps(model, [profile.name for profile in profiles], depth=0):
         scale = getattr(step, "scale_", None)
         if scale is None:
             continue
         centre = getattr(step, "mean_", getattr(step, "center_", None))
         scales = np.asarray(scale, dtype=np.float64).ravel()
         centres = np.zeros(len(scales)) if centre is None else np.asarray(centre, dtype=np.float64).ravel()
-        given = getattr(step, "feature_names_in_", None)
-        columns = [str(name) for name in given] if given is not None else names
         if len(columns) == len(scales) == len(centres):
             for column, middle, width in zip(columns, centres, scales, strict=True):
                 found.setdefault(column, Scaler(column, float(middle), float(width)))
     return tuple(found.values())
 
 
-def _steps(model: Any, depth: int) -> Iterator[Any]:
+def holds_scaler(model: Any) -> bool:
+    """Whether any step of a model scales, on whatever columns."""
+    return any(getattr(step, "scale_", None) is not None for step, _ in _steps(model, [], depth=0))
+
+
+def _steps(model: Any, names: list[str], depth: int) -> Iterator[tuple[Any, list[str]]]:
+    """Yield each step with the names of the columns that it gets, as far as they are known."""
     if model is None or depth > 6 or isinstance(model, str):
         return
-    yield model
+    given = getattr(model, "feature_names_in_", None)
+    names = names if given is None else [str(name) for name in given]
+    yield model, names
     for name in ("steps", "transformers_", "transformer_list"):
-        for entry in getattr(model, name, None) or ():
+        entries = getattr(model, name, None)
+        for entry in entries if isinstance(entries, (list, tuple)) else ():
             if isinstance(entry, tuple) and len(entry) >= 2:
-                yield from _steps(entry[1], depth + 1)
+                chosen = [str(column) for column in entry[2]] if len(entry) > 2 and _are_names(entry[2]) else names
+                yield from _steps(entry[1], chosen, depth + 1)
     for name in ("regressor_", "transformer_", "estimator_", "best_estimator_"):
         if hasattr(model, name):
-            yield from _steps(getattr(model, name), depth + 1)
+            yield from _steps(getattr(model, name), names, depth + 1)
+
+
+def _are_names(columns: Any) -> bool:
+    return isinstance(columns, (list, tuple, np.ndarray, pd.Index)) and all(isinstance(name, str) for name in columns)

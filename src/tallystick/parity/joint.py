@@ -27,6 +27,8 @@ RIDGE = 0.05
 ROW_BOUND = 6.0
 #: Wider frames get one score a column, so that the covariance stays estimable.
 MAX_SCORES = 80
+#: From so many scores on the inverse is approximate where it is not plain.
+WIDE = 120
 #: Rows of each half that agreement is measured on.
 CROSSED_ROWS = 1000
 POWERS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
@@ -206,7 +208,7 @@ def log_likelihood(
     total = covariance[np.ix_(kept, kept)]
     size = max(float(np.trace(total)) / len(kept), 1e-9)
     within = (1 - RIDGE) * total + RIDGE * size * np.eye(len(kept)) - (1 - RIDGE) * between
-    projected = offset @ _inverse(within, RIDGE * size)
+    projected = _divided(offset, within, RIDGE * size)
     table[:, :-1] = (scores[:, kept] - centre) @ projected.T - 0.5 * np.einsum("ij,ij->i", projected, offset)
     top = table[:, :-1].max(axis=1)
     table[:, -1] = top + np.log(np.exp(table[:, :-1] - top[:, None]) @ shares + 1e-300)
@@ -214,16 +216,20 @@ def log_likelihood(
     return np.asarray(np.clip(table - table[:, -1:], -ROW_BOUND, ROW_BOUND))
 
 
-def _inverse(matrix: Floats, floor: float) -> Floats:
-    """Return the inverse of a symmetric matrix whose eigenvalues are raised to `floor` where they are below it."""
+def _divided(rows: Floats, matrix: Floats, floor: float) -> Floats:
+    """Return rows @ inverse of a symmetric matrix whose eigenvalues are raised to `floor` where they are below it."""
     size = len(matrix)
-    try:
-        # A tenth of the time of the eigenvalues, and mostly none is below: then this succeeds.
-        np.linalg.cholesky(matrix - floor * (1 - 1e-9) * np.eye(size))
-        return np.asarray(np.linalg.inv(matrix))
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(matrix)
-        return np.asarray((vectors / np.maximum(values, floor)) @ vectors.T)
+    # A tenth of the time of the eigenvalues. Mostly none is below the floor: then it is the same. In wide frames some
+    # are, and all are raised instead: eigenvalues of hundreds of columns would take minutes.
+    for raised in (0.0, 2 * floor) if size > WIDE else (0.0,):
+        lifted = matrix + raised * np.eye(size) if raised else matrix
+        try:
+            np.linalg.cholesky(lifted - floor * (1 - 1e-9) * np.eye(size))
+            return np.asarray(np.linalg.solve(lifted, rows.T).T)
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(rows @ ((vectors / np.maximum(values, floor)) @ vectors.T))
 
 
 def coherence(table: Floats, cells: Ints) -> Floats:

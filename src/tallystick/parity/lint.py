@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats, Role
-from tallystick.parity.golden import fitted_scalers, metric
+from tallystick.parity.golden import auc, holds_scaler
 from tallystick.parity.joint import Values
 from tallystick.parity.profile import ColumnProfile, cells_of
 
 #: A single column that ranks the label this well has probably seen it.
 LABEL_LIKE = 0.98
+#: Among fewer rows some column ranks them well by chance.
+FEWEST_ROWS = 100
 SCALED_TOLERANCE = 0.02
 
 
@@ -28,7 +30,7 @@ def label_strength(
         cells = cells_of(profile, column)
         sizes = np.bincount(cells, minlength=profile.cell_count + 1)
         rates = (np.bincount(cells, weights=positive, minlength=len(sizes)) + 1.0) / (sizes + 2.0)
-        strength[profile.name] = metric(positive, rates[cells])[1]
+        strength[profile.name] = auc(positive, rates[cells])
     return strength
 
 
@@ -36,7 +38,7 @@ def findings(profiles: tuple[ColumnProfile, ...], strength: dict[str, float], mo
     """Return one sentence per finding, the gravest first."""
     found = []
     scaled = [profile.name for profile in profiles if is_standardized(profile)]
-    if scaled and not fitted_scalers(model, profiles):
+    if scaled and not holds_scaler(model):
         found.append(
             f"{_listed(scaled)}: already standardised, and the model holds no scaler: who sends raw values gets wrong "
             "predictions; put the scaler into the saved pipeline"
@@ -44,7 +46,7 @@ def findings(profiles: tuple[ColumnProfile, ...], strength: dict[str, float], mo
     found += [
         f"{name}: ranks the label with AUC {auc:.3f} alone; is it known when the prediction is made?"
         for name, auc in strength.items()
-        if auc > LABEL_LIKE
+        if auc > LABEL_LIKE and profiles[0].rows >= FEWEST_ROWS
     ]
     for profile in profiles:
         found += _column_findings(profile)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats
+from tallystick.parity.columns import Floats, read_texts
 from tallystick.parity.profile import ColumnProfile, LevelProfile, NumberProfile
 
 if TYPE_CHECKING:
@@ -51,8 +51,11 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
         if option != "raw":
             dropped.append(profile.name)
             notes.append(f"column {profile.name}: privacy {option}")
-    rows = reference.rows.drop(columns=dropped)
-    predictions = reference.predictions if not dropped else np.zeros(0)
+    shown = _without_rare(reference, columns) if k_anonymity > 1 else np.ones(len(reference.rows), dtype=bool)
+    if not shown.all():
+        notes.append(f"{int((~shown).sum())} golden rows left out: they hold levels of fewer than {k_anonymity} rows")
+    rows = reference.rows.loc[shown].drop(columns=dropped).reset_index(drop=True)
+    predictions = reference.predictions[shown] if len(reference.predictions) and not dropped else np.zeros(0)
     if dropped and len(reference.predictions):
         notes.append("golden rows lack columns that privacy takes out: they cannot be replayed")
     secret = [j for j, column in enumerate(columns) if column.privacy == "none"]
@@ -62,8 +65,21 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
         columns=tuple(columns),
         rows=rows,
         predictions=predictions,
+        labels=reference.labels[shown] if len(reference.labels) else reference.labels,
         degraded=reference.degraded + tuple(notes),
     )
+
+
+def _without_rare(reference: Reference, columns: list[ColumnProfile]) -> np.ndarray:
+    """Return which golden rows hold no level that the profile does not name."""
+    shown = np.ones(len(reference.rows), dtype=bool)
+    for before, after in zip(reference.columns, columns, strict=True):
+        if after.privacy != "raw" or before.levels is None or after.levels is None:
+            continue
+        named = set(after.levels.levels)
+        texts = read_texts(reference.rows[before.name])
+        shown &= np.array([text is None or text in named for text in texts], dtype=bool)
+    return shown
 
 
 def _without(joint: Joint, secret: list[int]) -> Joint:

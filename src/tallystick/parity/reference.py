@@ -62,6 +62,8 @@ class Reference(msgspec.Struct, frozen=True):
     label_strength: dict[str, float] = msgspec.field(default_factory=dict)
     #: Key of the digests of hidden levels: they cannot be looked up in a list of names without this file.
     hash_key: bytes = b""
+    #: Where it is from: run, commit, digest of the data, rows, time of capture.
+    lineage: dict[str, str] = msgspec.field(default_factory=dict)
     #: The model itself, where it was given in this process; it is never stored.
     model: Any = None
 
@@ -75,16 +77,18 @@ class Reference(msgspec.Struct, frozen=True):
         privacy: str | Mapping[str, str] = "raw",
         *,
         k_anonymity: int = 1,
+        predict: Predict | None = None,
         seed: int = 0,
         max_bytes: int = 1_000_000,
     ) -> Reference:
         """Return the reference of a training frame.
 
-        `model` has `predict` or `predict_proba`, or is a function of a frame. `privacy` is `raw`, `hashed`, `bucketed`
-        or `none`, for all columns or by column. Levels of fewer than `k_anonymity` rows are kept as keyed digests only.
-        Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
+        `model` has `predict` or `predict_proba`, or is a function of a frame. Where it is served with another answer
+        than that (labels instead of probabilities), `predict` gives what is served. `privacy` is `raw`, `hashed`,
+        `bucketed` or `none`, for all columns or by column. Levels of fewer than `k_anonymity` rows are kept as keyed
+        digests only. Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
         """
-        return _capture(X, model, y, eval_data, privacy, k_anonymity, seed, max_bytes)
+        return _capture(X, model, predict or model, y, eval_data, privacy, k_anonymity, seed, max_bytes)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,6 +139,7 @@ def parse_column(profile: ColumnProfile, series: pd.Series[Any]) -> Values:
 def _capture(
     frame: pd.DataFrame,
     model: Any,
+    scorer: Any,
     y: Any,
     eval_data: tuple[pd.DataFrame, Any] | None,
     options: str | Mapping[str, str],
@@ -155,11 +160,11 @@ def _capture(
     labels = None if y is None else golden.label_numbers(y)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)
     rows = sample.iloc[chosen].reset_index(drop=True)
-    degraded = [text for missing, text in ((model is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
+    degraded = [text for missing, text in ((scorer is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
     predictions, evaluation, score = np.zeros(0), None, None
-    if model is not None:
-        predictions = golden.scores(model, rows)
-        evaluation, score = _evaluate(model, frame, labels, eval_data, random)
+    if scorer is not None:
+        predictions = golden.scores(scorer, rows)
+        evaluation, score = _evaluate(scorer, frame, labels, eval_data, random)
     strength = lint.label_strength(profiles, values, None if labels is None else labels[picked])
     reference = Reference(
         columns=profiles,
@@ -175,7 +180,7 @@ def _capture(
         lint=lint.findings(profiles, strength, model),
         label_strength=strength,
         hash_key=random.bytes(16),
-        model=model,
+        model=scorer,
     )
     return privacy.redact(reference, options, k_anonymity)
 

@@ -93,3 +93,34 @@ def test_wide_frames_stay_small():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(2000, 50)), columns=[f"f{k}" for k in range(50)])
     assert len(Reference.from_frame(frame).to_bytes()) < 1_000_000
+
+
+def test_golden_rows_with_a_rare_level_are_left_out(training):
+    frame = training.assign(season=np.where(np.arange(len(training)) < 3, "eclipse", training.season))
+    reference = Reference.from_frame(frame, model=lambda rows: rows.temp, y=frame.temp > 20, k_anonymity=10)
+    assert "eclipse" not in set(reference.rows.season)
+    assert len(reference.predictions) == len(reference.labels) == len(reference.rows)
+    assert any("golden rows left out" in line for line in reference.degraded)
+
+
+def test_predictions_are_on_the_scale_that_is_served(training):
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = training[["temp"]].fillna(0), (training.temp > 20).astype(int)
+    model = LogisticRegression().fit(rows, labels)
+    reference = Reference.from_frame(rows, model, labels, predict=model.predict)
+    assert set(reference.predictions) == {0.0, 1.0}
+    assert reference.evaluation.metric == "accuracy"
+    assert Reference.from_frame(rows, model, labels).evaluation.metric == "auc"
+
+
+def test_a_scaler_behind_a_step_without_names_is_found(training):
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    inner = make_pipeline(SimpleImputer(), StandardScaler())
+    model = ColumnTransformer([("num", inner, ["fare", "temp"])]).fit(training)
+    reference = Reference.from_frame(training, model, predict=lambda rows: rows.temp)
+    assert [scaler.column for scaler in reference.scalers] == ["fare", "temp"]

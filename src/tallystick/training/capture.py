@@ -1,0 +1,291 @@
+"""One capture: from training rows and a model in memory to the files of `parity/`.
+
+A `Plan` is what was asked for, checked before anything is logged; `capture` runs once the model is saved, so that
+the saved model can be asked as well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from tallystick.errors import InvalidParameter
+from tallystick.gate import golden
+from tallystick.gate.golden import Golden, Matrix, Quality
+from tallystick.gate.steps import trace_steps
+from tallystick.parity import privacy, storage
+from tallystick.parity.golden import metric_with_interval
+from tallystick.parity.reference import Reference
+from tallystick.training import fit, lint, origin, served, wires
+from tallystick.training.tabular import Rows, read_rows, sampled
+
+#: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
+MOST_BYTES = 1_000_000
+#: Rows whose steps are kept: the walk of 128 rows takes some 10 ms, and they are 20 kB for a dozen steps.
+STEP_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to capture. `rows` and `labels` are at most as many as are captured; `given` says how many there were."""
+
+    rows: Rows
+    labels: Any = None
+    eval_data: tuple[pd.DataFrame, Any] | None = None
+    privacy: str | Mapping[str, str] = "raw"
+    k_anonymity: int = 1
+    given: int = 0
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether single rows may be kept as they are: privacy takes nothing out."""
+        options = {self.privacy} if isinstance(self.privacy, str) else set(self.privacy.values())
+        return options <= {"raw"} and self.k_anonymity <= 1
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The files, by name, and what to tell whoever trained the model."""
+
+    reference: Reference
+    files: dict[str, bytes]
+    findings: tuple[str, ...] = field(default=())
+
+
+def make_plan(
+    X: Any,
+    y: Any = None,
+    eval_data: tuple[Any, Any] | None = None,
+    privacy_options: str | Mapping[str, str] = "raw",
+    k_anonymity: int = 1,
+    given: int = 0,
+) -> Plan:
+    """Return a plan; `given` is the number of rows that X was drawn from, where it was drawn already.
+
+    Raises InvalidParameter for data that cannot be captured and for unknown options.
+    """
+    shape = getattr(X, "shape", None)
+    if shape and y is not None and len(y) != shape[0]:
+        raise InvalidParameter(f"y has {len(y)} values, X has {shape[0]} rows")
+    given = given or (int(shape[0]) if shape else 0)
+    kept, labels = sampled(X, y) if isinstance(X, (pd.DataFrame, np.ndarray)) else (X, y)
+    rows = read_rows(kept)
+    privacy.check(privacy_options, tuple(rows.frame.columns))
+    if k_anonymity < 1:
+        raise InvalidParameter(f"k_anonymity: expected a number of rows, 1 or more, got {k_anonymity}")
+    held_out = None
+    if eval_data is not None:
+        held_out = (read_rows(eval_data[0], "eval_data").frame, eval_data[1])
+        if list(held_out[0].columns) != list(rows.frame.columns):
+            raise InvalidParameter("eval_data: its columns are not those of X, in the same order")
+        if len(held_out[0]) != len(held_out[1]):
+            raise InvalidParameter(f"eval_data: {len(held_out[1])} labels for {len(held_out[0])} rows")
+    return Plan(rows, labels, held_out, privacy_options, k_anonymity, given or len(rows.frame))
+
+
+def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Path, run_id: str | None) -> Captured:
+    """Return the reference of a model that is saved in `folder`.
+
+    `model` is what was trained, and `ask` answers as it will be served; without them the saved model is asked.
+    Raises what the model raises for its own training rows.
+    """
+    saved = lint.load_saved(folder)
+    model = saved.raw if model is None else model
+    degraded, findings = list(plan.degraded), list(saved.findings)
+    if ask is None:
+        if saved.predict is None:
+            raise InvalidParameter("the model could not be asked for predictions: " + "; ".join(saved.findings))
+        ask = saved.predict
+        degraded.append("predictions are those of the saved model, loaded again")
+
+    def predict(frame: pd.DataFrame) -> Any:
+        answer = ask(plan.rows.restore(frame))
+        if isinstance(answer, dict) or not hasattr(answer, "__len__") or len(answer) != len(frame):
+            raise InvalidParameter(
+                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}: "
+                "expected an array, list or frame with one entry for each row"
+            )
+        return answer
+
+    reference = Reference.from_frame(
+        plan.rows.frame,
+        model,
+        plan.labels,
+        plan.eval_data,
+        plan.privacy,
+        k_anonymity=plan.k_anonymity,
+        predict=predict,
+    )
+    environment = origin.environment(model, folder / "requirements.txt")
+    rows = _golden_rows(reference, plan, predict)
+    findings += rows.findings
+    traced = ask if served.is_opaque(model) else model
+    made, more = _golden_file(plan, model, traced, rows, environment, saved)
+    findings += [*more, *lint.requirements(folder / "requirements.txt")]
+    reference = msgspec.structs.replace(
+        reference,
+        degraded=tuple(dict.fromkeys((*reference.degraded, *degraded, *rows.degraded))),
+        lint=(*reference.lint, *findings),
+        lineage=origin.lineage(plan.rows.frame, plan.given, run_id, Path.cwd()),
+    )
+    made = msgspec.structs.replace(made, degraded=tuple(dict.fromkeys((*reference.degraded, *made.degraded))))
+    files = storage.files_of(reference)
+    room = MOST_BYTES - sum(map(len, files.values()))
+    made, block = fit.fit(
+        made, room, lambda wire, count: wires.cut(wire, made.columns, rows.frame, count, is_array=plan.rows.is_array)
+    )
+    files[golden.FILE] = block
+    return Captured(reference, files, reference.lint)
+
+
+def capture_rows_alone(plan: Plan) -> Captured:
+    """Return a reference of rows without a model: a profile to compare live rows with, and nothing to replay."""
+    reference = Reference.from_frame(
+        plan.rows.frame, None, plan.labels, None, plan.privacy, k_anonymity=plan.k_anonymity
+    )
+    reference = msgspec.structs.replace(
+        reference,
+        degraded=(*reference.degraded, *plan.degraded),
+        lineage=origin.lineage(plan.rows.frame, plan.given, None, Path.cwd()),
+    )
+    return Captured(reference, storage.files_of(reference), reference.lint)
+
+
+@dataclass(frozen=True)
+class _GoldenRows:
+    """Rows that may be kept, what the model answered for them twice, and their labels."""
+
+    frame: pd.DataFrame
+    answer: Any = None
+    again: Any = None
+    labels: Any = None
+    degraded: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFrame], Any]) -> _GoldenRows:
+    hidden = [name for name in reference.names if name not in reference.rows]
+    if hidden:
+        names = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
+        return _GoldenRows(
+            reference.rows,
+            degraded=(f"no predictions, bodies and steps of golden rows: privacy takes out {names}",),
+        )
+    frame, labels = reference.rows, reference.labels
+    infinite = np.zeros(len(frame), dtype=bool)
+    for name in frame.columns:
+        if pd.api.types.is_float_dtype(frame[name].dtype):
+            infinite |= np.isinf(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+    findings: tuple[str, ...] = ()
+    if infinite.any():
+        findings = ("infinite values in training: JSON has none, so no client can send them",)
+        frame = frame.loc[~infinite].reset_index(drop=True)
+        labels = labels[~infinite] if len(labels) else labels
+    if not len(frame):
+        return _GoldenRows(frame, degraded=("no golden rows: none may be kept",), findings=findings)
+    # Twice, so that a model that draws or sums in threads shows how far two runs are apart.
+    return _GoldenRows(frame, predict(frame), predict(frame), labels, findings=findings)
+
+
+def _golden_file(
+    plan: Plan, model: Any, traced: Any, rows: _GoldenRows, environment: dict[str, str], saved: lint.Saved
+) -> tuple[Golden, list[str]]:
+    columns = tuple(wires.column_of(rows.frame[name], name) for name in rows.frame.columns)
+    kind = served.model_kind(model)
+    if rows.answer is None:
+        nothing = Golden(len(rows.frame), columns, Matrix(0, 0), model_kind=kind, environment=environment)
+        return nothing, []
+    predictions = Matrix.of(rows.answer)
+    if predictions.rows != len(rows.frame):
+        raise InvalidParameter(f"the model gives {predictions.rows} predictions for {len(rows.frame)} rows")
+    bodies = wires.render_bodies(columns, rows.frame, saved.signature, is_array=plan.rows.is_array)
+    degraded, findings = bodies.degraded, bodies.faults
+    apart = noise(predictions, Matrix.of(rows.again))
+    if apart > lint.ROUNDING:
+        findings.append(f"two runs over the same rows differ by {apart:.2g} deviations: the model draws at random")
+    findings += lint.saved_differs(saved, plan.rows.restore(rows.frame), bodies.parsed, predictions, apart)
+    steps, why = _steps(traced, plan.rows.restore(rows.frame.head(STEP_ROWS)))
+    degraded += why
+    quality, labels = _quality(rows.labels, predictions)
+    if len(rows.labels) and quality is None:
+        degraded.append("no metric over golden rows: predictions are texts, or several a row")
+    return (
+        Golden(
+            rows=len(rows.frame),
+            columns=columns,
+            predictions=predictions,
+            wires=tuple(bodies.wires),
+            steps=steps,
+            labels=labels,
+            quality=quality,
+            noise=apart,
+            model_kind=kind,
+            environment=environment,
+            degraded=tuple(degraded),
+        ),
+        findings,
+    )
+
+
+def _steps(model: Any, rows: Any) -> tuple[tuple[golden.Step, ...], list[str]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tuple(trace_steps(model, rows)), []
+    except Exception as error:  # noqa: BLE001  a step is code of the user's; without its trace all else is there
+        where = getattr(error, "__notes__", [""])[0]
+        return (), [f"no outputs of steps: {type(error).__name__} {where}".rstrip()]
+
+
+def _quality(labels: Any, predictions: Matrix) -> tuple[Quality | None, bytes]:
+    if not len(labels):
+        return None, b""
+    block = np.ascontiguousarray(labels, dtype="<f8").tobytes()
+    if predictions.texts or predictions.width != 1:
+        return None, block
+    scores = predictions.values()[:, 0]
+    known = np.isfinite(labels) & np.isfinite(scores)
+    if not known.any():
+        return None, block
+    name, value, low, high = metric_with_interval(labels[known], scores[known], np.random.default_rng(0))
+    return Quality(name, value, low, high, int(known.sum())), block
+
+
+def noise(one: Matrix, other: Matrix) -> float:
+    """Return the largest difference of two runs, in units of the deviation of its output; of texts their share."""
+    if one.texts or other.texts:
+        pairs = list(zip(one.texts, other.texts, strict=False))
+        return sum(a != b for a, b in pairs) / max(1, len(pairs))
+    first, second = one.values(), other.values()
+    if first.shape != second.shape or not first.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(first - second)
+        # Equal infinities are no difference.
+        apart[(first == second) | (np.isnan(first) & np.isnan(second))] = 0.0
+        spread = np.nanstd(np.where(np.isfinite(first), first, np.nan), axis=0)
+    largest = apart.max(axis=0)
+    return float(np.max(np.where(largest > 0, largest / np.where(spread > 0, spread, 1.0), 0.0)))
+
+
+def write(captured: Captured, folder: Path) -> None:
+    """Write the files into `folder`/parity."""
+    target = folder / golden.FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in captured.files.items():
+        (target / name).write_bytes(content)
+
+
+def tell(captured: Captured) -> None:
+    """Say once what was found at capture, as one warning of Python's."""
+    if captured.findings:
+        lines = "\n".join(f"  - {line}" for line in captured.findings)
+        warnings.warn(f"tallystick: found while the reference was captured:\n{lines}", UserWarning, stacklevel=3)

@@ -1,0 +1,89 @@
+"""Training rows in whatever form they were given, as a frame; and the frame's rows in that form again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tallystick.errors import InvalidParameter
+from tallystick.parity.reference import checked_frame
+
+#: Rows that are captured; of more, so many are drawn. A profile of them is as good, and it is done in two seconds.
+MOST_ROWS = 100_000
+#: Memory of rows that are held for a model: wide frames are held with fewer rows.
+MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows with text names. `restore` gives rows of `frame` in the form that the model was fitted on."""
+
+    frame: pd.DataFrame
+    restore: Callable[[pd.DataFrame], Any]
+    #: Whether the model takes an array without names.
+    is_array: bool = False
+
+
+def read_rows(given: Any, what: str = "X") -> Rows:
+    """Return rows given as a DataFrame, a 2-D array, a Series, or something with `to_pandas`.
+
+    Raises InvalidParameter for anything else: sparse matrices, lists of texts, images.
+    """
+    if hasattr(given, "to_pandas"):
+        given = given.to_pandas()
+    if isinstance(given, pd.Series):
+        given = given.to_frame()
+    if isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.names is None:
+        frame = pd.DataFrame(given, columns=[str(place) for place in range(given.shape[1])])
+        kind = given.dtype
+        return Rows(checked_frame(frame), lambda rows: np.ascontiguousarray(rows.to_numpy(), dtype=kind), is_array=True)
+    if not isinstance(given, pd.DataFrame):
+        shape = getattr(given, "shape", None)
+        form = f"{type(given).__name__}{f' of shape {shape}' if shape is not None else ''}"
+        raise InvalidParameter(f"{what}: expected a pandas DataFrame or a 2-D NumPy array of features, got {form}")
+    names = list(given.columns)
+    frame = checked_frame(given)
+    if all(isinstance(name, str) for name in names):
+        return Rows(frame, lambda rows: rows)
+    # Python's numbers: an Index of NumPy's has names that MLflow cannot write as JSON.
+    plain = [name.item() if isinstance(name, np.generic) else name for name in names]
+    return Rows(frame, lambda rows: rows.set_axis(pd.Index(plain, dtype=object), axis=1))
+
+
+def sampled(given: Any, labels: Any, seed: int = 0) -> tuple[Any, Any]:
+    """Return rows and labels; where there are more than are captured, so many of them, drawn at random.
+
+    What comes back does not change when the caller changes what was given.
+    """
+    rows = int(given.shape[0])
+    limit = max(1, min(MOST_ROWS, MOST_BYTES * rows // max(1, _bytes_of(given))))
+    if rows <= limit:
+        return _kept(given), _kept(labels)
+    picked = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+    chosen = given.iloc[picked] if hasattr(given, "iloc") else given[picked]
+    return chosen, None if labels is None else _rows_of(labels, picked)
+
+
+def _kept(values: Any) -> Any:
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        # From pandas 3 on a shallow copy is one: whoever writes to one of the two gets a copy then.
+        return values.copy(deep=int(pd.__version__.split(".")[0]) < 3)
+    return values.copy() if hasattr(values, "copy") else values
+
+
+def _rows_of(labels: Any, picked: Any) -> Any:
+    if hasattr(labels, "iloc"):
+        return labels.iloc[picked]
+    return np.asarray(labels)[picked]
+
+
+def _bytes_of(given: Any) -> int:
+    if isinstance(given, pd.DataFrame):
+        # Texts are more than their references; a hundred bytes each is near enough for a limit.
+        texts = sum(1 for dtype in given.dtypes if dtype.kind == "O")
+        return int(given.memory_usage(index=False).sum()) + 100 * texts * len(given)
+    return int(getattr(given, "nbytes", 0))

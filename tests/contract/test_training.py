@@ -1,0 +1,332 @@
+"""Capture with MLflow as it is: real stores, real flavors; what is logged can be loaded and holds its reference."""
+
+import contextlib
+import warnings
+from pathlib import Path
+
+import lightgbm
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import xgboost
+from mlflow.models import Model
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+import tallystick
+from tallystick.errors import InvalidParameter
+from tallystick.gate import golden
+from tallystick.parity import Reference
+from tallystick.training.autolog import _installed
+
+#: MLflow asks a process of its own which packages a model imports, for some ten seconds; given, it does not.
+PINNED = {"pip_requirements": [f"scikit-learn=={sklearn.__version__}", "numpy"]}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as environment:
+        # Files: the tables of a new SQLite store take ten seconds to make.
+        environment.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        mlflow.set_tracking_uri(folder.as_uri())
+        mlflow.set_experiment("capture")
+        yield folder
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def logging_by_itself(store):
+    tallystick.autolog()
+    yield
+    tallystick.autolog(disable=True)
+
+
+def _frame(rows=600):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": random.integers(18, 90, rows),
+            "income": np.round(random.lognormal(10, 1, rows), 2),
+            "city": random.choice(["Ulm", "Bonn", "Kiel"], rows),
+        }
+    )
+    frame.loc[::9, "income"] = np.nan
+    labels = pd.Series((frame.age + random.normal(0, 10, rows) > 50).astype(int))
+    return frame, labels
+
+
+def _pipeline():
+    frame, labels = _frame()
+    prep = ColumnTransformer(
+        [
+            (
+                "num",
+                Pipeline([("zero", FunctionTransformer(np.nan_to_num)), ("scale", StandardScaler())]),
+                ["age", "income"],
+            ),
+            ("cat", OneHotEncoder(), ["city"]),
+        ]
+    )
+    return Pipeline([("prep", prep), ("model", LogisticRegression())]).fit(frame, labels), frame, labels
+
+
+def _numbers():
+    frame, labels = _frame()
+    return frame[["age", "income"]].astype(float), labels
+
+
+@contextlib.contextmanager
+def _findings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = []
+        yield found
+    found += [str(each.message) for each in caught if "tallystick" in str(each.message)]
+
+
+def _folder(info):
+    return Path(mlflow.artifacts.download_artifacts(info.model_uri))
+
+
+def _check(folder, model_answers, frame):
+    """The reference can be read, and the model in the folder answers what its golden rows say."""
+    found = golden.find(folder)
+    reference = Reference.load(folder / "parity")
+    again = mlflow.pyfunc.load_model(str(folder))
+    rows = reference.rows
+    assert np.array_equal(np.asarray(again.predict(rows)).reshape(len(rows), -1), found.predictions.values())
+    assert list(reference.names) == list(frame.columns)
+    assert np.array_equal(np.asarray(model_answers(rows)).reshape(len(rows), -1), found.predictions.values())
+    assert sum(path.stat().st_size for path in (folder / "parity").iterdir()) < 1_000_000
+    return found, reference
+
+
+def test_a_pipeline_is_logged_with_its_reference(store):
+    model, frame, labels = _pipeline()
+    held_out = (frame.iloc[:100], labels.iloc[:100])
+    with mlflow.start_run() as run, _findings() as told:
+        info = tallystick.log_model(
+            model, "churn", X=frame, y=labels, eval_data=held_out, registered_model_name="churn", **PINNED
+        )
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/churn/{info.registered_model_version}"))
+    found, reference = _check(folder, model.predict, frame)
+    assert [step.path for step in found.steps] == ["prep/num/zero", "prep/num/scale", "prep/cat", "prep"]
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split", "inputs", "csv", "arrow"]
+    assert (found.model_kind, found.quality.metric, found.noise) == ("linear", "accuracy", 0.0)
+    assert reference.lineage["run_id"] == run.info.run_id
+    assert reference.evaluation.rows == 100
+    assert {scaler.column for scaler in reference.scalers} == {"age", "income"}
+    assert found.environment["package:scikit-learn"]
+    assert info.signature.inputs.input_names() == ["age", "income", "city"]
+    assert (folder / "input_example.json").exists()
+    assert len(told) == 1, "all that was found is one warning"
+    assert "requirements without a version: numpy" in told[0]
+
+
+@pytest.mark.parametrize("kind", [xgboost.XGBClassifier, lightgbm.LGBMClassifier])
+def test_boosters_are_logged_with_their_own_flavor(store, kind):
+    frame, labels = _numbers()
+    quiet = {"verbose": -1} if kind is lightgbm.LGBMClassifier else {}
+    model = kind(n_estimators=3, **quiet).fit(frame, labels)
+    folder = _folder(tallystick.log_model(model, "boosted", X=frame, y=labels, **PINNED))
+    found, _ = _check(folder, model.predict, frame)
+    assert found.model_kind == "trees"
+    assert {"xgboost", "lightgbm"} & set(Model.load(folder).flavors)
+
+
+def test_native_boosters_answer_as_they_are_served(store):
+    frame, labels = _numbers()
+    boosted = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(frame, labels), 3)
+    folder = _folder(tallystick.log_model(boosted, "native", X=frame, y=labels, **PINNED))
+    found, _ = _check(folder, lambda rows: boosted.predict(xgboost.DMatrix(rows)), frame)
+    assert found.quality.metric == "auc"
+
+
+class Doubles(mlflow.pyfunc.PythonModel):
+    @tallystick.stage("doubled")
+    def double(self, frame):
+        return frame["age"] * 2
+
+    def predict(self, context, model_input, params=None):
+        return self.double(model_input).to_numpy()
+
+
+def test_a_python_model_is_logged_with_its_stages(store):
+    frame, _ = _numbers()
+    model = Doubles()
+    folder = _folder(tallystick.log_model(model, "doubles", X=frame, **PINNED))
+    found, reference = _check(folder, lambda rows: model.predict(None, rows), frame)
+    assert [step.path for step in found.steps] == ["doubled"]
+    assert "no labels: the effect on quality cannot be measured" in reference.degraded
+
+
+def test_probabilities_are_captured_where_probabilities_are_served(store):
+    model, frame, labels = _pipeline()
+    folder = _folder(tallystick.log_model(model, "p", X=frame, y=labels, pyfunc_predict_fn="predict_proba", **PINNED))
+    found, _ = _check(folder, model.predict_proba, frame)
+    assert found.predictions.width == 2
+
+
+def test_arrays_are_captured_for_models_of_arrays(store):
+    frame, labels = _numbers()
+    array = frame.fillna(0).to_numpy()
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(array, labels)
+    folder = _folder(tallystick.log_model(model, "array", X=array, y=labels, **PINNED))
+    found = golden.find(folder)
+    assert [wire.encoding for wire in found.wires] == ["inputs", "instances"]
+    assert mlflow.pyfunc.load_model(str(folder)).predict(array[:5]).shape == (5,)
+
+
+def test_a_folder_needs_no_store(tmp_path):
+    model, frame, labels = _pipeline()
+    folder = tallystick.save_model(model, tmp_path / "model", X=frame, y=labels, **PINNED)
+    _check(folder, model.predict, frame)
+
+
+def test_what_cannot_be_captured_is_refused_before_anything_is_logged(store):
+    model, frame, labels = _pipeline()
+    before = len(mlflow.search_logged_models(output_format="list"))
+    for options in ({"X": ["text"]}, {"X": frame, "privacy": "secret"}, {"X": frame, "y": labels[:3]}):
+        with pytest.raises(InvalidParameter):
+            tallystick.log_model(model, "refused", **options)
+    assert len(mlflow.search_logged_models(output_format="list")) == before
+
+
+def test_private_columns_are_in_no_file_of_the_artifact(store):
+    model, frame, labels = _pipeline()
+    private = {"city": "hashed", "income": "none"}
+    folder = _folder(tallystick.log_model(model, "private", X=frame, y=labels, privacy=private, **PINNED))
+    found = golden.find(folder)
+    assert [column.name for column in found.columns] == ["age"]
+    assert (found.wires, found.steps, found.predictions.rows, found.labels) == ((), (), 0, b"")
+    assert any("privacy takes out income, city" in line for line in found.degraded)
+    assert not (folder / "input_example.json").exists()
+    content = b"".join(path.read_bytes() for path in (folder / "parity").iterdir())
+    assert b"Ulm" not in content
+    assert b"Bonn" not in content
+
+
+def test_a_model_that_is_another_one_when_loaded_is_told(store, tmp_path):
+    class Forgets(mlflow.pyfunc.PythonModel):
+        """Its state is not in what is pickled, as with a connection or a global."""
+
+        def __init__(self):
+            self.offset = 5
+
+        def __getstate__(self):
+            return {"offset": 0}
+
+        def predict(self, context, model_input, params=None):
+            return model_input["age"].to_numpy() + self.offset
+
+    with _findings() as told:
+        tallystick.save_model(Forgets(), tmp_path / "model", X=_numbers()[0], **PINNED)
+    assert "the saved model, loaded again, gives other predictions for 100.0% of the rows" in told[0]
+    assert any("loaded again" in line for line in Reference.load(tmp_path / "model" / "parity").lint)
+
+
+def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
+    frame, labels = _frame()
+    model, _, _ = _pipeline()
+    model = model.fit(frame, labels)
+    folder = _folder(
+        mlflow.sklearn.log_model(model, name="auto", skops_trusted_types=["numpy.dtype", "numpy.nan_to_num"], **PINNED)
+    )
+    found, reference = _check(folder, model.predict, frame)
+    assert len(found.steps) == 4
+    assert reference.lineage["rows"] == "600"
+    assert len(reference.labels) == len(reference.rows)
+
+
+def test_autolog_takes_the_rows_of_the_outermost_fit(logging_by_itself):
+    frame, labels = _numbers()
+    search = GridSearchCV(make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression()), {}, cv=2)
+    search.fit(frame, labels)
+    best = search.best_estimator_
+    for model in (search, best):
+        trusted = {"serialization_format": "cloudpickle"}
+        _check(_folder(mlflow.sklearn.log_model(model, name="best", **trusted, **PINNED)), model.predict, frame)
+
+
+def test_autolog_sees_boosters_and_python_models(logging_by_itself):
+    frame, labels = _numbers()
+    model = xgboost.XGBClassifier(n_estimators=2).fit(frame, labels)
+    _check(_folder(mlflow.xgboost.log_model(model, name="x", **PINNED)), model.predict, frame)
+
+    class Around(mlflow.pyfunc.PythonModel):
+        def __init__(self, model):
+            self.model = model
+
+        def predict(self, context, model_input, params=None):
+            return self.model.predict_proba(model_input)[:, 1]
+
+    around = Around(model)
+    folder = _folder(mlflow.pyfunc.log_model(python_model=around, name="around", **PINNED))
+    _check(folder, lambda rows: around.predict(None, rows), frame)
+
+
+def test_autolog_works_beside_mlflow_s_own(store, monkeypatch):
+    frame, labels = _numbers()
+    monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, **__: [])
+    mlflow.sklearn.autolog(silent=True)
+    tallystick.autolog()
+    try:
+        with mlflow.start_run():
+            model = LinearRegression().fit(frame.fillna(0), labels)
+        (logged,) = mlflow.search_logged_models(max_results=1, output_format="list")
+        _check(Path(mlflow.artifacts.download_artifacts(logged.model_uri)), model.predict, frame)
+    finally:
+        tallystick.autolog(disable=True)
+        mlflow.sklearn.autolog(disable=True)
+
+
+def test_a_failure_to_capture_is_one_warning_and_the_model_is_logged(logging_by_itself):
+    frame, labels = _numbers()
+    model = LinearRegression().fit(frame.fillna(0), labels)
+    wrong = mlflow.models.infer_signature(frame.rename(columns={"age": "years"}))
+    with _findings() as told:
+        folder = _folder(mlflow.sklearn.log_model(model, name="other", signature=wrong, **PINNED))
+    assert not (folder / "parity").exists()
+    assert len(told) == 1
+    assert "fit got the columns age, income, the model takes years, income" in told[0]
+    with _findings() as told:
+        folder = _folder(mlflow.pyfunc.log_model(python_model=Doubles(), name="unseen", **PINNED))
+    assert not (folder / "parity").exists()
+    assert ["no rows are held for it" in line for line in told] == [True]
+
+
+def test_autolog_can_be_undone_and_repeated(store):
+    class Mine(BaseEstimator):
+        def fit(self, X, y=None):
+            return self
+
+    before = (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"])
+    tallystick.autolog()
+    once = (Model.__dict__["log"], LinearRegression.__dict__["fit"])
+    tallystick.autolog(privacy="hashed")
+    assert (Model.__dict__["log"], LinearRegression.__dict__["fit"]) == once, "a second call patches nothing again"
+    assert _installed().options.privacy == "hashed"
+    tallystick.autolog(disable=True)
+    tallystick.autolog(disable=True)
+    assert (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"]) == before
+
+
+def test_rows_are_let_go_with_their_model(logging_by_itself):
+    frame, labels = _numbers()
+    model = LinearRegression().fit(frame.fillna(0), labels)
+    held = _installed().reservoir
+    assert held.find(model) is not None
+    count = len(held)
+    del model
+    assert len(held) == count - 1
+    with pytest.raises(ValueError):
+        LinearRegression().fit(frame, labels)
+    assert len(held) == count - 1, "rows of a fit that failed are forgotten"

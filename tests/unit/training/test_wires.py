@@ -1,0 +1,90 @@
+"""Golden rows as bodies: what each encoding carries is kept, what it loses is told."""
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.training import wires
+from tallystick.training.wires import column_of, render_bodies
+
+SIGNATURE = {"inputs": '[{"name": "x", "type": "double"}, {"name": "s", "type": "string", "required": false}]'}
+
+
+def bodies(frame, signature=SIGNATURE, **options):
+    columns = [column_of(frame[name], name) for name in frame]
+    return render_bodies(columns, frame, signature, **({"is_array": False} | options))
+
+
+def test_every_encoding_carries_plain_rows():
+    frame = pd.DataFrame({"x": [0.1, np.nan, 1e-300], "s": ["a,b", 'q"', "ü"]})
+    found = bodies(frame)
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split", "inputs", "csv", "arrow"]
+    assert (found.degraded, found.faults) == ([], [])
+    assert msgspec.json.decode(found.wires[0].body)["dataframe_records"][1] == {"x": None, "s": 'q"'}
+    assert found.parsed.x.tolist()[::2] == [0.1, 1e-300]
+
+
+def test_an_encoding_that_loses_a_value_is_left_out_and_told():
+    found = bodies(pd.DataFrame({"x": [1.0, 2.0], "s": ["NA", None]}))
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split", "arrow"]
+    assert found.degraded == [
+        "golden rows are not kept as inputs: column 's', row 1: None arrives as 'None'",
+        "golden rows are not kept as csv: column 's', row 0: 'NA' arrives as None",
+    ]
+
+
+def test_what_no_table_can_carry_is_a_fault_and_stays():
+    signature = {"inputs": '[{"name": "x", "type": "long"}]'}
+    found = bodies(pd.DataFrame({"x": [1.5, np.nan]}), signature)
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split"]
+    assert len(found.faults) == 2
+    assert "got null" in found.faults[0]
+
+
+def test_a_column_that_the_signature_does_not_know_is_a_fault():
+    found = bodies(pd.DataFrame({"x": [1.0], "s": ["a"], "more": [2.0]}))
+    assert "column 'more' does not arrive" in found.faults[0]
+
+
+def test_arrays_are_sent_without_names():
+    signature = {"inputs": '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]'}
+    found = bodies(pd.DataFrame({"0": [1.0, 2.0], "1": [3.0, 4.0]}), signature, is_array=True)
+    assert [wire.encoding for wire in found.wires] == ["inputs", "instances"]
+    assert msgspec.json.decode(found.wires[0].body) == {"inputs": [[1.0, 3.0], [2.0, 4.0]]}
+    assert found.faults == []
+
+
+def test_a_body_holds_the_first_rows_only_and_can_be_cut():
+    frame = pd.DataFrame({"x": np.arange(300.0), "s": "a"})
+    columns = [column_of(frame[name], name) for name in frame]
+    found = bodies(frame)
+    assert {wire.rows for wire in found.wires} == {wires.WIRE_ROWS}
+    less = wires.cut(found.wires[3], columns, frame, 2, is_array=False)
+    assert (less.encoding, less.rows, less.body) == ("csv", 2, b"x,s\n0.0,a\n1.0,a\n")
+
+
+@pytest.mark.parametrize(
+    ("series", "dtype", "values"),
+    [
+        (pd.Series([1, 2]), "int64", (1, 2)),
+        (pd.Series([0.5, np.nan]), "float64", (0.5, None)),
+        (pd.Series([True, False]), "bool", (True, False)),
+        (pd.Series(pd.array([1, None], dtype="Int64")), "Int64", (1, None)),
+        (pd.Series(["a", None], dtype=object), "object", ("a", None)),
+        (pd.Series(pd.Categorical(["b", None])), "category", ("b", None)),
+        (
+            pd.Series([pd.Timestamp("2024-01-31 13:45"), pd.NaT]).astype("datetime64[ns]"),
+            "datetime64[ns]",
+            ("2024-01-31T13:45:00", None),
+        ),
+        (
+            pd.Series([pd.Timestamp("2024-01-31 13:45+02:00")]).dt.tz_convert("UTC").astype("datetime64[ns, UTC]"),
+            "datetime64[ns, UTC]",
+            ("2024-01-31T11:45:00",),
+        ),
+    ],
+)
+def test_columns_keep_values_nulls_and_dtype(series, dtype, values):
+    column = column_of(series, "c")
+    assert (column.dtype, column.values) == (dtype, values)
