@@ -42,11 +42,6 @@ class OwnReplays:
         target = Target(endpoint.name, entity.name, replicas, resolved.digest, resolved.local_path)
         return await self._replayer.replay(target, policy)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._replayer is not None:
-            await self._replayer.close()
-
 
 def own_url(settings: Settings) -> str:
     """Return the URL of the gateways, from this machine.
