@@ -78,10 +78,7 @@ def folder(tmp_path):
 async def replay(replicas, folder):
     replayer = Replayer("http://test", "tsk_x", transport=httpx.MockTransport(replicas))
     target = Target("churn", "churn-3", ("e-0", "e-1"), DIGEST, str(folder))
-    try:
-        return await replayer.replay(target, Policy.AUTO)
-    finally:
-        await replayer.close()
+    return await replayer.replay(target, Policy.AUTO)
 
 
 async def test_each_replica_gets_each_encoding_and_one_of_them_compressed(replicas, folder):
