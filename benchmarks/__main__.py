@@ -19,7 +19,19 @@ from benchmarks import report
 from benchmarks.bench import FULL, QUICK, Bench
 
 #: In this order: what loads a model into this process comes last.
-TOPICS = ("throughput", "gateway", "recording", "memory", "times", "growth", "endpoints", "change", "floor", "decode")
+TOPICS = (
+    "throughput",
+    "gateway",
+    "recording",
+    "monitoring",
+    "memory",
+    "times",
+    "growth",
+    "endpoints",
+    "change",
+    "floor",
+    "decode",
+)
 
 
 def main() -> int:

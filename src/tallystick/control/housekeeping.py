@@ -7,14 +7,22 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from tallystick.protocol.monitoring import PARITY_FOLDER
+
 #: A copy of a model is left alone for so long: a worker may be fetching it before control knows of it.
 UNUSED_AFTER_S = 24 * 3600.0
 #: A younger file may be that of an endpoint which was created while we looked.
 SETTLED_AFTER_S = 600.0
 
 
-def remove_unused(data_dir: Path, run_dir: Path, entity_ids: Collection[str], digests: Collection[str]) -> list[Path]:
-    """Remove what was kept for served entities not in `entity_ids`, and old copies of models not in `digests`.
+def remove_unused(
+    data_dir: Path,
+    run_dir: Path,
+    entity_ids: Collection[str],
+    digests: Collection[str],
+    endpoint_ids: Collection[str],
+) -> list[Path]:
+    """Remove what was kept for what is not named: logs of served entities, copies of models, incidents of endpoints.
 
     Returns what was removed. Blocks.
     """
@@ -31,8 +39,10 @@ def remove_unused(data_dir: Path, run_dir: Path, entity_ids: Collection[str], di
     removed = [path for path in removed if now - path.stat().st_mtime > SETTLED_AFTER_S]
     for path in removed:
         path.unlink(missing_ok=True)
-    for path in (data_dir / "models").glob("*"):
-        if path.name not in digests and now - path.stat().st_mtime > UNUSED_AFTER_S:
+    kept = [(path, UNUSED_AFTER_S) for path in (data_dir / "models").glob("*") if path.name not in digests]
+    kept += [(path, SETTLED_AFTER_S) for path in (data_dir / PARITY_FOLDER).glob("*") if path.name not in endpoint_ids]
+    for path, least_s in kept:
+        if now - path.stat().st_mtime > least_s:
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path)
     return removed

@@ -169,7 +169,8 @@ class Reconciler:
             named = {str(entity_id) for e in self._endpoints for entity_id in entity_ids_of(e)}
             digests = {model.digest for model in self._resolved.values()}
             settings = self._settings
-            await asyncio.to_thread(remove_unused, settings.data_dir, settings.run_dir, named, digests)
+            endpoints = {str(endpoint.id) for endpoint in self._endpoints}
+            await asyncio.to_thread(remove_unused, settings.data_dir, settings.run_dir, named, digests, endpoints)
             for known in (self._links.tally.totals, self._links.used_at, self._grace_s):
                 for gone in known.keys() - named:
                     del known[gone]

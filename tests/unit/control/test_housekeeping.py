@@ -18,11 +18,23 @@ def test_what_nothing_refers_to_goes_and_the_rest_stays(tmp_path):
     for path in tmp_path.rglob("*.*"):
         os.utime(path, (0, path.stat().st_mtime - SETTLED_AFTER_S - 60))
     (logs / "c-0.log").touch()
-    removed = remove_unused(tmp_path, run, {"a"}, {"used"})
-    assert sorted(path.name for path in removed) == ["b-0.json", "b-0.log", "b.build.log", "old", "w-b-0.board"]
+    for name in ("e1", "e2", "e3"):
+        (tmp_path / "parity" / name / "incidents").mkdir(parents=True)
+    for name in ("e1", "e2"):
+        os.utime(tmp_path / "parity" / name, (0, os.stat(tmp_path).st_mtime - SETTLED_AFTER_S - 60))
+    removed = remove_unused(tmp_path, run, {"a"}, {"used"}, {"e1"})
+    assert sorted(path.name for path in removed) == [
+        "b-0.json",
+        "b-0.log",
+        "b.build.log",
+        "e2",
+        "old",
+        "w-b-0.board",
+    ]
     assert sorted(path.name for path in logs.iterdir()) == ["a-0.log", "a-1.log.1", "a.build.log", "c-0.log"]
     assert sorted(path.name for path in models.iterdir()) == ["new", "used"]
+    assert sorted(path.name for path in (tmp_path / "parity").iterdir()) == ["e1", "e3"]
 
 
 def test_a_server_that_never_served_has_nothing_to_remove(tmp_path):
-    assert remove_unused(tmp_path, tmp_path / "run", set(), set()) == []
+    assert remove_unused(tmp_path, tmp_path / "run", set(), set(), set()) == []
