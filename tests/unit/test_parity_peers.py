@@ -199,3 +199,17 @@ def test_sentences_that_name_a_kind_have_no_threshold():
     says = [(["x"], "missing values: alert")]
     lines = [{**record(says=says if n else ()), "id": str(n), "scores": {"x": 0.1}} for n in (0, 1)]
     assert [(line["alarm"], line["says"]) for line in tuned(lines, written)] == [(False, []), (True, [list(says[0])])]
+
+
+def test_findings_are_there_only_when_a_script_came_to_its_end(tmp_path, monkeypatch):
+    """Starts processes: what a tool's own Python does is the point."""
+    monkeypatch.setattr(environments, "HERE", tmp_path)
+    (tmp_path / "adapters").mkdir()
+    script = tmp_path / "adapters" / "tool_adapter.py"
+    script.write_text("import sys; open(sys.argv[2], 'w').write('{}')")
+    run_adapter("tool", Path(sys.executable), tmp_path, tmp_path / "tool.jsonl", 30)
+    assert (tmp_path / "tool.jsonl").read_text() == "{}"
+    script.write_text("import sys; open(sys.argv[2], 'w').write('{}'); sys.exit('killed half way')")
+    with pytest.raises(DidNotRun, match="killed half way"):
+        run_adapter("tool", Path(sys.executable), tmp_path, tmp_path / "tool.jsonl", 30)
+    assert not (tmp_path / "tool.jsonl").exists()

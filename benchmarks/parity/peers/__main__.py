@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds a tool may take for all cases")
     parser.add_argument("--keep", type=Path, default=None, help="a folder for cases, findings and logs")
+    parser.add_argument("--reuse", action="store_true", help="take what tools said of the same cases from --keep")
     parser.add_argument("--out", type=Path, default=None, help="a CSV file, one line a case, tool and setting")
     return parser
 
@@ -61,14 +62,16 @@ def main() -> int:
         shares = tuple(float(share) for share in given.shares.split(","))
         written = write_cases(folder, datasets, given.rows, shares, given.seed, given.spread)
         _say(f"{len(written)} cases, {sum(case.is_fault for case in written)} with a fault")
-        scored, notes = _all(tools, folder, written, given.timeout)
+        scored, notes = _all(tools, folder, written, given.timeout, given.reuse)
     _report(scored, notes)
     if given.out:
         pd.DataFrame([vars(line) for line in scored]).to_csv(given.out, index=False)
     return 0 if scored else 1
 
 
-def _all(tools: list[str], folder: Path, written: list[Written], timeout_s: float) -> tuple[list[Scored], list[str]]:
+def _all(
+    tools: list[str], folder: Path, written: list[Written], timeout_s: float, may_reuse: bool
+) -> tuple[list[Scored], list[str]]:
     """Run the tools one after the other; a tool that cannot is a note."""
     pins = read_pins()
     scored: list[Scored] = []
@@ -80,7 +83,8 @@ def _all(tools: list[str], folder: Path, written: list[Written], timeout_s: floa
             python = own_python() if tool in OWN else python_of(tool, pins[tool])
             shown = SHOWN_OF_OURS[tool] if tool in OWN else pins[tool].shown
             notes.append(f"{tool}: {versions(python, shown)}")
-            run_adapter(tool, python, folder, out, timeout_s)
+            if not (may_reuse and out.exists()):
+                run_adapter(tool, python, folder, out, timeout_s)
         except DidNotInstall as error:
             notes.append(f"{tool}: did not install: {error}")
         except DidNotRun as error:

@@ -93,15 +93,16 @@ def versions(python: Path, names: tuple[str, ...]) -> str:
 
 
 def run_adapter(tool: str, python: Path, cases: Path, out: Path, timeout_s: float) -> None:
-    """Run a tool's script over all cases; what it writes to stderr goes beside `out`."""
+    """Run a tool's script over all cases. `out` is there when it came to the last one; its log is beside it."""
     script = HERE / "adapters" / f"{tool}_adapter.py"
-    log = out.with_suffix(".log")
+    log, partial = out.with_suffix(".log"), out.with_suffix(".partial")
+    out.unlink(missing_ok=True)
     environment = {**os.environ, **QUIET}
     environment.pop("PYTHONPATH", None)
     with log.open("w") as lines:
         try:
             done = subprocess.run(
-                [python, script, cases, out],
+                [python, script, cases, partial],
                 stdout=lines,
                 stderr=lines,
                 env=environment,
@@ -113,6 +114,7 @@ def run_adapter(tool: str, python: Path, cases: Path, out: Path, timeout_s: floa
             raise DidNotRun(f"not done after {timeout_s:.0f} s") from error
     if done.returncode:
         raise DidNotRun(_last_line(log.read_text()))
+    partial.replace(out)
 
 
 def own_python() -> Path:

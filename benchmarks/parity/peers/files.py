@@ -97,7 +97,12 @@ def chosen(
 def write_cases(
     folder: Path, datasets: list[Dataset], rows: int, shares: tuple[float, ...], seed: int, spread: int
 ) -> list[Written]:
-    """Write references, live frames, `cases.json` (for the tools) and `truth.json` (not for them)."""
+    """Write references, live frames, `cases.json` (for the tools) and `truth.json` (not for them).
+
+    What tools said of other cases that the folder held before is deleted.
+    """
+    truth = folder / "truth.json"
+    before = truth.read_text() if truth.exists() else ""
     for data in datasets:
         write_frame(split(data, seed)[0], folder / f"reference-{data.name}.json")
     written = []
@@ -108,5 +113,8 @@ def write_cases(
         written.append(Written(name, data.name, data.half, case.name, case.share, kinds, features))
     given = [{"id": w.id, "reference": f"reference-{w.dataset}.json", "live": f"live-{w.id}.json"} for w in written]
     (folder / "cases.json").write_text(json.dumps(given))
-    (folder / "truth.json").write_text(json.dumps([asdict(w) for w in written]))
+    truth.write_text(json.dumps([asdict(w) for w in written]))
+    if truth.read_text() != before:
+        for old in folder.glob("*.jsonl"):
+            old.unlink()
     return written

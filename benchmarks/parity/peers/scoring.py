@@ -106,7 +106,7 @@ def score(tool: str, record: dict[str, Any], truth: Written, columns: Iterable[s
     )
 
 
-NUMBERS = ("columns named", "s a case")
+NUMBERS = ("columns named", "CPU s a case")
 
 
 def markdown(lines: pd.DataFrame) -> str:
@@ -143,7 +143,7 @@ def table(scored: list[Scored]) -> pd.DataFrame:
                 "columns named": faults["columns"].mean(),
                 "exact kind": faults.is_exact.mean(),
                 "raised": (part.failed != "").mean(),
-                "s a case": part.seconds.mean(),
+                "CPU s a case": part.seconds.mean(),
             }
         )
     return pd.DataFrame(lines)

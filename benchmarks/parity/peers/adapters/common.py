@@ -73,22 +73,22 @@ def judged(
 ) -> Iterator[dict[str, Any]]:
     """Yield one record a setting. A tool that raises has `failed` set, for this setting and those it did not reach.
 
-    Seconds count from the start of the case, as later settings build on earlier ones, unless each is by itself.
+    CPU seconds, from the start of the case, as later settings build on earlier ones, unless each is by itself.
     """
     missing = list(settings)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         if isinstance(prepared, Exception):
             raise prepared
         for setting, finding in judge(prepared, live):
-            yield {"setting": setting, **asdict(finding), "failed": "", "seconds": time.perf_counter() - started}
+            yield {"setting": setting, **asdict(finding), "failed": "", "seconds": time.process_time() - started}
             missing.remove(setting)
             if each_by_itself:
-                started = time.perf_counter()
+                started = time.process_time()
     except Exception as error:  # noqa: BLE001 - the boundary of one case: what a tool raises is a result
         traceback.print_exc()
         for setting in missing:
-            took = time.perf_counter() - started
+            took = time.process_time() - started
             yield {"setting": setting, **asdict(Finding()), "failed": _error(error), "seconds": took}
 
 

@@ -58,7 +58,7 @@ def judge(prepared: tuple[Any, list[str], set[str]], live: pd.DataFrame) -> Iter
             scores = {
                 column: float(v["Drift score"]) for column, v in check.value.items() if v["Drift score"] is not None
             }
-    yield "train_test", Finding(bool(says), list(says), scores)
+    yield "train_test", Finding(bool(says), list(says))
     failures = _failures(data_integrity().run(_dataset(live, levels)), list(live))
     says += [line for name, lines in failures.items() if name not in ill for line in lines]
     yield "with integrity", Finding(bool(says), says, scores)

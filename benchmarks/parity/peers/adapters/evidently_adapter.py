@@ -41,7 +41,7 @@ def judge(prepared: tuple[pd.DataFrame, list[str], list[str]], live: pd.DataFram
             is_data_set |= column is None
             says.append(([column] if column else [], test["description"]))
     yield "columns", Finding(any(names for names, _ in says), says, scores)
-    yield "data set", Finding(is_data_set, says if is_data_set else [], scores)
+    yield "data set", Finding(is_data_set, says if is_data_set else [])
 
 
 if __name__ == "__main__":
