@@ -143,8 +143,11 @@ def _version(name: str) -> str:
 
 
 def _blas() -> str:
-    # NumPy's types do not know that this form returns the table.
-    built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    try:
+        # NumPy's types do not know that this form returns the table.
+        built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    except TypeError:  # NumPy before 1.25, in a model's own environment
+        return ""
     blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', '')} {blas.get('version', '')}".strip()
 
