@@ -158,6 +158,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await gatekeeper.close()
     await stream.close()
 
 

@@ -121,6 +121,8 @@ class _Ladder:
         #: All golden rows, and what a decoder made of the first ones: the form in which the model gets them.
         self._frame: Any = None
         self._form: Any = None
+        #: Set where the model's input has no columns: then what was decoded is asked, and nothing else can be.
+        self._form_rows = 0
         self._answer: Answer | None = None
         #: Encodings that change rows, though others carry them.
         self.lossy: tuple[str, ...] = ()
@@ -206,6 +208,8 @@ class _Ladder:
             self._form = decoded
         frame = as_frame(decoded, self.golden)
         if frame is None:
+            if self._form is decoded:
+                self._form_rows = wire.rows
             return f"{wire.encoding} becomes {type(decoded).__name__}, which has no columns"
         lost = lost_in_transport(self.golden, wire.encoding, wire.rows, frame)
         if lost is None:
@@ -236,7 +240,7 @@ class _Ladder:
 
     def _bisect(self) -> RungReport:
         stored, trace = self.golden.steps, self.subject.trace
-        if not stored or trace is None:
+        if not stored or trace is None or self._form_rows:
             return RungReport(Rung.STEPS, Outcome.SKIPPED, "The model has no steps that golden rows could be held to.")
         rows = stored[0].output.rows
         try:
@@ -279,11 +283,14 @@ class _Ladder:
 
     def _predict(self) -> RungReport:
         try:
-            self._answer = self._ask(self._frame)
+            if self._form_rows:
+                self._answer = answer_of(self.subject.predict(self._form))
+            else:
+                self._answer = self._ask(self._frame)
         except Exception as error:  # noqa: BLE001  the model's code: what it raises on golden rows is the finding
             text = f"The model raises {type(error).__name__} on golden rows."
             return RungReport(Rung.PREDICTION, Outcome.FAILED, text, Difference(got=type(error).__name__, share=1.0))
-        return judge(self.golden, self._answer, len(self._frame), self._closeness)
+        return judge(self.golden, self._answer, self._form_rows or len(self._frame), self._closeness)
 
     def _ask(self, frame: Any) -> Answer:
         return answer_of(self.subject.predict(like(self._form, frame)))
@@ -291,6 +298,9 @@ class _Ladder:
     # -- rows, metric ------------------------------------------------------------------------------------------
 
     def _ask_rows(self) -> None:
+        if self._form_rows:
+            self._note(Rung.ROWS, Outcome.SKIPPED, "Rows of an input without columns cannot be asked one at a time.")
+            return
         try:
             self.are_rows_independent, self.independence = self._compare_alone()
         except Exception as error:  # noqa: BLE001  the model's code; in doubt they are not

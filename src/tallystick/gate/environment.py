@@ -21,6 +21,10 @@ from tallystick.gate.tolerance import Closeness
 PACKAGE = "package:"
 #: Compared as the numbers' world; the other keys (threads, locale, time zone) do not change what a CPU computes.
 _WORLD = ("python", "platform", "machine", "cpu", "blas")
+#: Rows come to every model in these.
+_ALWAYS = ("numpy", "pandas")
+#: Named by every model that MLflow logs; it loads them, and half of PyPI with them.
+_LOADERS = frozenset({"mlflow", "mlflow-skinny"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -92,16 +96,16 @@ def closeness(then: Mapping[str, str], found: Iterable[Differing]) -> Closeness:
 
 
 def used_packages(requirements: Path) -> frozenset[str]:
-    """Return the packages that a model brings in: those of its requirements file, and what they require."""
+    """Return the packages that a model computes with: those of its requirements file, and what they require."""
     try:
         lines = requirements.read_text().splitlines()
     except OSError:
-        return frozenset()
-    waiting = [name for line in lines if (name := _requirement_name(line))]
+        lines = []
+    waiting = [*_ALWAYS, *(name for line in lines if (name := _requirement_name(line)))]
     found: set[str] = set()
     while waiting:
         name = _canonical(waiting.pop())
-        if name in found:
+        if name in found or name in _LOADERS:
             continue
         found.add(name)
         try:
@@ -139,8 +143,11 @@ def _version(name: str) -> str:
 
 
 def _blas() -> str:
-    # NumPy's types do not know that this form returns the table.
-    built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    try:
+        # NumPy's types do not know that this form returns the table.
+        built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    except TypeError:  # NumPy before 1.25, in a model's own environment
+        return ""
     blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', '')} {blas.get('version', '')}".strip()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ class Gate:
             return None
         golden = self._rows()
         if isinstance(golden, Golden):
-            checked = check(golden, self._subject(golden), self._policy)
+            checked = self._checked(golden, self._subject(golden))
         elif golden.is_damage:
             rung = RungReport(Rung.IDENTITY, Outcome.FAILED, f"{golden.reason[0].upper()}{golden.reason[1:]}.")
             checked = Checked(GateReport(Outcome.FAILED, self._policy, self._digest, rungs=(rung,)))
@@ -114,6 +115,15 @@ class Gate:
         if checked.report.outcome is Outcome.FAILED and is_binding:
             raise GateClosed(checked.report)
         return checked
+
+    def _checked(self, golden: Golden, subject: Subject) -> Checked:
+        try:
+            return check(golden, subject, self._policy)
+        except Exception as error:  # noqa: BLE001  a fault of ours must not stop what only a warning would
+            traceback.print_exc()
+            text = f"The check could not be carried out: {type(error).__name__}; the model's log has the rest."
+            rung = RungReport(Rung.PREDICTION, Outcome.FAILED, text)
+            return Checked(GateReport(Outcome.FAILED, self._policy, subject.digest, golden.rows, rungs=(rung,)))
 
     def answer(self, trace: str, body: bytes, content_type: str) -> bytes:
         """Return, as JSON, which files this replica has; for golden rows also what becomes of them.

@@ -18,7 +18,7 @@ from tallystick.entities import (
     ServedEntityId,
     entity,
 )
-from tallystick.errors import InvalidState, NotFound
+from tallystick.errors import Conflict, InvalidState, NotFound
 from tallystick.gate.report import GateReport, Outcome, Policy, Rung, RungReport
 from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RouteTable
 from tallystick.protocol.supervise import Phase, ProcessView, Report
@@ -117,6 +117,30 @@ async def test_a_check_on_demand_asks_what_serves_and_is_kept(bench):
         await bench.keeper.check(ENDPOINT, "m-9", {})
     with pytest.raises(InvalidState, match="serves nothing"):
         await bench.keeper.check(Endpoint(EndpointId("F"), "idle", "ann", 0, 0), None, {})
+
+
+async def test_two_checks_of_an_endpoint_do_not_run_at_once(bench):
+    answer, begun = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def slow(*_arguments):
+        begun.set()
+        return await answer
+
+    bench.keeper._replayer = slow
+    first = asyncio.create_task(bench.keeper.check(ENDPOINT, None, {ENTITY.id: MODEL}))
+    await begun.wait()
+    with pytest.raises(Conflict, match="under way"):
+        await bench.keeper.check(ENDPOINT, None, {ENTITY.id: MODEL})
+    answer.set_result({"0": GOOD})
+    assert (await first)["outcome"] == "passed"
+    assert (await bench.keeper.check(ENDPOINT, None, {}))["entities"] == {}
+
+
+async def test_replays_end_with_control(bench):
+    bench.is_reachable = False
+    bench.keeper.replay(ENDPOINT, ENTITY, MODEL)
+    await bench.keeper.close()
+    assert bench.keeper._tasks == {}
 
 
 async def test_what_was_found_of_a_worker_goes_when_another_takes_its_place(bench):

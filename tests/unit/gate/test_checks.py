@@ -220,6 +220,17 @@ def test_a_model_of_arrays_is_asked_with_arrays():
     assert set(shapes) == {np.ndarray}
 
 
+def test_an_input_without_columns_is_asked_as_it_was_decoded():
+    rows = FRAME.to_dict(orient="records")
+    listed = subject(decode=lambda _body, _kind: rows, predict=lambda given: MODEL.predict(pd.DataFrame(given)))
+    checked = check(GOLDEN, listed)
+    assert (checked.report.outcome, checked.are_rows_independent) == (Outcome.PASSED, None)
+    assert outcomes(checked.report) == {
+        "identity": "passed", "environment": "passed", "wire": "skipped", "steps": "skipped", "prediction": "passed",
+        "rows": "skipped", "metric": "passed",
+    }  # fmt: skip
+
+
 def test_another_type_of_the_same_values_is_noted():
     found = check(GOLDEN, changed(lambda frame: frame.assign(visits=frame.visits.astype(float)))).report
     assert rungs(found)[Rung.WIRE].outcome is Outcome.NOTED

@@ -111,6 +111,16 @@ def test_golden_rows_that_cannot_be_read_are_refused(folder):
     assert gate(folder, Policy.WARN).check(loaded(MODEL), DECODER).report.outcome is Outcome.FAILED
 
 
+def test_a_fault_of_the_check_itself_is_no_pass_and_stops_no_more_than_a_difference_would(folder, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise KeyError
+
+    monkeypatch.setattr("tallystick.worker.gate.check", fail)
+    assert gate(folder, Policy.WARN).check(loaded(MODEL), DECODER).report.outcome is Outcome.FAILED
+    with pytest.raises(GateClosed, match="could not be carried out: KeyError"):
+        gate(folder).check(loaded(MODEL), DECODER)
+
+
 def test_rows_without_predictions_are_nothing_to_compare_with(folder):
     """Where privacy takes columns out, rows are kept and what was predicted for them is not."""
     bare = Golden(3, (), Matrix(0, 0), degraded=("privacy takes out income",))
