@@ -28,6 +28,12 @@ class Lifeline:
             # Children of a model must not hold the line open.
             self.socket.set_inheritable(False)
 
+    def hand_down(self) -> None:
+        """Leave the line to the program that this process is about to become."""
+        if self.socket is not None:
+            self.socket.set_inheritable(True)
+            os.environ[LIFELINE_FD] = str(self.socket.fileno())
+
     def report(self, state: str, message: str = "", detail: str = "null") -> None:
         """Tell the supervisor how this process stands."""
         if self.socket is None:

@@ -20,10 +20,13 @@ from tallystick.protocol.monitoring import Diagnose, Diagnosed, Watching
 from tallystick.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from tallystick.monitor.places import WatchedEndpoint
     from tallystick.monitor.work import Work
 
 #: Behind the recorder, and all that answers.
 _NICE = 15
+#: Without rows and incidents for so long the process begins anew, small.
+IDLE_S = 900.0
 
 _log = logging.getLogger("tallystick.monitor")
 
@@ -35,6 +38,7 @@ class Monitor:
         self._settings, self._line = settings, line
         self._routes = Routes(settings.data_dir, settings.tables_root)
         self._work: Work | None = None
+        self._busy_at = 0.0
 
     def turn(self) -> None:
         """Look at all that is new. Imports what it takes only when something is."""
@@ -43,8 +47,10 @@ class Monitor:
             self._line.send(Watching(os.getpid(), self._routes.standing(watched)))
             return
         work = self._worker()
+        if self._routes.has_work(watched):
+            self._busy_at = time.monotonic()
         work.turn(watched)
-        self._line.send(Watching(os.getpid(), work.standing(watched)))
+        self._tell(watched)
 
     def answer(self, asked: Diagnose) -> None:
         """Diagnose now, and tell control."""
@@ -55,6 +61,7 @@ class Monitor:
             return
         try:
             work = self._worker()
+            self._busy_at = time.monotonic()
             body = work.diagnose(endpoint, asked)
             answer = Diagnosed(asked.number, body)
         except TallystickError as error:
@@ -64,12 +71,23 @@ class Monitor:
             answer = Diagnosed(asked.number, problem="The diagnosis failed; the server's log says more.")
         self._line.send(answer)
         if self._work is not None:
-            self._line.send(Watching(os.getpid(), self._work.standing(watched)))
+            self._tell(watched)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether what was imported was of no use for a while."""
+        return self._work is not None and time.monotonic() - self._busy_at > IDLE_S
 
     def close(self) -> None:
         """Keep what is known."""
         if self._work is not None:
             self._work.close()
+
+    def _tell(self, watched: dict[str, WatchedEndpoint]) -> None:
+        if self._work is not None:
+            standing = self._work.standing(watched)
+            self._routes.keep(standing)
+            self._line.send(Watching(os.getpid(), standing))
 
     def _worker(self) -> Work:
         if self._work is None:
@@ -105,6 +123,10 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
             # From its end: a turn that takes long does not follow itself.
             _guarded_turn(monitor)
             next_turn = time.monotonic() + settings.monitor_every_s
+            if monitor.is_idle and not stop.is_set():
+                monitor.close()
+                lifeline.hand_down()
+                os.execv(sys.executable, sys.orig_argv)  # noqa: S606  this very process, as it was started
     monitor.close()
 
 

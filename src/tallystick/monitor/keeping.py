@@ -14,12 +14,12 @@ import numpy as np
 
 from tallystick.monitor.counters import BETS, Counters, Violation, width_of
 from tallystick.monitor.rings import LENGTHS, SEGMENT_LENGTHS, Rings
+from tallystick.monitor.routes import PROFILE_FILE as FILE
 from tallystick.parity.reference import Reference
 
 if TYPE_CHECKING:
     from tallystick.monitor.watch import EntityWatch
 
-FILE = "live.msgpack"
 _FORMAT = 1
 
 

@@ -66,6 +66,7 @@ def _one(
     assert entity.reference is not None
     reference = load_reference(entity.reference)
     rows, notes = rows_to_judge(table, entity.id, reference, asked.since, now)
+    notes = (*notes, *_not_read(table))
     place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
     if not len(rows):
@@ -101,6 +102,11 @@ def rows_to_judge(
     age = now - more.times.iloc[0].to_pydatetime()
     note = f"the last {_words(RECENT)} has {len(rows)} rows only: the newest {len(more)} of {_words(age)} were judged"
     return more, (note,)
+
+
+def _not_read(table: InferenceTable) -> tuple[str, ...]:
+    """Return which recorded invocations were left out of the latest read, and why."""
+    return tuple(f"{count:,} were not judged: {reason}" for reason, count in table.undecoded.most_common(3))
 
 
 def _words(span: timedelta) -> str:

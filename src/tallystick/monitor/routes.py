@@ -1,16 +1,31 @@
-"""Reads the published route table, and says whether there is anything to do: without a library that is large."""
+"""Reads the published route table, and says whether there is anything to do: without a library that is large.
+
+What the monitor last knew of endpoints is kept in a file, so that a monitor that has just started tells it before it
+has read a single row.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
-from tallystick.protocol.monitoring import EndpointParity, EntityParity
+from tallystick.protocol.monitoring import PARITY_FOLDER, EndpointParity, EntityParity
 from tallystick.protocol.routes import RouteTable, table_path
+
+#: Kept by `keeping`, which needs NumPy; of it only the place is read here.
+PROFILE_FILE = "live.msgpack"
+_STANDING_FILE = "standing.msgpack"
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """How far a table was read."""
+
+    version: int = -1
 
 
 class Routes:
@@ -18,8 +33,10 @@ class Routes:
 
     def __init__(self, data_dir: Path, tables_root: str) -> None:
         self._data_dir, self._tables_root = data_dir, tables_root
+        self._standing_path = data_dir / PARITY_FOLDER / _STANDING_FILE
         self._changed_at = 0
         self._table = RouteTable()
+        self._kept: dict[str, EndpointParity] | None = None
 
     def read(self) -> dict[str, WatchedEndpoint]:
         """Return all endpoints by name, as they are published now."""
@@ -32,20 +49,67 @@ class Routes:
         return watched_endpoints(self._table, self._data_dir, self._tables_root)
 
     def has_work(self, watched: Mapping[str, WatchedEndpoint]) -> bool:
-        """Whether a watched endpoint has a reference and a table; where tables are, tells their folder."""
+        """Whether a watched endpoint with a reference has rows that were not read, or an incident that may be over."""
         return any(
-            each.is_watched and each.table and has_table(each.table) and any(one.reference for one in each.entities)
+            each.is_watched
+            and bool(each.table)
+            and any(one.reference for one in each.entities)
+            and (has_new_rows(each) or self._may_have_incidents(each))
             for each in watched.values()
         )
 
     def standing(self, watched: Mapping[str, WatchedEndpoint]) -> dict[str, EndpointParity]:
-        """Return how endpoints stand before any row was read."""
-        return {
-            name: EndpointParity(each.id, {one.name: EntityParity(problem=one.problem) for one in each.entities})
-            for name, each in watched.items()
+        """Return how endpoints stand before any row was read: as they stood last."""
+        return {name: self._standing(each) for name, each in watched.items()}
+
+    def keep(self, standing: Mapping[str, EndpointParity]) -> None:
+        """Keep how endpoints stand, for a successor. What the disk refuses is not kept."""
+        self._kept = {each.id: each for each in standing.values()}
+        with contextlib.suppress(OSError):
+            self._standing_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._standing_path.with_suffix(".tmp")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.msgpack.encode(self._kept))
+            temporary.replace(self._standing_path)
+
+    def _standing(self, endpoint: WatchedEndpoint) -> EndpointParity:
+        known = self._known().get(endpoint.id, EndpointParity(endpoint.id))
+        entities = {
+            one.name: msgspec.structs.replace(known.entities.get(one.name, EntityParity()), problem=one.problem)
+            for one in endpoint.entities
         }
+        return msgspec.structs.replace(known, entities=entities)
+
+    def _may_have_incidents(self, endpoint: WatchedEndpoint) -> bool:
+        known = self._known().get(endpoint.id)
+        if known is None:
+            return any(endpoint.incidents.glob("*.json"))
+        return bool(known.incidents)
+
+    def _known(self) -> dict[str, EndpointParity]:
+        if self._kept is None:
+            try:
+                self._kept = msgspec.msgpack.decode(self._standing_path.read_bytes(), type=dict[str, EndpointParity])
+            except (OSError, msgspec.MsgspecError):
+                self._kept = {}
+        return self._kept
 
 
-def has_table(location: str) -> bool:
-    """Whether there is a table; of what is not on this disk it is not known, so there may be."""
-    return "://" in location or (Path(location) / "_delta_log").is_dir()
+def has_new_rows(endpoint: WatchedEndpoint) -> bool:
+    """Whether a table has another version than was read; of what is not on this disk it is not known, so it may."""
+    if "://" in endpoint.table:
+        return True
+    newest = -1
+    with contextlib.suppress(OSError), os.scandir(Path(endpoint.table) / "_delta_log") as entries:
+        for entry in entries:
+            stem, _, kind = entry.name.partition(".")
+            if kind == "json" and stem.isdecimal():
+                newest = max(newest, int(stem))
+    if newest < 0:
+        return False
+    try:
+        read = msgspec.msgpack.decode((endpoint.folder / PROFILE_FILE).read_bytes(), type=_Place).version
+    except (OSError, msgspec.MsgspecError):
+        return True
+    return read != newest

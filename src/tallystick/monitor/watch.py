@@ -95,8 +95,10 @@ class Watch:
         got: set[str] = set()
         if added.files:
             got = self._read(table, added, endpoint, now)
+        is_other = (added.table_id, added.version) != (self._table_id, self._version)
         self._table_id, self._version = added.table_id, added.version
-        if got:
+        if is_other:
+            # Also when no row of it counts: the place is kept with it.
             self.save()
         return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
 

@@ -1,0 +1,143 @@
+"""`tallystick diagnose`, against a server that is a table of answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tallystick import cli, client
+from tallystick.discovery import Server
+
+VERDICT = {
+    "served_entity": "churn-3",
+    "incident_id": 7,
+    "text": "CAUSE FOUND (proof)   preprocessing · unit · column temp",
+    "verdict": {"status": "cause_found"},
+    "rows": [
+        {
+            "request_id": "r1",
+            "request_time": "2026-01-31 14:02:11Z",
+            "client": "ios/4.2",
+            "sent": {"temp": 2010.0},
+            "expected": {"temp": 20.1},
+        }
+    ],
+}
+INCIDENT = {
+    "id": 7,
+    "state": "open",
+    "served_entity": "churn-3",
+    "opened_at": "2026-01-31T14:02:30Z",
+    "updated_at": "2026-01-31T15:00:00Z",
+    "closed_at": "",
+    "closed_because": "",
+}
+LISTED = INCIDENT | {
+    "family": "preprocessing",
+    "kind": "unit",
+    "strength": "proof",
+    "features": ["temp"],
+    "segment": {"column": "client", "value": "ios/4.2"},
+}
+
+
+class Api:
+    """Answers, and what was asked."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[dict[str, Any]] = [VERDICT]
+        self.incidents: list[dict[str, Any]] = [LISTED]
+        self.asked: list[Any] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api/2.0/serving-endpoints/churn/parity/")
+        if path == "diagnose":
+            self.asked.append(json.loads(request.content))
+            return httpx.Response(200, json={"verdicts": self.verdicts})
+        if path == "incidents":
+            return httpx.Response(200, json={"incidents": self.incidents})
+        if path == "incidents/7":
+            return httpx.Response(200, json=INCIDENT | {"text": VERDICT["text"], "rows": VERDICT["rows"]})
+        return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "There is none."})
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    made = Api()
+    real = client.Client
+
+    def connect(server: Server) -> client.Client:
+        return real(server, transport=httpx.MockTransport(made))
+
+    monkeypatch.setattr(client, "Client", connect)
+    monkeypatch.setenv("TALLYSTICK_HOST", "http://127.0.0.1:1")
+    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_x")
+    return made
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["tallystick", "diagnose", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0, said.out, said.err
+
+
+def test_a_verdict_is_told_in_words_with_its_incident(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, "churn", "--since", "2h", "--served-entity", "churn-3", "--rows")
+    assert code == 0
+    assert out.startswith("churn · churn-3 · incident 7\nCAUSE FOUND (proof)")
+    assert "2010 → 20.1" in out
+    (asked,) = api.asked
+    assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
+
+
+def test_json_is_the_servers_answer_without_pages(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    api.verdicts = [VERDICT | {"html": "<html>"}]
+    page = tmp_path / "report.html"
+    code, out, err = run(monkeypatch, capsys, "churn", "--json", "--html", str(page))
+    assert (code, json.loads(out)) == (0, {"verdicts": [VERDICT]})
+    assert page.read_text() == "<html>"
+    assert f"Wrote {page}" in err
+
+
+def test_a_page_that_cannot_be_made_is_said(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    api.verdicts = [VERDICT | {"html_problem": "no pages here"}]
+    code, _, err = run(monkeypatch, capsys, "churn", "--html", str(tmp_path / "report.html"))
+    assert (code, "no pages here" in err, list(tmp_path.iterdir())) == (0, True, [])
+
+
+def test_incidents_are_listed_and_shown(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(monkeypatch, capsys, "churn", "--incidents")
+    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31T14:02:30Z" in out
+    _, out, _ = run(monkeypatch, capsys, "churn", "--incident", "7")
+    assert out.startswith("churn · churn-3 · incident 7, open since 2026-01-31T14:02:30Z")
+    assert "2010" not in out
+    _, out, _ = run(monkeypatch, capsys, "churn", "--incident", "7", "--rows")
+    assert "2010 → 20.1" in out
+    assert run(monkeypatch, capsys, "churn", "--incident", "8")[0] == 5
+    api.incidents = []
+    assert "has no incidents" in run(monkeypatch, capsys, "churn", "--incidents")[1]
+
+
+def test_a_table_needs_a_reference_to_be_compared_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(monkeypatch, capsys, str(tmp_path / "churn_payload"))
+    assert (code, "--reference" in err) == (2, True)
+    code, _, err = run(monkeypatch, capsys, str(tmp_path / "churn_payload"), "--reference", str(tmp_path))
+    assert (code, "There is no reference of training" in err) == (1, True)
