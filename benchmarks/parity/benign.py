@@ -26,6 +26,8 @@ def _plain(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int
 def _tilt(strength: float) -> Sampler:
     def sample(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame | None:
         names = numbers(pool)
+        if not names:
+            return None
         column = pool[rng.choice(names)].astype(float)
         z = ((column - column.mean()) / column.std()).fillna(0).clip(-3, 3)
         return _weighted(pool, np.exp(strength * z.to_numpy()), rng, min(rows, len(pool) // 2))
@@ -47,6 +49,8 @@ def _season(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: in
     time = next(
         (n for n in ("stamp", "listed", "mnth", "year", "day") if n in pool and pool[n].dtype.kind in "iufM"), None
     )
+    if not time and not numbers(pool):
+        return None
     column = pool[time if time else rng.choice(numbers(pool))].rank(pct=True).fillna(0.5)
     start = rng.uniform(0, 0.65)
     return _weighted(pool, ((column >= start) & (column <= start + 0.35)).to_numpy(float), rng, rows)

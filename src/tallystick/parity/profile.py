@@ -180,7 +180,8 @@ def has_decimals(values: Floats, digits: int) -> NDArray[np.bool_]:
     [False, True]
     """
     scaled = values * 10.0**digits
-    return np.asarray(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1.0, np.abs(scaled)))
+    # Room for the rounding of a few operations. With more, one large value in five would have eight decimals.
+    return np.asarray(np.abs(scaled - np.round(scaled)) <= 1e-9 + 1e-12 * np.abs(scaled))
 
 
 def _profile_levels(series: pd.Series[Any]) -> LevelProfile:

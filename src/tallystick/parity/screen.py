@@ -161,6 +161,6 @@ def coherence_z(live: Live, j: int) -> float:
     return float((given.mean() - mean) / (spread * np.sqrt(1 / len(given) + 2 / max(20, joint.rows))))
 
 
-def z_of(p: float) -> float:
-    """Return the normal deviate of a one-sided p-value."""
-    return float(norm.isf(max(p, 1e-300)))
+def z_p(z: float) -> float:
+    """Return the chance of a normal deviate at most z."""
+    return float(norm.cdf(z))

@@ -217,6 +217,9 @@ def _judge_ratio(
     assert numbers is not None
     rounded = np.round(undone, numbers.decimals) if numbers.decimals <= 6 else undone
     undone = np.where(np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone)), rounded, undone)
+    known = np.isfinite(undone)
+    if not known.any() or not 0.3 < float(cdf(numbers, np.array([np.median(undone[known])]))[0]) < 0.7:
+        return None
     after = ks_distance(numbers, undone)
     values = live.numbers(column)
     known = np.isfinite(values) & np.isfinite(undone)

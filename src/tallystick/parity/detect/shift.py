@@ -38,11 +38,20 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
     if len(bad) < FEWEST_COLUMNS:
         return frame, []
     best: tuple[float, list[str], int] | None = None
+    seen: dict[tuple[str, str], float] = {}
+
+    def at(name: str, other: str) -> float:
+        if (name, other) not in seen:
+            seen[name, other] = misfit(reference.column(name), frame[other])
+        return seen[name, other]
+
     for run in _runs(reference, names, bad):
         for offset in OFFSETS:
             if abs(offset) >= len(run):
                 continue
-            moved = [misfit(reference.column(name), frame[run[(k + offset) % len(run)]]) for k, name in enumerate(run)]
+            moved = _moved(run, offset, at)
+            if moved is None:
+                continue
             before = np.minimum([own[name] for name in run], 9.0)
             after = np.minimum(moved, 9.0)
             gain = float(np.sum(before - after))
@@ -56,6 +65,18 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
     if best is None:
         return frame, []
     return _undone(frame, *best)
+
+
+def _moved(run: list[str], offset: int, at: Callable[[str, str], float]) -> list[float] | None:
+    """Return the misfit of each column's new values; None as soon as too many do not fit."""
+    found: list[float] = []
+    allowed = (1 - PART_THAT_FITS) * len(run)
+    for k, name in enumerate(run):
+        found.append(at(name, run[(k + offset) % len(run)]))
+        allowed -= found[-1] >= 1.0
+        if allowed < 0:
+            return None
+    return found
 
 
 def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[str]]:

@@ -1,0 +1,167 @@
+"""The rounds of an inquiry: propose causes, undo the strongest, look again, until nothing is proposed.
+
+Side effects of one cause vanish with it, so that they are not told as causes of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tallystick.parity.columns import Floats, Role
+from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
+from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
+from tallystick.parity.detect.availability import detect_availability
+from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.numeric import detect_maps
+from tallystick.parity.detect.permutation import detect_permutations
+from tallystick.parity.detect.precision import detect_precision
+from tallystick.parity.detect.schema import read_live
+from tallystick.parity.detect.stale import detect_stale
+from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.live import Live
+from tallystick.parity.screen import ColumnScreen, screen, suspects
+
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
+#: Causes that are undone in turn before the rest is called population.
+MOST_ROUNDS = 6
+#: Looks of all detectors at one column, over all rounds: what keeps a frame with everything broken affordable.
+MOST_LOOKS = 60
+#: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
+TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
+MOST_RIVALS = 4
+#: Columns up to which evidence needs no surcharge for having been looked for in many places.
+FREE_COLUMNS = 10
+
+
+def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None = None) -> Inquiry:
+    """Return all causes that the rows show, each undone before the next is looked for.
+
+    `requests` are the times of the rows' requests, in seconds since 1970.
+    """
+    sent, findings = read_live(reference, frame)
+    sent = replace(sent, requests=requests)
+    sent = sent.with_suspects(suspects(sent))
+    rows, first = sent, screen(sent)
+    last = first
+    looks = MOST_LOOKS
+    for _ in range(MOST_ROUNDS):
+        proposed = _propose(rows, last, looks) if looks > 0 else []
+        looks -= sum(part.is_looked_at for part in last)
+        if not proposed:
+            break
+        best = _survivor(rows, proposed)
+        same = [best] if best.kind in TOLD_BY_OTHERS else _of_one_kind(best, proposed)
+        findings += same
+        changed = {column: values for finding in same for column, values in finding.undo.items()}
+        broken = {rows.reference.names.index(name) for finding in same for name in finding.features if not finding.undo}
+        rows = rows.with_values(changed).with_broken(frozenset(broken))
+        rows = rows.with_suspects(suspects(rows))
+        last = screen(rows)
+    return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last))
+
+
+def _survivor(live: Live, proposed: list[Finding]) -> Finding:
+    """Return the finding to believe first: the largest gain, or, where the others' word is all there is, the cause.
+
+    A broken column makes its partners look broken. Judged without its rivals' columns, a cause is still found, and
+    a victim is not.
+    """
+    best = max(proposed, key=lambda finding: finding.gain)
+    rivals: dict[int, Finding] = {}
+    for finding in sorted(proposed, key=lambda finding: -finding.gain):
+        if finding.kind in TOLD_BY_OTHERS and len(finding.features) == 1 and len(rivals) < MOST_RIVALS:
+            rivals.setdefault(live.reference.names.index(finding.features[0]), finding)
+    if best.kind not in TOLD_BY_OTHERS or len(rivals) < 2:
+        return best
+    alone: list[tuple[float, Finding]] = []
+    for column in rivals:
+        rest = live.with_broken(frozenset(rivals) - {column})
+        again = by_role(rest, column, live.reference.columns[column].role)
+        told = [found for found in again if found.kind in TOLD_BY_OTHERS]
+        # Within a column by gain, which counts what a map was fitted with: a shift is one of 23, an exchange of many.
+        if told:
+            likely = max(told, key=lambda finding: finding.gain)
+            alone.append((likely.nats, likely))
+    return max(alone, key=lambda pair: pair[0])[1] if alone else best
+
+
+def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:
+    """Return the best finding and those of its kind in other columns: one cause often hits several."""
+    taken, found = set(best.features), [best]
+    for finding in sorted(proposed, key=lambda finding: -finding.gain):
+        rival = max((f.gain for f in proposed if set(f.features) & set(finding.features)), default=0.0)
+        if finding.kind == best.kind and not taken & set(finding.features) and finding.gain >= rival:
+            found.append(finding)
+            taken |= set(finding.features)
+    return found
+
+
+def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], looks: int) -> list[Finding]:
+    if live.rows < FEWEST_ROWS:
+        return []
+    flagged = [part.column for part in screened if part.is_looked_at]
+    found: list[Finding] = []
+    looked_at = [part for part in screened if part.is_looked_at]
+    order = sorted(looked_at, key=lambda part: min(part.p, part.null_p, part.odd_p))
+    chosen = {part.column for part in order[:looks]}
+    for part in screened:
+        j = part.column
+        if j in live.absent or j in live.broken:
+            continue
+        role = live.reference.columns[j].role
+        if j in chosen:
+            found += detect_availability(live, j)
+            found += by_role(live, j, role)
+        elif role is Role.TIME and j not in live.absent:
+            # The screen knows hours only; months and the request's time are looked at here.
+            found += detect_times(live, j)
+        if role is Role.NUMBER:
+            found += detect_precision(live, j)
+    found += detect_permutations(live, flagged)
+    # Asked last, and only when nothing explains the loss of agreement by values themselves.
+    found = found if found and not _are_told_by_others(found) else _or_stale(live, screened, found)
+    surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
+    return [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
+
+
+def _are_told_by_others(found: list[Finding]) -> bool:
+    return all(finding.kind in TOLD_BY_OTHERS for finding in found)
+
+
+def _or_stale(
+    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
+) -> list[Finding]:
+    """Return the stale column instead, where without it nothing speaks for what was found.
+
+    Values of other rows make each partner of the column look exchanged.
+    """
+    stale = detect_stale(live, screened)
+    if not stale or not found or stale[0].features[0] in [finding.features[0] for finding in found]:
+        return found or stale
+    rest = live.with_broken(frozenset({live.reference.names.index(stale[0].features[0])}))
+    for finding in found:
+        column = live.reference.names.index(finding.features[0])
+        if any(again.kind == finding.kind for again in by_role(rest, column, live.reference.columns[column].role)):
+            return found
+    return stale
+
+
+def by_role(live: Live, column: int, role: Role) -> list[Finding]:
+    """Return what the detectors of a role propose for one column."""
+    if role is Role.TIME:
+        return detect_times(live, column)
+    if role is Role.LEVEL:
+        return [*detect_unseen(live, column), *detect_relabelled(live, column)]
+    if role is Role.NUMBER:
+        maps = [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
+        # A factor with a name says more than a window does; a fitted one says less.
+        named = any(finding.exact for finding in maps)
+        return maps if named else [*maps, *detect_window(live, column), *detect_aggregate(live, column)]
+    return []

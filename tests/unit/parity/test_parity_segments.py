@@ -1,0 +1,79 @@
+"""Which client it is: with a fault in a few rows or a third, in single rows or only in many together; since when."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from parity_rows import rows_of
+
+from tallystick.parity import Status, diagnose
+
+
+def _clients(count: int, share: float, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    broken = rng.random(count) < share
+    client = np.where(broken, "ios/4.2", rng.choice(["web", "android/7", "batch"], count))
+    return pd.DataFrame({"client": client, "region": rng.choice(["eu", "us"], count)})
+
+
+TRAINED = rows_of(3000, 1).humidity
+FAULTS = {
+    "unit": lambda f: f.assign(fare=f.fare * 100),
+    "nulls": lambda f: f.assign(temp=np.nan),
+    "letter_case": lambda f: f.assign(season=f.season.str.upper()),
+    "default_fill": lambda f: f.assign(fare=-999.0),
+    "standardized": lambda f: f.assign(humidity=(f.humidity - TRAINED.mean()) / TRAINED.std()),
+    "time_zone": lambda f: f.assign(hour=(f.hour + 5) % 24),
+    "category_relabelled": lambda f: f.assign(
+        season=f.season.map({"spring": "summer", "summer": "autumn", "autumn": "winter", "winter": "spring"})
+    ),
+}
+
+
+def _sent(kind: str, count: int, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows, who = rows_of(count, seed), _clients(count, share, seed)
+    mine = (who.client == "ios/4.2").to_numpy()
+    broken = FAULTS[kind](rows)
+    return pd.concat([rows[~mine], broken[mine]]).sort_index(), who
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_third_of_the_traffic_is_traced_to_its_client(reference, kind):
+    live, who = _sent(kind, 400, 0.3, 11)
+    verdict = diagnose(reference, live, segments=who)
+    assert verdict.kind == kind
+    assert (verdict.segment["column"], verdict.segment["value"]) == ("client", "ios/4.2")
+    assert verdict.segment["affected_inside"] > 3 * verdict.segment["affected_outside"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FAULTS if kind not in ("time_zone", "category_relabelled")])
+def test_a_twentieth_of_the_traffic_is_traced_to_its_client(reference, kind):
+    live, who = _sent(kind, 800, 0.05, 12)
+    verdict = diagnose(reference, live, segments=who)
+    assert (verdict.kind, verdict.segment.get("value")) == (kind, "ios/4.2")
+
+
+def test_what_no_single_row_shows_is_found_in_the_segment(reference):
+    """Forty rows in eight hundred: over all rows nothing stands out."""
+    live, who = _sent("category_relabelled", 1200, 0.08, 13)
+    verdict = diagnose(reference, live, segments=who)
+    assert (verdict.kind, verdict.segment.get("value")) == ("category_relabelled", "ios/4.2")
+
+
+def test_a_fault_of_everybody_is_blamed_on_nobody(reference):
+    live, who = rows_of(400, 14), _clients(400, 0.3, 14)
+    assert diagnose(reference, live.assign(fare=live.fare * 100), segments=who).segment == {}
+
+
+def test_fair_rows_in_segments_are_consistent(reference):
+    """Stated: of 10 samples in four clients and two regions none is claimed."""
+    for seed in range(20, 30):
+        verdict = diagnose(reference, rows_of(600, seed), segments=_clients(600, 0.3, seed))
+        assert verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def test_a_release_is_dated(reference):
+    live, stamps = rows_of(300, 15), pd.date_range("2026-03-01", periods=300, freq="min")
+    after = np.arange(300) >= 200
+    verdict = diagnose(reference, live.assign(fare=live.fare.where(~after, live.fare * 100)), timestamps=stamps)
+    assert verdict.first_seen == str(stamps[200])
+    assert any("in a step" in piece.text for piece in verdict.evidence)
