@@ -34,6 +34,8 @@ class Inquiry:
     findings: tuple[Finding, ...]
     first: tuple[ColumnScreen, ...]
     last: tuple[ColumnScreen, ...]
+    #: Columns with more digits than in training; they were rounded before they were compared.
+    finer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,15 @@ def _known(labels: Any) -> Any:
 
 
 def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: Any) -> Verdict:
-    return Verdict(status=status, degraded=reference.degraded, rows=inquiry.sent.rows, **fields)
+    also = (*fields.pop("also", ()), *_finer(inquiry))
+    return Verdict(status=status, degraded=reference.degraded, rows=inquiry.sent.rows, also=also, **fields)
+
+
+def _finer(inquiry: Inquiry) -> tuple[str, ...]:
+    if not inquiry.finer:
+        return ()
+    names = ", ".join(inquiry.finer[:5]) + (f" and {len(inquiry.finer) - 5} more" if len(inquiry.finer) > 5 else "")
+    return (f"more digits than in training: {names} (compared at training's)",)
 
 
 def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:

@@ -24,6 +24,7 @@ from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
 from tallystick.parity.live import Live
+from tallystick.parity.resolution import coarsened
 from tallystick.parity.screen import ColumnScreen, screen, suspects
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None =
     `requests` are the times of the rows' requests, in seconds since 1970.
     """
     sent, findings = read_live(reference, frame)
-    sent = replace(sent, requests=requests)
+    sent, finer = coarsened(replace(sent, requests=requests))
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
@@ -64,7 +65,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None =
         rows = rows.with_values(changed).with_broken(frozenset(broken))
         rows = rows.with_suspects(suspects(rows))
         last = screen(rows)
-    return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last))
+    return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last), finer)
 
 
 def _survivor(live: Live, proposed: list[Finding]) -> Finding:

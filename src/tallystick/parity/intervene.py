@@ -65,8 +65,12 @@ class Repair:
 
     @property
     def is_proof(self) -> bool:
-        """Whether predictions were odd and undoing the cause makes them training's again."""
-        return self.before > self.bound and self.after < max(self.bound, (1 - REPAIRED) * self.before)
+        """Whether predictions were odd and undoing the cause makes them training's again.
+
+        A small part of a small distance proves nothing: at least half of it has to go, or all but what half the bound
+        leaves.
+        """
+        return self.before > self.bound and self.after < max(self.bound / 2, (1 - REPAIRED) * self.before)
 
 
 @dataclass(frozen=True)
