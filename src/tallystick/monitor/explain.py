@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.gate.report import GateReport
 from tallystick.monitor.ledger import verdict_of_ledger
 from tallystick.monitor.replays import (
     CannotReplay,
@@ -26,6 +27,7 @@ from tallystick.monitor.replays import (
 from tallystick.monitor.rows import LiveRows
 from tallystick.parity.columns import Role
 from tallystick.parity.diagnose import Examination, examine
+from tallystick.parity.hiding import without_hidden
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
@@ -62,6 +64,9 @@ class Explained:
     verdict: Verdict
     examples: tuple[Example, ...] = ()
     examined: Examination | None = field(default=None, repr=False)
+    #: What was answered to the judged rows, where it can be compared, and what replicas said, by their number.
+    predictions: Any = field(default=None, repr=False)
+    replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
 
 
 def explain(
@@ -75,7 +80,8 @@ def explain(
     limits += not_reached(checked)
     convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
     if convicted is not None:
-        return Explained(_finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
+        finished = _finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows))
+        return Explained(finished, replays=checked.reports)
     examined = _examined(reference, rows, replicas, checked, limits)
     verdict = examined.verdict
     if verdict.status is not Status.CAUSE_FOUND:
@@ -83,7 +89,15 @@ def explain(
         if told is not None and verdict.status is not Status.SUSPECTED:
             return Explained(_finished(told, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
     finished = _finished(verdict, reference, place, limits, ruled_out(checked, place.digest), verdict.rows)
-    return Explained(finished, _examples(reference, rows, examined), examined)
+    answered = None if rows.predictions is None else rows.predictions[examined.judged]
+    is_numeric = answered is not None and answered.dtype.kind in "biuf"
+    return Explained(
+        finished,
+        _examples(reference, rows, examined),
+        examined,
+        answered if is_numeric else None,
+        checked.reports,
+    )
 
 
 def _examined(
@@ -144,7 +158,7 @@ def _finished(
 ) -> Verdict:
     is_claimed = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
     return msgspec.structs.replace(
-        verdict,
+        without_hidden(verdict, reference),
         rows=rows,
         first_seen=_short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),

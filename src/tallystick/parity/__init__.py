@@ -4,12 +4,14 @@
     reference = Reference.from_frame(X_train, model=model, y=y_train)
     print(diagnose(reference, live))
 
-Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgspec; of this project only `errors`.
+Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgspec; of this project `errors` and, for
+the report on golden rows, `gate`.
 """
 
-from tallystick.parity.diagnose import diagnose
+from tallystick.parity.diagnose import Examination, diagnose, examine
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.reference import Reference
+from tallystick.parity.report import render_html
 from tallystick.parity.verdict import Verdict
 
-__all__ = ["Family", "Reference", "Status", "Verdict", "diagnose"]
+__all__ = ["Examination", "Family", "Reference", "Status", "Verdict", "diagnose", "examine", "render_html"]

@@ -102,7 +102,7 @@ def examine(
     rescore: Rescore | None = None,
     replayed: Replay | None = None,
 ) -> Examination:
-    """Return the verdict as `diagnose` does, with the rows that it rests on.
+    """Return what `diagnose` does, with the rows that were judged as sent and as undone: a report draws them.
 
     `replayed` is how golden rows came out, where they were replayed already; without it `rescore` is asked.
     """

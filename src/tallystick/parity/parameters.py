@@ -1,0 +1,168 @@
+"""Parameters of a cause in words: numbers, levels, columns and shares as sentences have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: Columns, levels and pairs that a sentence names before it says "and 5 more".
+MOST_NAMES, MOST_LEVELS = 4, 2
+LONGEST_NAME = 40
+#: Parameters that say where a column lies; four digits are enough to know them by.
+_PLACES = frozenset({"mean", "sd", "median", "iqr", "minimum", "maximum", "from", "to", "bound", "largest", "rate"})
+
+
+def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a transformation in words, by the names that templates know.
+
+    >>> in_words("time_zone", ["hour"], {"hours": 5})
+    {'hours': '+5', 'columns': 'hour'}
+    """
+    simple = {key: value for key, value in transformation.items() if not isinstance(value, dict | list | tuple)}
+    known = {key: _value(value, 4 if key in _PLACES else 6) for key, value in simple.items()}
+    if known.get("name", "").startswith(("10^", "1 / ", "unnamed")):
+        # A power of ten is told by the factor, and the inverse of a unit's name reads worse than none.
+        del known["name"]
+    if columns:
+        known["columns"] = listed(columns)
+    for key in ("hours", "log_odds"):
+        if isinstance(transformation.get(key), int | float):
+            known[key] = f"{transformation[key]:+.4g}"
+    return (
+        known
+        | _numbers(transformation)
+        | _levels(kind, transformation)
+        | _form(kind, transformation)
+        | _endpoint(transformation)
+    )
+
+
+def _numbers(transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of a factor, its interval, and digits."""
+    known: dict[str, str] = {}
+    if isinstance(transformation.get("factor"), int | float) and transformation["factor"]:
+        known |= _factor(float(transformation["factor"]), float(transformation.get("offset") or 0.0))
+    if transformation.get("interval"):
+        known["interval"] = "\N{EN DASH}".join(number(float(end)) for end in transformation["interval"])
+    if isinstance(transformation.get("decimals"), int):
+        known["decimals"] = _digits(transformation["decimals"])
+    if "bound" in transformation and "side" in transformation:
+        known["edge"] = (
+            f"{'below' if transformation['side'] == 'lower' else 'above'} {_value(transformation['bound'], 6)}"
+        )
+    return known
+
+
+def _levels(kind: str, transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of levels and words."""
+    known: dict[str, str] = {}
+    if transformation.get("map"):
+        known["map"] = _pairs(transformation["map"], is_from_training=kind == "category_relabelled")
+        known["tokens"] = listed([quoted(key) for key in transformation["map"]], MOST_LEVELS)
+        if len(transformation["map"]) == 1:
+            known["pair"] = known["map"]
+    for key in ("levels", "tokens"):
+        if transformation.get(key):
+            known[key] = listed([quoted(value) for value in transformation[key]], MOST_LEVELS)
+    return known
+
+
+def _form(kind: str, transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of forms and places of values."""
+    if kind == "numeric_as_text":
+        is_number = "direction" in transformation
+        return {"form": "numbers where training had text" if is_number else "text where training had numbers"}
+    if kind == "column_shift" and isinstance(transformation.get("offset"), int):
+        return {"places": count(abs(transformation["offset"]), "place")}
+    if isinstance(transformation.get("lag_rows"), int):
+        rows = transformation["lag_rows"]
+        return {"lag": "the row before" if rows == 1 else f"the row {rows} before"}
+    return {}
+
+
+def _endpoint(transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is known of an endpoint: packages that differ, and replicas that serve something else."""
+    known = {}
+    packages = [str(name) for name in transformation.get("packages") or ()]
+    if packages:
+        training, serving = transformation.get("training") or {}, transformation.get("serving") or {}
+        plain = [name.removeprefix("package:") for name in packages]
+        known["packages"] = listed(plain, MOST_LEVELS)
+        versions = [
+            f"{name} {serving.get(key, 'another')} where training had {training.get(key, 'another')}"
+            for key, name in zip(packages, plain, strict=True)
+        ]
+        known["differences"] = listed(versions, MOST_LEVELS)
+    replicas = transformation.get("replicas")
+    if replicas:
+        part = f" ({len(replicas)} of {transformation['of']})" if "of" in transformation else ""
+        one = len(replicas) == 1
+        names = listed([str(name) for name in replicas], MOST_LEVELS)
+        known["replicas"] = f"replica{'' if one else 's'} {names}{part} serve{'s' if one else ''}"
+    return known
+
+
+def _factor(factor: float, offset: float) -> dict[str, str]:
+    up, down = number(factor), number(1 / factor)
+    is_down = abs(factor) < 1 and len(down) < len(up)
+    line = f"{up} \N{MULTIPLICATION SIGN} training"
+    return {
+        "times": f"{down} times as small" if is_down else f"{up} times as large",
+        "sign": f"\N{DIVISION SIGN}{down}" if is_down else f"\N{MULTIPLICATION SIGN}{up}",
+        "line": line + (f" {'+' if offset > 0 else '-'} {number(abs(offset))}" if offset else ""),
+    }
+
+
+def _pairs(pairs: Mapping[str, Any], is_from_training: bool) -> str:
+    """Return pairs of levels as "sent for training's"."""
+    said = [(old, new) if not is_from_training else (new, old) for old, new in pairs.items()]
+    texts = [f"{quoted(sent)} for {quoted(meant) if str(meant) else 'a missing value'}" for sent, meant in said]
+    return listed(texts, MOST_LEVELS)
+
+
+def _digits(decimals: int) -> str:
+    if decimals < 0:
+        return f"multiples of {10**-decimals}"
+    return "whole numbers" if decimals == 0 else count(decimals, "decimal")
+
+
+def _value(value: Any, digits: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return number(float(value), digits)
+
+
+def number(value: float, digits: int = 6) -> str:
+    """Return a number with so many digits at most."""
+    return f"{value:.{digits}g}"
+
+
+def quoted(level: Any) -> str:
+    """Return a level in quotes, cut where it is long."""
+    text = str(level)
+    return f"'{text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + '…'}'"
+
+
+def percent(share: float) -> str:
+    """Return a share of one in per cent, with a decimal where it is small.
+
+    >>> percent(0.31), percent(0.004)
+    ('31 %', '0.4 %')
+    """
+    return f"{100 * share:.1f} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+
+
+def count(number_of: int, thing: str) -> str:
+    """Return a number of things, with the thing in the plural unless it is one."""
+    return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
+    """Return names as a list in words.
+
+    >>> listed(["a", "b", "c"]), listed(list("abcdef"))
+    ('a, b and c', 'a, b, c, d and 2 more')
+    """
+    if len(names) > most + 1:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
