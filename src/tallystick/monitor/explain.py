@@ -197,22 +197,26 @@ def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tu
                 request_id=str(rows.request_ids.iloc[position]),
                 request_time=_short_time(str(rows.times.iloc[position])),
                 client=str(rows.segments["client"].iloc[position]) if "client" in rows.segments else "",
-                sent={name: _shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
+                sent={name: shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
                 expected={}
                 if undone is None
-                else {name: _shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
+                else {name: shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
             )
         )
     return tuple(found)
 
 
-def _shown(reference: Reference, name: str, value: Any) -> Any:
+def shown(reference: Reference, name: str, value: Any) -> Any:
     """Return a value as an example may show it: nothing of a column that the reference keeps to itself, or of texts."""
     try:
         profile = reference.column(name)
     except KeyError:
         return HIDDEN
     if profile.privacy != "raw" or profile.role is Role.TEXT:
+        return HIDDEN
+    levels = profile.levels
+    if levels is not None and levels.hidden and str(value) not in levels.levels:
+        # It may be one of those that too few rows had to be named.
         return HIDDEN
     if value is None or value is pd.NaT or value is pd.NA:
         return None
