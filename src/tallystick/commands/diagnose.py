@@ -147,9 +147,7 @@ def _short(value: Any) -> str:
 def _write_html(session: Session, found: list[Json], html: Path) -> None:
     pages = [each for each in found if each.get("html")]
     if not pages:
-        session.note(
-            "No page was written: " + (found[0].get("html_problem", "there is nothing to show") if found else "")
-        )
+        session.note("No page was written: the server's version makes none.")
         return
     for number, each in enumerate(pages):
         path = html if not number else html.with_stem(f"{html.stem}-{each['served_entity']}")

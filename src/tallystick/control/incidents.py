@@ -187,6 +187,16 @@ def get_incident(data_dir: Path, endpoint_id: str, number: str) -> dict[str, Any
 
 def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
     verdict = incident["verdict"]
-    kept = ("id", "endpoint", "served_entity", "state", "opened_at", "updated_at", "closed_at", "closed_because")
+    kept = (
+        "id",
+        "endpoint",
+        "served_entity",
+        "state",
+        "opened_at",
+        "updated_at",
+        "closed_at",
+        "closed_because",
+        "title",
+    )
     told = ("status", "family", "kind", "features", "segment", "strength", "share", "rows")
     return {key: incident.get(key) for key in kept} | {key: verdict.get(key) for key in told}

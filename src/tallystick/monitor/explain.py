@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.gate.report import GateReport
 from tallystick.monitor.ledger import verdict_of_ledger
 from tallystick.monitor.replays import (
     CannotReplay,
@@ -27,6 +28,7 @@ from tallystick.monitor.replays import (
 from tallystick.monitor.rows import LiveRows
 from tallystick.parity.columns import Role
 from tallystick.parity.diagnose import Examination, examine
+from tallystick.parity.hiding import without_hidden
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
@@ -63,6 +65,9 @@ class Explained:
     verdict: Verdict
     examples: tuple[Example, ...] = ()
     examined: Examination | None = field(default=None, repr=False)
+    #: What was answered to the judged rows, where it can be compared, and what replicas said, by their number.
+    predictions: Any = field(default=None, repr=False)
+    replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
 
 
 def explain(
@@ -77,7 +82,8 @@ def explain(
     limits += not_asked(checked)
     convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
     if convicted is not None:
-        return Explained(_finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
+        finished = _finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows))
+        return Explained(finished, replays=checked.reports)
     examined = _examined(reference, rows, replicas, checked, limits)
     verdict = examined.verdict
     if verdict.status is not Status.CAUSE_FOUND:
@@ -85,7 +91,15 @@ def explain(
         if told is not None and verdict.status is not Status.SUSPECTED:
             return Explained(_finished(told, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
     finished = _finished(verdict, reference, place, limits, ruled_out(checked, place.digest), verdict.rows)
-    return Explained(finished, _examples(reference, rows, examined), examined)
+    answered = None if rows.predictions is None else rows.predictions[examined.judged]
+    is_numeric = answered is not None and answered.dtype.kind in "biuf"
+    return Explained(
+        finished,
+        _examples(reference, rows, examined),
+        examined,
+        answered if is_numeric else None,
+        checked.reports,
+    )
 
 
 def _examined(
@@ -146,7 +160,7 @@ def _finished(
 ) -> Verdict:
     is_claimed = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
     return msgspec.structs.replace(
-        verdict,
+        without_hidden(verdict, reference),
         rows=rows,
         first_seen=_short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),
@@ -185,22 +199,26 @@ def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tu
                 request_id=str(rows.request_ids.iloc[position]),
                 request_time=_short_time(str(rows.times.iloc[position])),
                 client=str(rows.segments["client"].iloc[position]) if "client" in rows.segments else "",
-                sent={name: _shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
+                sent={name: shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
                 expected={}
                 if undone is None
-                else {name: _shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
+                else {name: shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
             )
         )
     return tuple(found)
 
 
-def _shown(reference: Reference, name: str, value: Any) -> Any:
+def shown(reference: Reference, name: str, value: Any) -> Any:
     """Return a value as an example may show it: nothing of a column that the reference keeps to itself, or of texts."""
     try:
         profile = reference.column(name)
     except KeyError:
         return HIDDEN
     if profile.privacy != "raw" or profile.role is Role.TEXT:
+        return HIDDEN
+    levels = profile.levels
+    if levels is not None and levels.hidden and str(value) not in levels.levels:
+        # It may be one of those that too few rows had to be named.
         return HIDDEN
     if value is None or value is pd.NaT or value is pd.NA:
         return None

@@ -58,7 +58,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     rows_affected: int = 0
     #: The verdict of the clearest diagnosis; a proof is never replaced by a suspicion.
     verdict: dict[str, Any]
-    #: The verdict as text.
+    #: The verdict in a sentence, and as text.
+    title: str = ""
     text: str = ""
     #: Up to three redacted example rows.
     rows: tuple[dict[str, Any], ...] = ()
@@ -81,7 +82,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
             opened_at=self.opened_at,
             updated_at=self.updated_at,
             closed_at=self.closed_at,
-            title=_title(self.text),
+            title=self.title,
         )
 
 
@@ -93,6 +94,7 @@ class Diagnosis:
     served_entity_id: str
     verdict: dict[str, Any]
     text: str
+    title: str = ""
     rows: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -172,8 +174,9 @@ def _claimed(book: Book, diagnosis: Diagnosis, stamp: str) -> tuple[Book, tuple[
         opened_at=stamp,
         updated_at=stamp,
         rows_affected=affected(diagnosis.verdict),
-        verdict=_with_command(diagnosis.verdict, book.endpoint, book.last_id + 1),
-        text=diagnosis.text,
+        verdict=diagnosis.verdict | {"reproduce": _command(book.endpoint, book.last_id + 1)},
+        title=diagnosis.title,
+        text=_with_command(diagnosis, book.endpoint, book.last_id + 1),
         rows=diagnosis.rows,
     )
     suspicions = _others(book.suspicions, diagnosis)
@@ -181,8 +184,14 @@ def _claimed(book: Book, diagnosis: Diagnosis, stamp: str) -> tuple[Book, tuple[
     return book, (Change(opened, True),)
 
 
-def _with_command(verdict: dict[str, Any], endpoint: str, number: int) -> dict[str, Any]:
-    return verdict | {"reproduce": f"tallystick diagnose {endpoint} --incident {number} --rows"}
+def _command(endpoint: str, number: int) -> str:
+    return f"tallystick diagnose {endpoint} --incident {number} --rows"
+
+
+def _with_command(diagnosis: Diagnosis, endpoint: str, number: int) -> str:
+    """Return the text of a diagnosis with the command that shows the incident in place of the one that asks anew."""
+    asked = diagnosis.verdict["reproduce"]
+    return diagnosis.text.replace(asked, _command(endpoint, number)) if asked else diagnosis.text
 
 
 def affected(verdict: dict[str, Any]) -> int:
@@ -197,7 +206,7 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     if is_clearer:
         # When it began was seen best by the first diagnosis: later ones have later rows only.
         began = verdict["first_seen"] or diagnosis.verdict["first_seen"]
-        verdict = _with_command(diagnosis.verdict, incident.endpoint, incident.id) | {"first_seen": began}
+        verdict = diagnosis.verdict | {"reproduce": _command(incident.endpoint, incident.id), "first_seen": began}
     else:
         verdict = verdict | {key: diagnosis.verdict[key] for key in ("share", "rows")}
     return msgspec.structs.replace(
@@ -206,7 +215,8 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
         seen=incident.seen + 1,
         rows_affected=incident.rows_affected + affected(diagnosis.verdict),
         verdict=verdict,
-        text=diagnosis.text if is_clearer else incident.text,
+        title=diagnosis.title if is_clearer else incident.title,
+        text=_with_command(diagnosis, incident.endpoint, incident.id) if is_clearer else incident.text,
         rows=diagnosis.rows if is_clearer and diagnosis.rows else incident.rows,
     )
 
@@ -259,11 +269,6 @@ def time_text(when: datetime) -> str:
 
 def _age_s(stamp: str, now: datetime) -> float:
     return (now - datetime.fromisoformat(stamp)) / timedelta(seconds=1)
-
-
-def _title(text: str) -> str:
-    """Return the verdict's first two lines as one: what it is, and whom it concerns."""
-    return " ".join(" ".join(text.splitlines()[:2]).split())[:300]
 
 
 class IncidentFiles:

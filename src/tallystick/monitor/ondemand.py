@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
+from tallystick.parity.report import render_html
 from tallystick.parity.verdict import Verdict, render
 from tallystick.records.reading import InferenceTable
 
@@ -150,20 +150,24 @@ def as_document(explained: Explained, served_entity: str, incident_id: int | Non
     if asked.rows:
         document["rows"] = msgspec.to_builtins(list(explained.examples))
     if asked.html:
-        document |= html_of(explained, reference)
+        document["html"] = html_of(explained, reference, served_entity)
     return document
 
 
-def html_of(explained: Explained, reference: Reference) -> dict[str, str]:
-    """Return the report as HTML; an `html_problem` where it cannot be made."""
-    try:
-        render_html = importlib.import_module("tallystick.parity.report").render_html
-    except ModuleNotFoundError:
-        return {"html_problem": "this version makes no HTML reports"}
+def html_of(explained: Explained, reference: Reference, title: str) -> str:
+    """Return the report as a page."""
     examined = explained.examined
-    if examined is None or not len(examined.sent_frame):
-        return {"html": render_html(explained.verdict, reference)}
-    return {"html": render_html(explained.verdict, reference, examined.sent_frame, examined.undone_frame)}
+    has_rows = examined is not None and len(examined.sent_frame) > 0
+    return render_html(
+        explained.verdict,
+        reference,
+        examined.sent_frame if examined is not None and has_rows else None,
+        examined.undone_frame if examined is not None and has_rows else None,
+        title=title,
+        scores=(explained.predictions, None),
+        replays=explained.replays,
+        rows=[each.sent for each in explained.examples],
+    )
 
 
 def is_claim(verdict: Verdict) -> bool:

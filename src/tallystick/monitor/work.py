@@ -28,6 +28,7 @@ from tallystick.monitor.watch import Watch
 from tallystick.monitor.webhook import Webhook
 from tallystick.parity.kinds import Status
 from tallystick.parity.verdict import render
+from tallystick.parity.words import headline
 from tallystick.protocol.monitoring import Diagnose, EndpointParity, EntityParity
 from tallystick.settings import Settings
 
@@ -157,5 +158,6 @@ def _diagnosis(entity: WatchedEntity, explained: Explained) -> Diagnosis:
         entity.id,
         msgspec.to_builtins(explained.verdict),
         render(explained.verdict),
+        headline(explained.verdict),
         rows,
     )

@@ -42,9 +42,10 @@ def found(
     status = Status.CAUSE_FOUND if strength == "proof" else Status.SUSPECTED
     verdict = Verdict(
         status=status, family=Family.PREPROCESSING, kind=kind, features=features, segment=segment, strength=strength,
-        **({"share": 0.3, "rows": 200} | fields),
+        **({"share": 0.3, "rows": 200, "reproduce": "tallystick diagnose churn --rows"} | fields),
     )  # fmt: skip
-    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(verdict), f"text of {kind}")
+    text = f"text of {kind}\nReproduce {verdict.reproduce}"
+    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(verdict), text, f"{kind}.")
 
 
 def clean(status: Status = Status.CONSISTENT, entity: str = "e1") -> Diagnosis:
@@ -128,6 +129,8 @@ def test_an_incident_keeps_the_clearest_verdict_and_the_first_time() -> None:
     book, _ = note(book, found(first_seen="2026-01-31 14:09:00Z"), after(600))
     assert book.open[0].verdict["first_seen"] == "2026-01-31 13:59:00Z"
     assert book.open[0].verdict["reproduce"] == "tallystick diagnose churn --incident 1 --rows"
+    assert book.open[0].text == "text of unit\nReproduce tallystick diagnose churn --incident 1 --rows"
+    assert book.open[0].summary().title == "unit."
     assert book.open[0].rows_affected == 60 + 40 + 60
 
 

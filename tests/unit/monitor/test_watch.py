@@ -16,11 +16,13 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import watch as watching
+from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.rings import DAY
 from tallystick.monitor.watch import Watch
 from tallystick.monitor.work import Work
+from tallystick.parity import Reference
 from tallystick.parity.kinds import Family, Status
 from tallystick.protocol.monitoring import Diagnose, Replayed, Replaying
 from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, EntityRoute, ParityRoute, RouteTable
@@ -285,6 +287,19 @@ def test_the_ledger_convicts_what_the_decoded_rows_do_not_show(place: WatchedEnd
     ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
     verdict = explained.verdict
     assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "lossy_cast", ("wind",))
+
+
+def test_examples_show_nothing_that_the_reference_keeps_to_itself() -> None:
+    hidden = Reference.from_frame(
+        frame(800).assign(kind=["rare" if n < 3 else "warm" for n in range(800)]),
+        privacy={"temp": "bucketed"},
+        k_anonymity=5,
+    )
+    assert shown(hidden, "temp", 20.5) == HIDDEN
+    assert shown(hidden, "kind", "rare") == shown(hidden, "kind", "never seen") == HIDDEN
+    assert shown(hidden, "kind", "warm") == "warm"
+    assert shown(hidden, "not in training", 1) == HIDDEN
+    assert (shown(hidden, "wind", float("nan")), shown(hidden, "wind", 1.5)) == (None, 1.5)
 
 
 # -- identity first --------------------------------------------------------------------------------------------
