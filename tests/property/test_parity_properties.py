@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tallystick.parity import Reference, Status, diagnose
-from tallystick.parity.density import fit_share
+from tallystick.parity.density import fit_share, mixed, mixture_z
+from tallystick.parity.detect.aggregate import other_window
 from tallystick.parity.detect.finding import binomial_nats
 from tallystick.parity.detect.maps import curve_maps, scaling_maps, sign_maps, temperature_maps, unit_maps
 from tallystick.parity.profile import cdf, cdf_below, cells_of, profile_column, profile_numbers
@@ -183,3 +184,29 @@ def test_any_live_frame_gets_a_verdict(reference, data):
         {name: pd.Series(data.draw(st.lists(value, min_size=rows, max_size=rows)), dtype=object) for name in names}
     )
     assert diagnose(reference, frame).status in Status
+
+
+@given(weight=st.floats(0.01, 0.99), spread=st.floats(0.05, 2.0), seed=st.integers(0, 1000))
+def test_a_mixture_is_not_believed_where_nothing_was_changed(weight, spread, seed):
+    """The ratio of two likelihoods has mean 1 under the second, so its mixture's logarithm has a mean below 0."""
+    random = np.random.default_rng(seed)
+    ratio = random.normal(-(spread**2) / 2, spread, 4000)
+    gain = mixed(np.full(4000, weight), ratio)
+    assert gain.mean() < 4 * gain.std() / np.sqrt(4000)
+    assert mixture_z(np.full(4000, weight), np.zeros(4000), ratio) < 4
+
+
+@given(share=st.floats(0.1, 1.0), seed=st.integers(0, 1000))
+def test_a_mixture_is_heard_at_its_own_share(share, seed):
+    random = np.random.default_rng(seed)
+    changed = random.random(4000) < share
+    ratio = np.where(changed, random.normal(0.5, 1.0, 4000), random.normal(-0.5, 1.0, 4000))
+    assert mixture_z(np.full(4000, share), np.zeros(4000), ratio) > 2
+
+
+@given(counts=st.lists(st.integers(0, 60), min_size=40, max_size=80), factor=st.sampled_from([1 / 7, 0.5, 2.0, 7.0]))
+def test_counts_over_another_window_stay_counts_of_that_size(counts, factor):
+    moved = other_window(np.array(counts, dtype=float), factor)
+    total = sum(counts) * factor
+    assert np.all((moved >= 0) & (moved == np.round(moved)))
+    assert abs(moved.sum() - total) <= 6 * np.sqrt(total + 1)

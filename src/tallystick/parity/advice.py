@@ -57,6 +57,22 @@ def fix_for(kind: str) -> str:
     return _FIXES.get(kind, "")
 
 
+def before_training(is_replayed: bool, is_routing_cleared: bool, is_environment_compared: bool) -> tuple[str, ...]:
+    """Return what must be clear before a change of the population is a reason to train; empty when all of it is.
+
+    >>> before_training(True, True, True)
+    ()
+    """
+    steps = []
+    if not is_routing_cleared:
+        steps.append("digests of what the replicas serve")
+    if not is_replayed:
+        steps.append("golden rows replayed through the endpoint, before a new model is trained")
+    elif not is_environment_compared:
+        steps.append("the environment compared with training's")
+    return tuple(steps)
+
+
 def settle(kind: str, has_model: bool, rows: int, enough: int) -> tuple[str, ...]:
     """Return what would turn a suspicion into a proof, cheapest first."""
     if kind == "environment_differs":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.advice import fix_for, settle
+from tallystick.parity.advice import before_training, fix_for, settle
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
@@ -117,8 +117,8 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
             ruled_out=ruled_out,
             settle=(
                 "one row whose true values are known, sent through the same path",
-                "golden rows replayed through the endpoint",
-                "labels of some live rows",
+                *(() if context.replayed is not None else ("golden rows replayed through the endpoint",)),
+                *(() if context.labels is not None else ("labels of some live rows",)),
             ),
         )
     found = slice_of(inquiry.sent, inquiry.first)
@@ -135,9 +135,11 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
         evidence=(*evidence, Evidence(len(evidence) + 1, text, "dependence")),
         ruled_out=ruled_out,
         confidence=0.8,
-        settle=("golden rows replayed through the endpoint, before a new model is trained",)
-        if context.replayed is None
-        else (),
+        settle=before_training(
+            context.replayed is not None,
+            context.routing is not None and context.routing.is_cleared,
+            context.environment is not None,
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from parity_rows import rows_of
 
 from tallystick.errors import InvalidParameter
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
@@ -109,3 +110,16 @@ def test_pairs_of_another_form_are_refused_by_name(reference, live):
         diagnose(reference, live, identity={"1": ("a", "a"), "2": "aa"})
     with pytest.raises(InvalidParameter, match="environment"):
         diagnose(reference, live, environment=pd.Series([1]))
+
+
+def test_a_changed_population_asks_for_the_earlier_rungs_first(reference, live):
+    """Training again is not spoken of while the endpoint may be the cause, and not advised after that either."""
+    rows = rows_of(1200, 77)
+    warm = rows[rows.temp > 15].head(200).reset_index(drop=True)
+    first = diagnose(reference, warm)
+    assert first.status is Status.POPULATION_CHANGED
+    assert [text.split()[0] for text in first.settle] == ["digests", "golden"]
+    rest = diagnose(reference, warm, identity=SAME, replayed=EQUAL)
+    assert rest.settle == ("the environment compared with training's",)
+    assert diagnose(reference, warm, identity=SAME, replayed=EQUAL, environment={}).settle == ()
+    assert "retrain" not in str(first) + str(rest)

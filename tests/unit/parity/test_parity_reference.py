@@ -77,6 +77,8 @@ def test_a_column_that_knows_the_label_is_seen_at_capture(training):
     assert any(line.startswith("paid_late: ranks the label") for line in reference.lint)
     absent = training.head(150).assign(paid_late=np.nan)
     assert diagnose(reference, absent).kind == "feature_absent"
+    assert diagnose(reference, training.head(150).assign(paid_late=0)).kind in ("feature_absent", "default_fill")
+    assert diagnose(reference, training.head(150).assign(paid_late=-1)).kind == "feature_absent"
 
 
 def test_golden_rows_cover_levels_and_extremes(reference, training):

@@ -78,12 +78,12 @@ def encoded(times: pd.Series, unit: str) -> pd.Series:
 
 
 @pytest.mark.parametrize("trained", ENCODINGS)
-@pytest.mark.parametrize("sent", ENCODINGS)
-def test_every_unit_of_the_epoch_for_every_other(trained, sent):
-    frame, live = stays(600, 8), stays(60, 9)
+def test_every_unit_of_the_epoch_for_every_other(trained):
+    frame, live = stays(400, 8), stays(40, 9)
     reference = Reference.from_frame(frame.assign(booked=encoded(frame.booked, trained)))
-    verdict = diagnose(reference, live.assign(booked=encoded(live.booked, sent)))
-    if trained == sent:
-        assert verdict.status not in CLAIMS
-    elif sent != "datetime":
-        assert (verdict.kind, verdict.features, verdict.status) == ("epoch_unit", ("booked",), Status.CAUSE_FOUND)
+    for sent in ENCODINGS:
+        verdict = diagnose(reference, live.assign(booked=encoded(live.booked, sent)))
+        if trained == sent:
+            assert verdict.status not in CLAIMS
+        elif sent != "datetime":
+            assert (verdict.kind, verdict.features, verdict.status) == ("epoch_unit", ("booked",), Status.CAUSE_FOUND)

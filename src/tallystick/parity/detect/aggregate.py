@@ -114,7 +114,7 @@ def _judge(
         evidence.append(f"the other columns agree with the count's rank, not with its size ({heard:.0f} nats)")
 
     def put(columns: Mapping[str, Any]) -> dict[str, Any]:
-        return {profile.name: _other_window(np.asarray(columns[profile.name], dtype=np.float64), factor)}
+        return {profile.name: other_window(np.asarray(columns[profile.name], dtype=np.float64), factor)}
 
     return Finding(
         "window_changed",
@@ -144,7 +144,7 @@ def _training(numbers: NumberProfile) -> Floats:
     return np.round(quantiles_of(numbers, ranks))
 
 
-def _other_window(counts: Floats, factor: float) -> Floats:
+def other_window(counts: Floats, factor: float) -> Floats:
     """Return counts over `factor` times the window; the draw is fixed."""
     random = np.random.default_rng(0)
     whole = np.maximum(0, np.nan_to_num(np.round(counts), nan=0.0)).astype(np.int64)
@@ -155,9 +155,9 @@ def _other_window(counts: Floats, factor: float) -> Floats:
 def _distance(numbers: NumberProfile, known: Floats, factor: float) -> float:
     """Return the KS distance of live counts to training's over a window `factor` times as long."""
     if factor < 1:
-        return ks_distance(profile_numbers(_other_window(_training(numbers), factor)), known)
+        return ks_distance(profile_numbers(other_window(_training(numbers), factor)), known)
     # Training's are live's thinned.
-    return ks_distance(numbers, _other_window(np.repeat(known, 10), 1 / factor))
+    return ks_distance(numbers, other_window(np.repeat(known, 10), 1 / factor))
 
 
 def _by_rank(numbers: NumberProfile, values: Floats) -> Floats:

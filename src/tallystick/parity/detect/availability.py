@@ -33,6 +33,9 @@ LEAST_EXCESS_ROWS = 4
 #: Rows on a value that make it worth asking whether it is a bound.
 LEAST_ON_BOUND = 4
 CANDIDATES = 5
+#: Share of rows without a value, and rank correlation with the label (as AUC), that make a column one that is not known
+#: when predictions are made.
+NEARLY_ALL, KNEW_LABEL = 0.9, 0.95
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
 
 
@@ -79,8 +82,7 @@ def _nulls(live: Live, column: int) -> Finding | None:
     if nats < CLAIM_NATS / 2:
         return None
     evidence = (f"{count} of {rows} values are missing; in training {profile.null_share:.1%}",)
-    strength = live.reference.label_strength.get(profile.name, 0.0)
-    kind = "feature_absent" if whole and strength > 0.95 else "nulls"
+    kind = "feature_absent" if _is_absent(live, column, count / rows) else "nulls"
     share = 1.0 if whole else excess
     return Finding(
         kind,
@@ -95,6 +97,12 @@ def _nulls(live: Live, column: int) -> Finding | None:
         _fill_forward(profile, None, share),
         gain=gain,
     )
+
+
+def _is_absent(live: Live, column: int, share: float) -> bool:
+    """Whether nearly all rows lack a column that knew the label in training: it was written after the outcome."""
+    strength = live.reference.label_strength.get(live.reference.names[column], 0.0)
+    return share > NEARLY_ALL and strength > KNEW_LABEL
 
 
 def _one_value(live: Live, column: int) -> Finding | None:
@@ -131,6 +139,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
     if count < rows and not _rest_is_as_trained(live, column, holds):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
+    kind = "feature_absent" if _is_absent(live, column, count / live.rows) else kind
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
     evidence = [f"{count} of {rows} values are {value}{name}; in training {expected:.1%}"]
     if not never:
