@@ -237,7 +237,9 @@ def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
 def test_autolog_takes_the_rows_of_the_outermost_fit(logging_by_itself):
     frame, labels = _numbers()
     search = GridSearchCV(make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression()), {}, cv=2)
+    before = len(_installed().reservoir)
     search.fit(frame, labels)
+    assert len(_installed().reservoir) == before + 1, "of the fits inside nothing is held"
     best = search.best_estimator_
     for model in (search, best):
         trusted = {"serialization_format": "cloudpickle"}
