@@ -21,10 +21,9 @@ PINNED = {"pip_requirements": [f"scikit-learn=={sklearn.__version__}"]}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(mlflow_store):
     """A registered model without a reference, and the files that it was trained with."""
-    folder = tmp_path_factory.mktemp("store")
-    random = np.random.default_rng(0)
+    folder, random = mlflow_store, np.random.default_rng(0)
     frame = pd.DataFrame({"age": random.integers(18, 90, 500).astype(float), "pay": random.lognormal(8, 1, 500)})
     frame["churned"] = (frame.age + random.normal(0, 10, 500) > 50).astype(int)
     frame["customer"] = [f"c{n}" for n in range(500)]
@@ -32,21 +31,16 @@ def trained(tmp_path_factory):
     frame.to_csv(folder / "train.csv", index=False)
     features = frame[["age", "pay"]]
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, frame.churned)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri((folder / "mlruns").as_uri())
-        signature = mlflow.models.infer_signature(features, model.predict(features))
+    signature = mlflow.models.infer_signature(features, model.predict(features))
 
-        def log(**options):
-            with mlflow.start_run():
-                return mlflow.sklearn.log_model(
-                    model, name="model", signature=signature, input_example=features.head(3), **options, **PINNED
-                )
+    def log(**options):
+        with mlflow.start_run():
+            return mlflow.sklearn.log_model(
+                model, name="model", signature=signature, input_example=features.head(3), **options, **PINNED
+            )
 
-        log(registered_model_name="churn")
-        yield folder, features, log
-        mlflow.set_tracking_uri(before)
+    log(registered_model_name="churn")
+    return folder, features, log
 
 
 @pytest.fixture

@@ -29,21 +29,8 @@ from tallystick.training.autolog import _installed
 PINNED = {"pip_requirements": [f"scikit-learn=={sklearn.__version__}", "numpy"]}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as environment:
-        # Files: the tables of a new SQLite store take ten seconds to make.
-        environment.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        mlflow.set_tracking_uri(folder.as_uri())
-        mlflow.set_experiment("capture")
-        yield folder
-        mlflow.set_tracking_uri(before)
-
-
 @pytest.fixture
-def logging_by_itself(store):
+def logging_by_itself(mlflow_store):
     tallystick.autolog()
     yield
     tallystick.autolog(disable=True)
@@ -109,7 +96,7 @@ def _check(folder, model_answers, frame):
     return found, reference
 
 
-def test_a_pipeline_is_logged_with_its_reference(store):
+def test_a_pipeline_is_logged_with_its_reference(mlflow_store):
     model, frame, labels = _pipeline()
     held_out = (frame.iloc[:100], labels.iloc[:100])
     with mlflow.start_run() as run, _findings() as told:
@@ -132,7 +119,7 @@ def test_a_pipeline_is_logged_with_its_reference(store):
 
 
 @pytest.mark.parametrize("kind", [xgboost.XGBClassifier, lightgbm.LGBMClassifier])
-def test_boosters_are_logged_with_their_own_flavor(store, kind):
+def test_boosters_are_logged_with_their_own_flavor(mlflow_store, kind):
     frame, labels = _numbers()
     quiet = {"verbose": -1} if kind is lightgbm.LGBMClassifier else {}
     model = kind(n_estimators=3, **quiet).fit(frame, labels)
@@ -142,7 +129,7 @@ def test_boosters_are_logged_with_their_own_flavor(store, kind):
     assert {"xgboost", "lightgbm"} & set(Model.load(folder).flavors)
 
 
-def test_native_boosters_answer_as_they_are_served(store):
+def test_native_boosters_answer_as_they_are_served(mlflow_store):
     frame, labels = _numbers()
     boosted = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(frame, labels), 3)
     folder = _folder(tallystick.log_model(boosted, "native", X=frame, y=labels, **PINNED))
@@ -159,7 +146,7 @@ class Doubles(mlflow.pyfunc.PythonModel):
         return self.double(model_input).to_numpy()
 
 
-def test_a_python_model_is_logged_with_its_stages(store):
+def test_a_python_model_is_logged_with_its_stages(mlflow_store):
     frame, _ = _numbers()
     model = Doubles()
     folder = _folder(tallystick.log_model(model, "doubles", X=frame, **PINNED))
@@ -168,14 +155,14 @@ def test_a_python_model_is_logged_with_its_stages(store):
     assert "no labels: the effect on quality cannot be measured" in reference.degraded
 
 
-def test_probabilities_are_captured_where_probabilities_are_served(store):
+def test_probabilities_are_captured_where_probabilities_are_served(mlflow_store):
     model, frame, labels = _pipeline()
     folder = _folder(tallystick.log_model(model, "p", X=frame, y=labels, pyfunc_predict_fn="predict_proba", **PINNED))
     found, _ = _check(folder, model.predict_proba, frame)
     assert found.predictions.width == 2
 
 
-def test_arrays_are_captured_for_models_of_arrays(store):
+def test_arrays_are_captured_for_models_of_arrays(mlflow_store):
     frame, labels = _numbers()
     array = frame.fillna(0).to_numpy()
     model = make_pipeline(StandardScaler(), LinearRegression()).fit(array, labels)
@@ -191,7 +178,7 @@ def test_a_folder_needs_no_store(tmp_path):
     _check(folder, model.predict, frame)
 
 
-def test_what_cannot_be_captured_is_refused_before_anything_is_logged(store):
+def test_what_cannot_be_captured_is_refused_before_anything_is_logged(mlflow_store):
     model, frame, labels = _pipeline()
     before = len(mlflow.search_logged_models(output_format="list"))
     for options in ({"X": ["text"]}, {"X": frame, "privacy": "secret"}, {"X": frame, "y": labels[:3]}):
@@ -200,7 +187,7 @@ def test_what_cannot_be_captured_is_refused_before_anything_is_logged(store):
     assert len(mlflow.search_logged_models(output_format="list")) == before
 
 
-def test_private_columns_are_in_no_file_of_the_artifact(store):
+def test_private_columns_are_in_no_file_of_the_artifact(mlflow_store):
     model, frame, labels = _pipeline()
     private = {"city": "hashed", "income": "none"}
     folder = _folder(tallystick.log_model(model, "private", X=frame, y=labels, privacy=private, **PINNED))
@@ -214,7 +201,7 @@ def test_private_columns_are_in_no_file_of_the_artifact(store):
     assert b"Bonn" not in content
 
 
-def test_a_model_that_is_another_one_when_loaded_is_told(store, tmp_path):
+def test_a_model_that_is_another_one_when_loaded_is_told(mlflow_store, tmp_path):
     class Forgets(mlflow.pyfunc.PythonModel):
         """Its state is not in what is pickled, as with a connection or a global."""
 
@@ -243,13 +230,16 @@ def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
     found, reference = _check(folder, model.predict, frame)
     assert len(found.steps) == 4
     assert reference.lineage["rows"] == "600"
+    assert any("no signature" in line for line in reference.lint)
     assert len(reference.labels) == len(reference.rows)
 
 
 def test_autolog_takes_the_rows_of_the_outermost_fit(logging_by_itself):
     frame, labels = _numbers()
     search = GridSearchCV(make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression()), {}, cv=2)
+    before = len(_installed().reservoir)
     search.fit(frame, labels)
+    assert len(_installed().reservoir) == before + 1, "of the fits inside nothing is held"
     best = search.best_estimator_
     for model in (search, best):
         trusted = {"serialization_format": "cloudpickle"}
@@ -273,7 +263,7 @@ def test_autolog_sees_boosters_and_python_models(logging_by_itself):
     _check(folder, lambda rows: around.predict(None, rows), frame)
 
 
-def test_autolog_works_beside_mlflow_s_own(store, monkeypatch):
+def test_autolog_works_beside_mlflow_s_own(mlflow_store, monkeypatch):
     frame, labels = _numbers()
     monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, **__: [])
     mlflow.sklearn.autolog(silent=True)
@@ -303,7 +293,7 @@ def test_a_failure_to_capture_is_one_warning_and_the_model_is_logged(logging_by_
     assert ["no rows are held for it" in line for line in told] == [True]
 
 
-def test_autolog_can_be_undone_and_repeated(store):
+def test_autolog_can_be_undone_and_repeated(mlflow_store):
     class Mine(BaseEstimator):
         def fit(self, X, y=None):
             return self

@@ -100,6 +100,8 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     saved = lint.load_saved(folder)
     model = saved.raw if model is None else model
     degraded, findings = list(plan.degraded), list(saved.findings)
+    if saved.signature is None:
+        findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV")
     if ask is None:
         if saved.predict is None:
             raise InvalidParameter("the model could not be asked for predictions: " + "; ".join(saved.findings))

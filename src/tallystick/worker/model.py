@@ -1,4 +1,4 @@
-"""The model itself: load it, call it. With `resolve.py` the only importer of MLflow.
+"""The model itself: load it, call it. With `resolve.py` the only importer of MLflow in a server.
 
 MLflow's own `PyFuncModel.predict` checks and converts the input again, at a cost of milliseconds a row. The
 input has been through the compiled decoder by then, so the flavor's own predict function is called directly.
