@@ -52,7 +52,7 @@ def verdict_of_ledger(coercions: Mapping[str, Mapping[str, int]], rows: int, nam
         transformation={"coercion": str(kind)},
         share=min(1.0, max(counted[kind].values()) / rows),
         stage="client request",
-        strength="proof",
+        strength="strong",
         confidence=0.97,
         evidence=tuple(
             Evidence(number + 1, f"coercion ledger, written as requests were read: {text}")

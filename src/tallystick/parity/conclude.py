@@ -147,7 +147,10 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     main = inquiry.findings[0]
     same = [finding for finding in inquiry.findings if finding.kind == main.kind]
     features = tuple(dict.fromkeys(name for finding in same for name in finding.features))
-    is_proven = main.exact or bool(context.repaired and context.repaired.is_proof and main.nats > 12)
+    is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > 12)
+    # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
+    is_certain = main.exact or is_repaired
+    is_proven = is_repaired or (main.exact and main.at_endpoint)
     explained = context.transplanted.explained if context.transplanted else None
     has_model = reference.model is not None or context.repaired is not None
     transformation = dict(main.transformation)
@@ -159,7 +162,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         reference,
         inquiry,
         # That the endpoint answers otherwise is proven by replay, though the reason may be a suspicion.
-        Status.CAUSE_FOUND if is_proven or main.kind == "environment_differs" else Status.SUSPECTED,
+        Status.CAUSE_FOUND if is_certain or main.kind == "environment_differs" else Status.SUSPECTED,
         family=family_of(main.kind),
         kind=main.kind,
         features=features,
@@ -168,14 +171,14 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         segment=plain(context.segment),
         stage=_stage(main, context),
         first_seen=context.first_seen,
-        strength="proof" if is_proven else "strong" if main.nats > 12 else "weak",
-        confidence=_confidence(main, is_proven),
+        strength="proof" if is_proven else "strong" if is_certain or main.nats > 12 else "weak",
+        confidence=_confidence(main, is_certain),
         evidence=_evidence(main, inquiry, context),
         ruled_out=_ruled_out(inquiry, context),
         also=_also(main, inquiry, set(features)),
         explained=explained,
         fix=fix_for(main.kind),
-        settle=() if is_proven else settle(main.kind, has_model, inquiry.sent.rows, 100),
+        settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
         reproduce="diagnose(reference, live)",
     )
 
@@ -189,10 +192,10 @@ def _stage(main: Finding, context: Context) -> str:
     return "client request" if context.replayed and context.replayed.is_equal else ""
 
 
-def _confidence(main: Finding, is_proven: bool) -> float:
+def _confidence(main: Finding, is_certain: bool) -> float:
     """Return the probability that the kind is right: evidence in nats, discounted, as a probability."""
     odds = 1 / (1 + np.exp(-min(main.nats, 20.0) / 4))
-    return float(max(odds, 0.97)) if is_proven else float(min(odds, 0.95))
+    return float(max(odds, 0.97)) if is_certain else float(min(odds, 0.95))
 
 
 def _also(main: Finding, inquiry: Inquiry, features: set[str]) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is the matter with live rows, how sure that is, and what would settle or mend it.
 
     `share` is the part of rows that is affected, 0 to 1; `confidence` the probability that the named kind is right;
-    `strength` is `proof` (replay, intervention or something no population can show), `strong` or `weak`.
+    `strength` is `proof` (by replay or intervention only), `strong` (values that no population can show, or odds that
+    leave little doubt) or `weak`.
     """
 
     status: Annotated[Status, Meta(description="What the diagnosis concludes.")]
@@ -68,8 +69,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     strength: Annotated[
         str,
         Meta(
-            description="`proof`: by replay, by intervention, or by values that no population can show; `strong` or "
-            "`weak` for suspicions; empty where no cause is claimed."
+            description="`proof`: by replay or intervention; `strong`: values that no population can show, or odds "
+            "that leave little doubt; `weak`; empty where no cause is claimed."
         ),
     ] = ""
     confidence: Annotated[float, Meta(description="Probability that the kind is right, 0 to 1.")] = 0.0
