@@ -133,7 +133,7 @@ class _Replay:
         if Outcome.FAILED in outcomes:
             outcome = Outcome.FAILED
         seconds = round(time.monotonic() - started, 3)
-        rows = golden.rows if isinstance(golden, Golden) else 0
+        rows = _sent(golden) if isinstance(golden, Golden) else 0
         ordered = tuple(sorted(rungs, key=lambda rung: _ORDER.index(rung.rung)))
         return GateReport(outcome, self._policy, digest, rows, seconds, ordered, degraded)
 
@@ -152,7 +152,7 @@ class _Replay:
                 return [_named(judged, name), *_why(traced)]
             passed.append(name)
             worst = judged if judged.outcome is Outcome.NOTED else worst
-        text = f"{golden.rows} rows over HTTP as {', '.join(passed)} get training's predictions."
+        text = f"{_sent(golden)} rows over HTTP as {', '.join(passed)} get training's predictions."
         return [RungReport(Rung.WIRE, Outcome.PASSED, text), msgspec.structs.replace(worst, text=worst.text or text)]
 
     async def _encoding(
@@ -206,6 +206,11 @@ class _Replay:
 def failure_of(reports: Sequence[GateReport]) -> GateReport | None:
     """Return the first report that failed."""
     return next((report for report in reports if report.outcome is Outcome.FAILED), None)
+
+
+def _sent(golden: Golden) -> int:
+    # A body holds the first rows only.
+    return max((wire.rows for wire in golden.wires), default=0)
 
 
 def _golden_of(folder: str) -> Golden | str:

@@ -93,7 +93,7 @@ async def test_each_replica_gets_each_encoding_and_one_of_them_compressed(replic
             ("", "text/csv"),
             ("", "application/json"),
         ]
-    assert "csv, dataframe_records (gzip)" in reports["0"].rungs[1].text
+    assert "3 rows over HTTP as dataframe_records, csv, dataframe_records (gzip)" in reports["0"].rungs[1].text
 
 
 async def test_an_encoding_that_cannot_carry_the_rows_is_not_sent(replicas, folder):
