@@ -189,3 +189,29 @@ def test_the_commands_say_what_was_found_and_exit_by_it(gated, models):
     assert (offline.returncode, json.loads(offline.stdout)["report"]["outcome"]) == (1, "failed")
     served_ = run(gated, "parity", "check", "honest", "--exit-code")
     assert (served_.returncode, "replica 1: Parity gate: 160 golden rows" in served_.stdout) == (0, True)
+
+
+def test_a_replica_that_serves_another_version_is_convicted_by_its_digest(gated, models):
+    """Its own files are those of its own spec, so it finds nothing wrong with itself."""
+    gated.settled("exchanged")
+    identity = state_id(gated, "honest")
+    (path,) = gated.data_dir.glob(f"**/specs/{identity}-1.json")
+    (foreign,) = gated.data_dir.glob(f"**/specs/{state_id(gated, 'warned')}-0.json")
+    spec, other = json.loads(path.read_text()), json.loads(foreign.read_text())
+    path.write_text(json.dumps(spec | {"model_uri": other["model_uri"], "resolved": None, "policy": "warn"}))
+    (worker,) = gated.workers(f"{identity}-1")
+    os.kill(worker["pid"], signal.SIGKILL)
+    eventually(
+        lambda: [view for view in gated.workers(f"{identity}-1") if view["state"] == "ready" and view["restarts"]]
+    )
+    found = gated.api("POST", "/honest/parity/check", {"served_entity": "honest"})
+    right, wrong = (found["entities"]["honest"][number] for number in "01")
+    assert (found["outcome"], right["outcome"], wrong["outcome"]) == ("failed", "passed", "failed")
+    (rung,) = wrong["rungs"]
+    assert (rung["rung"], right["digest"] == wrong["digest"]) == ("identity", False)
+    assert rung["text"] == f"Replica {identity}-1 serves {wrong['digest'][:12]}, {right['digest'][:12]} was asked for."
+
+    def message():
+        return gated.api("GET", "/honest")["config"]["served_entities"][0]["state"]["deployment_state_message"]
+
+    eventually(lambda: rung["text"] in message())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tallystick.commands.status import LATE_S, recording
+from tallystick.commands.status import LATE_S, messages, recording
 
 WELL: dict[str, Any] = {
     "is_connected": True,
@@ -48,3 +48,18 @@ def test_tables_with_a_problem_are_named() -> None:
     tables = {"a": {"problem": "", "waiting_rows": 0}, "b": {"problem": "the disk is full", "waiting_rows": 5}}
     assert lines(tables=tables) == ["table b: the disk is full (5 rows wait)"]
     assert lines(damaged_bytes=9) == ["9 bytes of journal were damaged and are set aside"]
+
+
+@pytest.mark.parametrize(
+    ("message", "is_told"),
+    [
+        ("Parity gate: steps differs from training. Step prep, column age.", True),
+        ("Parity gate: 512 golden rows give training's predictions (0.4 s).", False),
+        ("", False),
+    ],
+)
+def test_what_serves_with_a_warning_is_told(message: str, is_told: bool) -> None:
+    state = {"deployment": "DEPLOYMENT_READY", "deployment_state_message": message}
+    entity = {"id": "e", "name": "churn-4", "state": state}
+    endpoint = {"name": "churn", "state": {}, "config": {"served_entities": [entity]}}
+    assert messages(endpoint) == ([f"churn/churn-4 ready: {message}"] if is_told else [])

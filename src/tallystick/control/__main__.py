@@ -159,7 +159,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await gate.close()
+    await gatekeeper.close()
     await stream.close()
 
 

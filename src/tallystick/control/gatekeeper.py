@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from tallystick.control.logs import BuildLogs
 from tallystick.control.parity import policy_of
 from tallystick.control.plan import Replay, replica_id
 from tallystick.entities import Endpoint, EndpointConfig, ResolvedModel, ServedEntity, ServedEntityId
-from tallystick.errors import InvalidState, NotFound
+from tallystick.errors import Conflict, InvalidState, NotFound
 from tallystick.gate.report import GateReport, Outcome, Policy
 from tallystick.gate.wording import ladder
 from tallystick.protocol.supervise import ProcessView
@@ -59,6 +59,8 @@ class Gatekeeper:
         self.replays: dict[ServedEntityId, Replay] = {}
         self._details: dict[str, str] = {}
         self._tasks: dict[ServedEntityId, asyncio.Task[None]] = {}
+        #: Endpoints that somebody has checked now.
+        self._checking: set[str] = set()
 
     @property
     def reachable(self) -> frozenset[ServedEntityId]:
@@ -107,6 +109,14 @@ class Gatekeeper:
         self._tasks[entity.id] = asyncio.create_task(self._replay(endpoint, entity, resolved))
         self._on_change()
 
+    async def close(self) -> None:
+        """End the replays that are under way."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+
     async def check(
         self, endpoint: Endpoint, entity_name: str | None, resolved: Mapping[ServedEntityId, ResolvedModel]
     ) -> dict[str, Any]:
@@ -117,12 +127,20 @@ class Gatekeeper:
         entities = [entity for entity in config.served_entities if entity_name in (None, entity.name)]
         if not entities:
             raise NotFound(f"Endpoint '{endpoint.name}' has no served entity named '{str(entity_name)[:80]}'.")
+        if endpoint.id in self._checking:
+            raise Conflict(f"A check of endpoint '{endpoint.name}' is under way; wait, then send this again.")
         found: dict[str, dict[str, GateReport]] = {}
-        for entity in entities:
-            if (model := resolved.get(entity.id)) is not None:
-                reports = await self._replayer(endpoint, entity, model, policy_of(endpoint))
-                found[entity.name] = reports
-                self.replays[entity.id] = Replay(True, reports)
+        self._checking.add(endpoint.id)
+        try:
+            for entity in entities:
+                if (model := resolved.get(entity.id)) is not None:
+                    reports = await self._replayer(endpoint, entity, model, policy_of(endpoint))
+                    found[entity.name] = reports
+                    self.replays[entity.id] = Replay(True, reports)
+        finally:
+            self._checking.discard(endpoint.id)
+        # What it found against a served entity is in its state at once.
+        self._on_change()
         outcomes = {report.outcome for reports in found.values() for report in reports.values()}
         return {"outcome": _worst(outcomes).value, "entities": found}
 
@@ -178,6 +196,3 @@ def _entities(*configs: EndpointConfig | None) -> Iterable[ServedEntity]:
         for entity in config.served_entities if config is not None else ():
             found.setdefault(entity.name, entity)
     return found.values()
-
-
-Check = Callable[[Endpoint, str | None], Awaitable[dict[str, Any]]]

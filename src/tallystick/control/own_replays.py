@@ -57,11 +57,6 @@ class OwnReplays:
             self._replayer = Replayer(own_url(self._settings), self._token, self._settings.tls_cert)
         return self._replayer
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._replayer is not None:
-            await self._replayer.close()
-
 
 def own_url(settings: Settings) -> str:
     """Return the URL of the gateways, from this machine.

@@ -29,11 +29,12 @@ from tallystick.entities import (
     ServedEntity,
     ServedEntityId,
 )
-from tallystick.gate.report import GateReport, Outcome, Policy
+from tallystick.gate.report import GateReport, Outcome, Policy, Rung
 from tallystick.protocol.supervise import Phase, ProcessView
 
 #: The worker says this when its lifeline's last line was its last word.
 _FAILED, _NEEDS_ENVIRONMENT, _READY = "failed", "needs_environment", "ready"
+_RUNGS = list(Rung)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,16 +366,21 @@ def _status(world: World, endpoint: Endpoint, entity: ServedEntity) -> EntitySta
 
 
 def _gate_message(world: World, endpoint: Endpoint, entity: ServedEntity) -> str:
-    """Return what the parity gate says of a served entity that is ready: what failed first, else how it came out."""
+    """Return what the parity gate says of a served entity that is ready: the lowest rung that failed, if one did."""
     if policy_of(endpoint) is Policy.OFF:
         return ""
     keys = [replica_id(entity, number) for number in range(entity.workers)]
     gates = [world.gates[key] for key in keys if key in world.gates]
-    failed = [gate for gate in gates if gate.outcome is Outcome.FAILED]
-    replay = world.replays.get(entity.id)
-    if not failed and replay is not None and replay.failure:
-        return replay.failure
-    return next((gate.summary() for gate in (*failed, *gates)), "")
+    replay = world.replays.get(entity.id, Replay())
+    failed = [gate for gate in (*replay.reports.values(), *gates) if gate.first_failure is not None]
+    worst = min(failed, key=_rung_of, default=None)
+    if worst is None and replay.problem:
+        return replay.problem
+    return next((gate.summary() for gate in (worst, *gates) if gate is not None), "")
+
+
+def _rung_of(gate: GateReport) -> int:
+    return _RUNGS.index(gate.first_failure.rung) if gate.first_failure is not None else len(_RUNGS)
 
 
 def _progress(world: World, entity: ServedEntity, views: list[ProcessView | None]) -> str:

@@ -20,7 +20,7 @@ from tallystick.gate.golden import Golden, Step, Wire
 from tallystick.gate.predictions import Answer, answer_of, judge
 from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung, RungReport
 from tallystick.gate.tolerance import Closeness, Tolerance, compare, is_single, shown, tolerance_for
-from tallystick.gate.wires import as_frame, frame_of, lost_in_transport, retyped
+from tallystick.gate.wires import as_frame, frame_of, like, lost_in_transport, retyped
 from tallystick.gate.wording import percent, told, told_precision
 
 #: A check should be over by then: the rungs that are left are skipped.
@@ -31,6 +31,7 @@ _ALONE_S = 2.0
 #: Sums over a row may be ordered differently in company; beyond that two answers are two answers.
 _COMPANY, _SINGLE_COMPANY = 1e-9, 1e-5
 _SHOWN = 5
+_LEADING = frozenset({"dataframe_records", "dataframe_split"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ class Checked:
     report: GateReport
     are_rows_independent: bool | None = None
     independence: str = ""
+    #: Encodings that change rows, though the leading ones carry them.
+    lossy: tuple[str, ...] = ()
+
+
+def leading(golden: Golden) -> frozenset[str]:
+    """Return the encodings that have to carry golden rows: those of frames; of arrays, all that there are.
+
+    What only another one changes (`inputs` reads a missing text as 'None') is no fault of the version: it is noted.
+    """
+    known = frozenset(wire.encoding for wire in golden.wires)
+    return known & _LEADING or known
 
 
 def check(
@@ -81,7 +93,7 @@ def check(
         tuple(ladder.rungs),
         golden.degraded,
     )
-    return Checked(report, ladder.are_rows_independent, ladder.independence)
+    return Checked(report, ladder.are_rows_independent, ladder.independence, ladder.lossy)
 
 
 def nothing_to_compare(policy: Policy, digest: str, wanted_digest: str, reason: str) -> GateReport:
@@ -106,8 +118,14 @@ class _Ladder:
         self.independence = ""
         self._differing: list[Differing] = []
         self._closeness = Closeness.OTHER
+        #: All golden rows, and what a decoder made of the first ones: the form in which the model gets them.
         self._frame: Any = None
+        self._form: Any = None
+        #: Set where the model's input has no columns: then what was decoded is asked, and nothing else can be.
+        self._form_rows = 0
         self._answer: Answer | None = None
+        #: Encodings that change rows, though others carry them.
+        self.lossy: tuple[str, ...] = ()
 
     def climb(self, wanted: Collection[Rung]) -> None:
         for rung, ask in (
@@ -150,30 +168,31 @@ class _Ladder:
 
     def _ask_wire(self) -> None:
         golden, passed, notes = self.golden, [], []
-        most = 0
+        lossy: list[RungReport] = []
+        self._frame = frame_of(golden)
         for wire in golden.wires:
             found = self._through(wire)
             if isinstance(found, RungReport):
-                self.rungs.append(found)
-                return
-            if isinstance(found, str):
+                if wire.encoding in leading(golden):
+                    self.rungs.append(found)
+                    return
+                self.lossy += (wire.encoding,)
+                lossy.append(found)
+            elif isinstance(found, str):
                 notes.append(found)
-                continue
-            passed.append(wire.encoding)
-            if wire.rows > most:
-                self._frame, most = found, wire.rows
-            changed = retyped(golden, found)
-            notes += [note for note in changed if note not in notes]
-        if self._frame is None:
-            self._frame = frame_of(golden)
+            else:
+                passed.append(wire.encoding)
+                notes += [note for note in retyped(golden, found) if note not in notes]
         if not passed:
             why = notes[0] if notes else "the golden rows hold no request bodies"
             self._note(Rung.WIRE, Outcome.SKIPPED, f"Not asked: {why}.")
             return
-        text = f"{golden.rows} rows come out of {', '.join(passed)} as they went in"
+        text = f"{max(wire.rows for wire in golden.wires)} rows come out of {', '.join(passed)} as they went in"
         if notes:
             text += f"; of another type: {'; '.join(notes[:_SHOWN])}"
-        self._note(Rung.WIRE, Outcome.NOTED if notes else Outcome.PASSED, text + ".")
+        told_too = "".join(f" Not of {each.text}" for each in lossy)
+        outcome = Outcome.NOTED if notes or lossy else Outcome.PASSED
+        self.rungs.append(RungReport(Rung.WIRE, outcome, f"{text}.{told_too}", lossy[0].difference if lossy else None))
 
     def _through(self, wire: Wire) -> Any:
         """Return the frame that a body becomes, the failed rung, or why it could not be asked."""
@@ -185,8 +204,12 @@ class _Ladder:
             text = f"{wire.encoding}: golden rows are refused: {error.message}"
             difference = Difference(wire.encoding, expected="a frame", got="refused", share=1.0)
             return RungReport(Rung.WIRE, Outcome.FAILED, text, difference)
+        if self._form is None:
+            self._form = decoded
         frame = as_frame(decoded, self.golden)
         if frame is None:
+            if self._form is decoded:
+                self._form_rows = wire.rows
             return f"{wire.encoding} becomes {type(decoded).__name__}, which has no columns"
         lost = lost_in_transport(self.golden, wire.encoding, wire.rows, frame)
         if lost is None:
@@ -217,11 +240,11 @@ class _Ladder:
 
     def _bisect(self) -> RungReport:
         stored, trace = self.golden.steps, self.subject.trace
-        if not stored or trace is None:
+        if not stored or trace is None or self._form_rows:
             return RungReport(Rung.STEPS, Outcome.SKIPPED, "The model has no steps that golden rows could be held to.")
         rows = stored[0].output.rows
         try:
-            served = {step.path: step for step in trace(self._frame.iloc[:rows])}
+            served = {step.path: step for step in trace(like(self._form, self._frame.iloc[:rows]))}
         except Exception as error:  # noqa: BLE001  the model's code; predictions are asked all the same
             notes = "".join(f" {note}" for note in getattr(error, "__notes__", ()))
             return RungReport(Rung.STEPS, Outcome.NOTED, f"Steps cannot be traced: {type(error).__name__}{notes}.")
@@ -260,15 +283,24 @@ class _Ladder:
 
     def _predict(self) -> RungReport:
         try:
-            self._answer = answer_of(self.subject.predict(self._frame))
+            if self._form_rows:
+                self._answer = answer_of(self.subject.predict(self._form))
+            else:
+                self._answer = self._ask(self._frame)
         except Exception as error:  # noqa: BLE001  the model's code: what it raises on golden rows is the finding
             text = f"The model raises {type(error).__name__} on golden rows."
             return RungReport(Rung.PREDICTION, Outcome.FAILED, text, Difference(got=type(error).__name__, share=1.0))
-        return judge(self.golden, self._answer, len(self._frame), self._closeness)
+        return judge(self.golden, self._answer, self._form_rows or len(self._frame), self._closeness)
+
+    def _ask(self, frame: Any) -> Answer:
+        return answer_of(self.subject.predict(like(self._form, frame)))
 
     # -- rows, metric ------------------------------------------------------------------------------------------
 
     def _ask_rows(self) -> None:
+        if self._form_rows:
+            self._note(Rung.ROWS, Outcome.SKIPPED, "Rows of an input without columns cannot be asked one at a time.")
+            return
         try:
             self.are_rows_independent, self.independence = self._compare_alone()
         except Exception as error:  # noqa: BLE001  the model's code; in doubt they are not
@@ -286,7 +318,7 @@ class _Ladder:
         count = min(rows, ALONE_ROWS)
         chosen = [place * rows // count for place in range(count)]
         some = self._frame.iloc[chosen].reset_index(drop=True)
-        together, again = answer_of(self.subject.predict(some)), answer_of(self.subject.predict(some))
+        together, again = self._ask(some), self._ask(some)
         if together.rows != count:
             return False, "the output has no row for each row of the input"
         tolerance = Tolerance(_SINGLE_COMPANY if is_single(together.cells) else _COMPANY)
@@ -295,7 +327,7 @@ class _Ladder:
         started, width, asked = self._clock(), together.width, 0
         # Backwards, so that a model that counts calls or remembers the last row is found out too.
         for place in reversed(range(count)):
-            alone = answer_of(self.subject.predict(some.iloc[place : place + 1].reset_index(drop=True)))
+            alone = self._ask(some.iloc[place : place + 1].reset_index(drop=True))
             beside = together.cells[place * width : (place + 1) * width]
             if alone.rows != 1 or compare(beside, alone.cells, width, tolerance).differing:
                 return False, f"golden row {chosen[place]} got another answer in company than alone"

@@ -11,13 +11,20 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from tallystick.gate.tolerance import Closeness
 
 PACKAGE = "package:"
 #: Compared as the numbers' world; the other keys (threads, locale, time zone) do not change what a CPU computes.
-_WORLD = ("python", "platform", "machine", "cpu")
+_WORLD = ("python", "platform", "machine", "cpu", "blas")
+#: Rows come to every model in these.
+_ALWAYS = ("numpy", "pandas")
+#: Named by every model that MLflow logs; it loads them, and half of PyPI with them.
+_LOADERS = frozenset({"mlflow", "mlflow-skinny"})
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -44,9 +51,11 @@ def observe(packages: Iterable[str]) -> dict[str, str]:
         "threads": next((os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)), str(os.cpu_count())),
         "locale": ".".join(part or "C" for part in locale.getlocale()),
         "time_zone": time.tzname[0],
+        "cpu": _processor(),
+        "blas": _blas(),
+        "pandas_text": str(pd.Series(["a"]).dtype),
     }
-    if cpu := _processor():
-        found["cpu"] = cpu
+    found = {key: value for key, value in found.items() if value}
     for name in packages:
         if version := _version(name):
             found[PACKAGE + name] = version
@@ -87,16 +96,16 @@ def closeness(then: Mapping[str, str], found: Iterable[Differing]) -> Closeness:
 
 
 def used_packages(requirements: Path) -> frozenset[str]:
-    """Return the packages that a model brings in: those of its requirements file, and what they require."""
+    """Return the packages that a model computes with: those of its requirements file, and what they require."""
     try:
         lines = requirements.read_text().splitlines()
     except OSError:
-        return frozenset()
-    waiting = [name for line in lines if (name := _requirement_name(line))]
+        lines = []
+    waiting = [*_ALWAYS, *(name for line in lines if (name := _requirement_name(line)))]
     found: set[str] = set()
     while waiting:
         name = _canonical(waiting.pop())
-        if name in found:
+        if name in found or name in _LOADERS:
             continue
         found.add(name)
         try:
@@ -131,6 +140,16 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _blas() -> str:
+    try:
+        # NumPy's types do not know that this form returns the table.
+        built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
+    except TypeError:  # NumPy before 1.25, in a model's own environment
+        return ""
+    blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', '')} {blas.get('version', '')}".strip()
 
 
 def _processor() -> str:

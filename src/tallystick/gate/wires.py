@@ -43,6 +43,27 @@ def as_frame(data: Any, golden: Golden) -> pd.DataFrame | None:
     return None
 
 
+def like(decoded: Any, frame: pd.DataFrame) -> Any:
+    """Return rows of a frame in the form that the decoder gives: its dtypes, or an array, or a dict of arrays.
+
+    A body holds the first golden rows only; the others go to the model as they would have come.
+    """
+    if isinstance(decoded, np.ndarray):
+        return frame.to_numpy().astype(decoded.dtype)
+    if isinstance(decoded, dict):
+        return {name: frame[name].to_numpy().astype(part.dtype) for name, part in decoded.items()}
+    if not isinstance(decoded, pd.DataFrame):
+        return frame
+    columns = {}
+    for name, dtype in zip(decoded.columns, decoded.dtypes, strict=True):
+        try:
+            columns[name] = frame[str(name)].astype(dtype)
+        except (TypeError, ValueError):
+            # Nulls that the type has no room for: they would have come as another one.
+            columns[name] = frame[str(name)]
+    return pd.DataFrame(columns, index=frame.index)
+
+
 def lost_in_transport(golden: Golden, encoding: str, rows: int, frame: pd.DataFrame) -> Difference | None:
     """Return where a decoded frame first differs from the golden rows: names, order, rows, then values.
 

@@ -1,11 +1,13 @@
 """Requests to one replica, past traffic split, rate limits and recording: how golden rows are replayed.
 
-For those who may manage the endpoint. Served entities that are not routed yet are reached too.
+For those who may manage the endpoint. Served entities that are not routed yet are reached too; a line in the access
+log is all that is left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest, TallystickError
@@ -28,10 +30,12 @@ async def ask_replica(
 ) -> None:
     """Answer a request to one replica of a served entity. Leaves no row, and counts for no limit."""
     headers, request_id = dict(scope["headers"]), invoker.new_request_id()
+    time_us, started, status, caller = time.time_ns() // 1000, time.perf_counter(), 0, ""
     connection = scope.get("tallystick.connection")
     call: Call | None = None
     try:
         principal = invoker.principal(headers.get(b"authorization"))
+        caller = principal.name
         # Asked before the body is read, and for what is routed after it.
         invoker.routes.find_entities(endpoint_name, entity_name, principal)
         replica, trace = (headers.get(name, b"").decode("latin-1") for name in (REPLICA, TRACE))
@@ -57,6 +61,7 @@ async def ask_replica(
         assert call.answer is not None
         answer, answered = await call.answer
         pool.note_answer(answer)
+        status = answer.status
         await send_answer(send, answer.status, answer_headers(answer, entity, request_id), answered)
     except TallystickError as error:
         status, error_headers, text = render_error(error, request_id)
@@ -71,6 +76,10 @@ async def ask_replica(
             connection.call = None
         if call is not None:
             call.abandon()
+        # No row, but a line: who looked into a replica is worth knowing.
+        latency_ms, agent = (time.perf_counter() - started) * 1000, headers.get(b"user-agent", b"")
+        path = scope["path"]
+        invoker.register.access(request_id, time_us, latency_ms, "POST", path, status, caller, agent)
 
 
 def _of_replica(found: list[EntityRoute], replica: str) -> EntityRoute:

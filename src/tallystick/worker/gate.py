@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,9 +27,17 @@ from tallystick.worker.frame import assemble
 from tallystick.worker.model import LoadedModel
 from tallystick.worker.resolve import digest_of
 
-NO_GOLDEN_ROWS = "the model was logged without golden rows"
-IN_A_FILE = "a model in a Python file has no golden rows"
-_NONE = (NO_GOLDEN_ROWS, IN_A_FILE)
+
+class Lack(NamedTuple):
+    """Why there are no golden rows to compare with."""
+
+    reason: str
+    #: There are some, and they cannot be read.
+    is_damage: bool = False
+
+
+NO_GOLDEN_ROWS = Lack("the model was logged without golden rows")
+IN_A_FILE = Lack("a model in a Python file has no golden rows")
 
 
 class GateClosed(Exception):
@@ -69,7 +78,7 @@ class Gate:
         self._policy, self._had_rows = spec.policy, resolved.has_golden_rows
         self._reading = Rereading(self._path) if self._policy is not Policy.OFF else None
         #: The golden rows, or why there are none; None while nobody asked.
-        self._golden: Golden | str | None = None
+        self._golden: Golden | Lack | None = None
         self._subject: Callable[[Golden], Subject] | None = None
 
     @property
@@ -95,18 +104,26 @@ class Gate:
             return None
         golden = self._rows()
         if isinstance(golden, Golden):
-            checked = check(golden, self._subject(golden), self._policy)
-        elif golden in _NONE:
-            checked = Checked(nothing_to_compare(self._policy, self._digest, self._wanted, golden))
-        else:
-            rung = RungReport(Rung.IDENTITY, Outcome.FAILED, f"{golden[0].upper()}{golden[1:]}.")
+            checked = self._checked(golden, self._subject(golden))
+        elif golden.is_damage:
+            rung = RungReport(Rung.IDENTITY, Outcome.FAILED, f"{golden.reason[0].upper()}{golden.reason[1:]}.")
             checked = Checked(GateReport(Outcome.FAILED, self._policy, self._digest, rungs=(rung,)))
-        is_binding = self._policy is Policy.BLOCK or (
-            self._policy is Policy.AUTO and (self._had_rows or golden not in _NONE)
-        )
+        else:
+            checked = Checked(nothing_to_compare(self._policy, self._digest, self._wanted, golden.reason))
+        has_rows = self._had_rows or isinstance(golden, Golden)
+        is_binding = self._policy is Policy.BLOCK or (self._policy is Policy.AUTO and has_rows)
         if checked.report.outcome is Outcome.FAILED and is_binding:
             raise GateClosed(checked.report)
         return checked
+
+    def _checked(self, golden: Golden, subject: Subject) -> Checked:
+        try:
+            return check(golden, subject, self._policy)
+        except Exception as error:  # noqa: BLE001  a fault of ours must not stop what only a warning would
+            traceback.print_exc()
+            text = f"The check could not be carried out: {type(error).__name__}; the model's log has the rest."
+            rung = RungReport(Rung.PREDICTION, Outcome.FAILED, text)
+            return Checked(GateReport(Outcome.FAILED, self._policy, subject.digest, golden.rows, rungs=(rung,)))
 
     def answer(self, trace: str, body: bytes, content_type: str) -> bytes:
         """Return, as JSON, which files this replica has; for golden rows also what becomes of them.
@@ -124,7 +141,7 @@ class Gate:
             return msgspec.json.encode({"identity": identity})
         golden = self._rows()
         if trace != GOLDEN or not isinstance(golden, Golden) or self._subject is None:
-            why = golden if isinstance(golden, str) else "it is no trace"
+            why = golden.reason if isinstance(golden, Lack) else "it is no trace"
             raise BadRequest(f"The trace '{trace[:40]}' cannot be had: {why}.")
         wire = next((wire for wire in golden.wires if wire.body == body), None)
         if wire is None:
@@ -134,7 +151,8 @@ class Gate:
         asked = msgspec.structs.replace(golden, wires=(msgspec.structs.replace(wire, content_type=content_type),))
         report = check(asked, subject, rungs=(Rung.ENVIRONMENT, Rung.WIRE, Rung.STEPS)).report
         near = closeness(golden.environment, found)
-        return msgspec.json.encode({"identity": identity, "closeness": int(near), "report": report})
+        lossy = check(golden, subject, rungs=(Rung.WIRE,)).lossy
+        return msgspec.json.encode({"identity": identity, "closeness": int(near), "lossy": lossy, "report": report})
 
     @property
     def _digest(self) -> str:
@@ -142,18 +160,22 @@ class Gate:
             self._reading = Rereading(self._path)
         return self._reading.digest
 
-    def _rows(self) -> Golden | str:
+    def _rows(self) -> Golden | Lack:
         if self._golden is None:
             self._golden = self._find()
         return self._golden
 
-    def _find(self) -> Golden | str:
+    def _find(self) -> Golden | Lack:
         if self._path.is_file():
             return IN_A_FILE
         try:
-            return find(self._path) or NO_GOLDEN_ROWS
+            found = find(self._path)
         except InvalidParameter as error:
-            return error.message
+            return Lack(error.message, is_damage=True)
+        if found is None:
+            return NO_GOLDEN_ROWS
+        # Where privacy takes values out there are rows, and nothing that was predicted for them.
+        return found if found.predictions.rows else Lack(next(iter(found.degraded), "no predictions were kept"))
 
     def _subject_of(self, model: LoadedModel, decoder: Decoder, golden: Golden) -> Subject:
         def decode(body: bytes, content_type: str) -> Any:

@@ -34,6 +34,7 @@ class Replicas:
         self.digests, self.answers, self.requests = {}, {}, []
         self.steps = Outcome.PASSED
         self.busy = 0
+        self.lossy = ()
 
     def __call__(self, request):
         replica, trace = (request.headers.get(f"x-tallystick-{name}", "") for name in ("replica", "trace"))
@@ -50,7 +51,10 @@ class Replicas:
             identity = {"digest": self.digests.get(replica, DIGEST), "pid": 1}
             report = GateReport(self.steps, rungs=(rung,))
             return httpx.Response(
-                200, content=replaying.msgspec.json.encode({"identity": identity, "closeness": 0, "report": report})
+                200,
+                content=replaying.msgspec.json.encode(
+                    {"identity": identity, "closeness": 0, "lossy": self.lossy, "report": report}
+                ),
             )
         rows = next(wire.rows for wire in GOLDEN.wires if wire.body == body)
         answer = self.answers.get(replica, VALUES)
@@ -74,10 +78,7 @@ def folder(tmp_path):
 async def replay(replicas, folder):
     replayer = Replayer("http://test", "tsk_x", transport=httpx.MockTransport(replicas))
     target = Target("churn", "churn-3", ("e-0", "e-1"), DIGEST, str(folder))
-    try:
-        return await replayer.replay(target, Policy.AUTO)
-    finally:
-        await replayer.close()
+    return await replayer.replay(target, Policy.AUTO)
 
 
 async def test_each_replica_gets_each_encoding_and_one_of_them_compressed(replicas, folder):
@@ -92,7 +93,13 @@ async def test_each_replica_gets_each_encoding_and_one_of_them_compressed(replic
             ("", "text/csv"),
             ("", "application/json"),
         ]
-    assert "csv, dataframe_records (gzip)" in reports["0"].rungs[1].text
+    assert "3 rows over HTTP as dataframe_records, csv, dataframe_records (gzip)" in reports["0"].rungs[1].text
+
+
+async def test_an_encoding_that_cannot_carry_the_rows_is_not_sent(replicas, folder):
+    replicas.lossy = ("csv",)
+    assert (await replay(replicas, folder))["0"].outcome is Outcome.PASSED
+    assert "text/csv" not in {kind for _, _, kind, _ in replicas.requests}
 
 
 async def test_a_replica_with_other_files_is_convicted_by_its_digest_and_asked_nothing_more(replicas, folder):

@@ -238,6 +238,14 @@ def test_what_the_gate_says_is_in_the_state_of_a_served_entity():
     assert (status.statuses["e1"].state, status.statuses["e1"].message) == (Deployment.READY, WRONG.summary())
 
 
+def test_a_replica_with_other_files_is_told_before_what_it_says_of_itself():
+    active = endpoint(active=config(1, A))
+    seen = {"processes": [view("e1-0")], "resolved": ["e1"], "gates": {"e1-0": WRONG}}
+    convicted = GateReport(Outcome.FAILED, rungs=(RungReport(Rung.IDENTITY, Outcome.FAILED, "Replica e1-0 serves x."),))
+    (status,) = of(SetStatus, plan(world(active, **seen, replays={"e1": Replay(True, {"0": convicted})})))
+    assert status.statuses["e1"].message == convicted.summary()
+
+
 def test_workers_are_started_by_the_policy_of_their_endpoint():
     wanted = endpoint(pending=config(1, A), extras={"parity": {"gate": "block"}})
     assert [start.policy for start in of(Start, plan(world(wanted)))] == [Policy.BLOCK]

@@ -169,12 +169,66 @@ def test_what_transport_does_to_rows_is_named_by_column(change, column, row, wor
     assert words in rungs(found)[Rung.WIRE].text
 
 
+def test_what_only_a_further_encoding_changes_is_noted_and_named():
+    """A missing text that comes by `inputs` is read as 'None': no client need send it so."""
+    honest = subject()
+
+    def decode(body, kind):
+        frame = honest.decode(body, kind)
+        return frame.assign(plan=frame["plan"].str.upper()) if body.startswith(b'{"inputs"') else frame
+
+    checked = check(GOLDEN, subject(decode=decode))
+    wire = rungs(checked.report)[Rung.WIRE]
+    assert (checked.report.outcome, wire.outcome, checked.lossy) == (Outcome.PASSED, Outcome.NOTED, ("inputs",))
+    assert "Not of inputs: Column plan, row 0" in wire.text
+    assert wire.difference.encoding == "inputs"
+
+
 def test_rows_that_are_refused_fail_with_the_reason():
     def refuse(_body, _kind):
         raise InvalidInput("age: expected long")
 
     found = check(GOLDEN, subject(decode=refuse)).report
     assert "golden rows are refused: age: expected long" in found.summary()
+
+
+def test_rows_that_no_body_holds_are_asked_all_the_same():
+    short = golden_of(MODEL, FRAME.iloc[:20])
+    golden = msgspec.structs.replace(GOLDEN, wires=short.wires)
+    assert rungs(check(golden, subject()).report)[Rung.PREDICTION].text == "160 of 160 predictions are training's."
+
+    def late(frame):
+        return MODEL.predict(frame) + (frame.index > 100)
+
+    found = check(golden, subject(predict=late)).report
+    assert rungs(found)[Rung.PREDICTION].difference.row == 101
+
+
+def test_a_model_of_arrays_is_asked_with_arrays():
+    numbers = FRAME[["age", "income"]]
+    model = make_pipeline(StandardScaler(), Ridge()).fit(numbers.to_numpy(), Y)
+    golden = golden_of(model, numbers)
+    shapes = []
+
+    def predict(rows):
+        shapes.append(type(rows))
+        return model.predict(rows)
+
+    decoded = numbers.to_numpy()
+    arrays = subject(model, golden, predict=predict, decode=lambda _body, _kind: decoded)
+    assert check(golden, arrays).report.outcome is Outcome.PASSED
+    assert set(shapes) == {np.ndarray}
+
+
+def test_an_input_without_columns_is_asked_as_it_was_decoded():
+    rows = FRAME.to_dict(orient="records")
+    listed = subject(decode=lambda _body, _kind: rows, predict=lambda given: MODEL.predict(pd.DataFrame(given)))
+    checked = check(GOLDEN, listed)
+    assert (checked.report.outcome, checked.are_rows_independent) == (Outcome.PASSED, None)
+    assert outcomes(checked.report) == {
+        "identity": "passed", "environment": "passed", "wire": "skipped", "steps": "skipped", "prediction": "passed",
+        "rows": "skipped", "metric": "passed",
+    }  # fmt: skip
 
 
 def test_another_type_of_the_same_values_is_noted():

@@ -34,7 +34,9 @@ def test_a_missing_or_infinite_answer_is_never_near_a_number(values, place, near
     for wrong in (math.nan, None, math.inf):
         changed = list(values)
         changed[place % len(values)] = wrong
-        assert compare(values, changed, 1, tolerance_for(near, "linear", values)).differing == 1
+        tolerance = tolerance_for(near, "linear", values)
+        assert compare(values, changed, 1, tolerance).differing == 1
+        assert compare(changed, values, 1, tolerance).differing == 1
 
 
 @given(numbers, numbers, st.floats(0, 1e6))

@@ -1,5 +1,8 @@
 """Requests to one replica: to whom they are open, where they go, and what they leave alone."""
 
+import asyncio
+
+import msgspec
 import pytest
 from test_pool import Bench
 
@@ -8,9 +11,10 @@ from tallystick.entities import SLOTS, Grant, Level
 from tallystick.errors import EndpointNotFound, PermissionDenied, TemporarilyUnavailable, TooManyRequests
 from tallystick.gateway.call import Call
 from tallystick.gateway.pool import MAX_ASKED
+from tallystick.gateway.replica import ReplicaLink
 from tallystick.gateway.routing import Routes
-from tallystick.protocol.frame import Invoke
-from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RouteTable
+from tallystick.protocol.frame import FrameReader, Hello, Invoke
+from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, Replica, RouteTable
 
 ADMIN = Principal("admin", is_admin=True)
 
@@ -118,3 +122,27 @@ async def test_few_wait_at_a_time():
         asked(bench, "r0", number)
     with pytest.raises(TooManyRequests):
         asked(bench, "r0", 999)
+
+
+async def test_a_trace_stays_one_however_long_it_waited():
+    link = ReplicaLink(
+        Replica("r0", "/nowhere", "/nowhere"), 1, on_room=lambda: None, on_lost=lambda *_: None, is_wanted=lambda: False
+    )
+
+    class Wire:
+        def __init__(self):
+            self.sent = b""
+
+        def write(self, data):
+            self.sent += data
+
+        def close(self):
+            pass
+
+    link.hello, link._transport = Hello(1, 4, True), Wire()
+    now = asyncio.get_running_loop().time()
+    late = Call(1, Invoke("text/csv", "", 60.0, False, "id", trace="golden"), b"x", now + 5.0)
+    link.send(late, now)
+    ((_, _, meta, _),) = FrameReader().feed(link._transport.sent)
+    assert msgspec.msgpack.decode(meta, type=Invoke).trace == "golden"
+    link.close()

@@ -10,6 +10,7 @@ from golden_models import fitted, golden_of, rotated, training_rows
 from tallystick.entities import ResolvedModel, WorkerOptions
 from tallystick.errors import BadRequest
 from tallystick.gate import golden as format_
+from tallystick.gate.golden import Golden, Matrix
 from tallystick.gate.report import Outcome, Policy, Rung
 from tallystick.protocol.enforce import compile_decoder
 from tallystick.protocol.signature import parse_signature
@@ -108,6 +109,25 @@ def test_golden_rows_that_cannot_be_read_are_refused(folder):
     with pytest.raises(GateClosed, match="golden file cannot be read"):
         gate(folder).check(loaded(MODEL), DECODER)
     assert gate(folder, Policy.WARN).check(loaded(MODEL), DECODER).report.outcome is Outcome.FAILED
+
+
+def test_a_fault_of_the_check_itself_is_no_pass_and_stops_no_more_than_a_difference_would(folder, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise KeyError
+
+    monkeypatch.setattr("tallystick.worker.gate.check", fail)
+    assert gate(folder, Policy.WARN).check(loaded(MODEL), DECODER).report.outcome is Outcome.FAILED
+    with pytest.raises(GateClosed, match="could not be carried out: KeyError"):
+        gate(folder).check(loaded(MODEL), DECODER)
+
+
+def test_rows_without_predictions_are_nothing_to_compare_with(folder):
+    """Where privacy takes columns out, rows are kept and what was predicted for them is not."""
+    bare = Golden(3, (), Matrix(0, 0), degraded=("privacy takes out income",))
+    (folder / format_.FOLDER / format_.FILE).write_bytes(format_.render(bare))
+    checked = gate(folder).check(loaded(MODEL), DECODER)
+    assert (checked.report.outcome, checked.report.rows) == (Outcome.SKIPPED, 0)
+    assert "privacy takes out income" in checked.report.summary()
 
 
 @pytest.mark.parametrize("policy", [Policy.AUTO, Policy.OFF])
