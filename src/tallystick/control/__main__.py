@@ -108,6 +108,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
                 }
                 for view in views.values()
             ],
+            "monitor": links.monitor.standing() if settings.monitors else None,
             **recording(
                 links.recorded,
                 time.monotonic() - links.recorded_at,

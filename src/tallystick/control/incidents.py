@@ -92,6 +92,14 @@ class Monitor:
             return ()
         return tuple(each for each in found.incidents if served_entity in ("", each.served_entity))
 
+    def standing(self) -> dict[str, Any]:
+        """Return how the monitor stands, for the status of the server."""
+        endpoints = self.watching.endpoints.values() if self.watching is not None else ()
+        return {
+            "is_connected": self.is_connected,
+            "open_incidents": sum(len(endpoint.incidents) for endpoint in endpoints),
+        }
+
     def live(self, endpoint: str) -> dict[str, Any]:
         """Return how the live rows of an endpoint stand, as JSON: by served entity, with its open incidents."""
         body: dict[str, Any] = {"monitor": "connected" if self.is_connected else "away"}

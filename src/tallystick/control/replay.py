@@ -77,11 +77,11 @@ class Replayer:
 
     async def predict(self, target: Target, body: bytes) -> bytes:
         """Return the answer of the first replica to a JSON body. Raises InvalidParameter, TimeoutError."""
-        async with self._client() as client:
+        async with self._client() as client, asyncio.timeout(TIMEOUT_S):
             return await _Replay(client, target, "", Policy.OFF).predict(body)
 
     def _client(self) -> httpx.AsyncClient:
-        # Of its own, and closed at the end: a gateway that stops would wait for a connection that lies idle.
+        """Return connections of one replay, closed at its end: a gateway that stops would wait for those that idle."""
         transport = self._transport or httpx.AsyncHTTPTransport(verify=self._verify)
         return httpx.AsyncClient(base_url=self._url, headers=self._headers, timeout=TIMEOUT_S, transport=transport)
 
@@ -105,9 +105,8 @@ class _Replay:
         return {replica.rpartition("-")[2]: report for replica, report in zip(replicas, reports, strict=True)}
 
     async def predict(self, body: bytes) -> bytes:
-        """Return the answer of the first replica to a JSON body."""
-        async with asyncio.timeout(TIMEOUT_S):
-            answer = await self._post(self._target.replicas[0], body, {"content-type": "application/json"})
+        """Return the answer of the first replica to a JSON body. Raises InvalidParameter."""
+        answer = await self._post(self._target.replicas[0], body, {"content-type": "application/json"})
         if answer.status_code != 200:
             raise InvalidParameter(f"rows were refused with status {answer.status_code}: {_message(answer)}")
         return answer.content

@@ -25,12 +25,10 @@ class Ring:
     def add(self, at_s: int, counters: Counters) -> None:
         """Add counts of rows that came at `at_s`; what is older than the ring is passed over."""
         number = at_s // self.width_s
-        newest = max(self.windows, default=number)
-        if number <= newest - self.length:
-            return
         known = self.windows.get(number)
         self.windows[number] = counters if known is None else known + counters
-        for old in [each for each in self.windows if each <= max(newest, number) - self.length]:
+        oldest = max(self.windows) - self.length + 1
+        for old in [each for each in self.windows if each < oldest]:
             del self.windows[old]
 
     def at(self, at_s: int) -> Counters | None:

@@ -96,6 +96,7 @@ async def test_the_monitor_is_no_gateway_and_what_it_found_can_be_asked_for_at_o
     assert links.monitor.open_for("churn") == (INCIDENT,)
     assert links.monitor.open_for("churn", "m") == (INCIDENT,)
     assert links.monitor.open_for("churn", "n") == links.monitor.open_for("other") == ()
+    assert links.monitor.standing() == {"is_connected": True, "open_incidents": 1}
     live = links.monitor.live("churn")
     assert live["monitor"] == "connected"
     assert live["served_entities"]["m"]["open_incidents"] == [7]

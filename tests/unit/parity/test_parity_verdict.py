@@ -123,7 +123,7 @@ def test_a_verdict_is_json_that_its_schema_names(reference, live):
 
 def test_the_text_names_cause_evidence_and_fix(reference, live):
     text = str(diagnose(reference, live.assign(fare=live.fare * 100)))
-    assert text.startswith("CAUSE FOUND (proof)   preprocessing · unit \N{MULTIPLICATION SIGN}100 · column fare")
+    assert text.startswith("CAUSE FOUND (strong)   preprocessing · unit \N{MULTIPLICATION SIGN}100 · column fare")
     assert "Evidence  1 " in text
     assert "Fix       " in text
 
@@ -145,3 +145,14 @@ def test_every_kind_is_in_the_docs():
 
     page = (Path(__file__).parents[3] / "docs" / "parity-kinds.md").read_text()
     assert [kind for kind in FAMILY_OF if f"`{kind}`" not in page] == []
+
+
+def test_only_replay_and_intervention_are_called_proof(training, live):
+    """The same rows: without a model nobody has seen what the unit does to predictions."""
+
+    def chance(frame):
+        return 1 / (1 + np.exp(-0.3 * (frame["fare"].astype(float) - 9)))
+
+    sent = live.assign(fare=live.fare * 100)
+    assert diagnose(Reference.from_frame(training), sent).strength == "strong"
+    assert diagnose(Reference.from_frame(training, model=chance), sent).strength == "proof"
