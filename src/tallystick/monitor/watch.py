@@ -32,8 +32,9 @@ from tallystick.records.reading import InferenceTable
 BUDGET_ROWS = 2000
 #: Segments of one served entity that are told apart; one that was not seen for two days makes room.
 MAX_SEGMENTS = 24
-#: Rows that a diagnosis of a turn looks back for, and how long a finding stands until it is looked at again.
-SPAN, AGAIN_S = timedelta(minutes=15), 300.0
+#: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
+#: change without a cause does: each time replicas have to predict golden rows.
+SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
 #: A row more than this in the future is one with a clock that is wrong; it counts as of now.
 _AHEAD_S = 60
 
@@ -65,8 +66,8 @@ class EntityWatch:
             return False
         if self.flags - self.diagnosed:
             return True
-        is_old = self.diagnosed_at is None or (now - self.diagnosed_at).total_seconds() >= AGAIN_S
-        return is_old and (bool(self.flags) or self.is_claimed)
+        age_s = np.inf if self.diagnosed_at is None else (now - self.diagnosed_at).total_seconds()
+        return age_s >= AGAIN_S if self.is_claimed else bool(self.flags) and age_s >= UNCHANGED_S
 
 
 class Watch:

@@ -20,7 +20,8 @@ from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.rings import DAY
-from tallystick.monitor.watch import Watch
+from tallystick.monitor.screening import Flag
+from tallystick.monitor.watch import EntityWatch, Watch
 from tallystick.monitor.work import Work
 from tallystick.parity import Reference
 from tallystick.parity.kinds import Family, Status
@@ -197,6 +198,32 @@ def test_a_table_that_cannot_be_read_keeps_no_other_from_being_looked_at(
     turns = work()
     turns.turn({"broken": broken, "churn": place})
     assert len(turns.standing({"churn": place})["churn"].incidents) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "diagnosed", "is_claimed", "age_s", "is_due"),
+    [
+        ("", "", False, None, False),
+        ("a", "", False, None, True),
+        ("ab", "a", False, 1, True),
+        ("a", "ab", False, 1, False),
+        ("a", "a", False, 3599, False),
+        ("a", "a", False, 3600, True),
+        ("", "a", True, 299, False),
+        ("", "a", True, 300, True),
+        ("", "a", False, 9999, False),
+    ],
+)
+def test_what_is_new_is_diagnosed_at_once_and_what_is_known_now_and_then(
+    flags: str, diagnosed: str, is_claimed: bool, age_s: float | None, is_due: bool
+) -> None:
+    watch = EntityWatch("d", None)
+    watch.flags, watch.diagnosed = frozenset(map(Flag, flags)), frozenset(map(Flag, diagnosed))
+    watch.is_claimed = is_claimed
+    end = now()
+    watch.diagnosed_at = None if age_s is None else end - timedelta(seconds=age_s)
+    assert watch.is_due(end, got_rows=True) is is_due
+    assert not watch.is_due(end, got_rows=False)
 
 
 # -- on demand -------------------------------------------------------------------------------------------------
