@@ -28,6 +28,7 @@ from typing import Any
 
 from tallystick.commands.config_edit import BadUsage
 from tallystick.commands.session import print_table
+from tallystick.demo_skew import show_skew
 from tallystick.discovery import read_admin_token, read_server_file
 from tallystick.errors import TallystickError
 from tallystick.lifeline import die_with_parent
@@ -87,6 +88,8 @@ def _demo(folder: Path, once: bool, port: int, environ: Mapping[str, str]) -> No
         _deploy(client)
         print(f"\n4. Ask it {_QUERIES} times with databricks-sdk, one row each")
         _query(client, trained)
+        print("\n5. A new release of one client sends a radius in mm for cm. Ask what is the matter")
+        show_skew(url, token, _ENDPOINT, trained.rows)
         print(f"\nAll of it took {time.monotonic() - started:.0f} s.")
         if once:
             return
@@ -147,7 +150,7 @@ def _train(folder: Path, store: str) -> Trained:
             mlflow.set_experiment(_MODEL)
             for version, model in _candidates().items():
                 model.fit(train, train_y)
-                _register(version, model, train.head(8), model.score(test, test_y))
+                _register(version, model, (train, train_y), (test, test_y))
         offline = {
             version: mlflow.pyfunc.load_model(f"models:/{_MODEL}/{version}").predict(test).tolist()
             for version in _SPLIT
@@ -168,18 +171,22 @@ def _candidates() -> dict[int, Any]:
     }
 
 
-def _register(version: int, model: Any, example: Any, accuracy: float) -> None:
+def _register(version: int, model: Any, fitted: tuple[Any, Any], unseen: tuple[Any, Any]) -> None:
     import mlflow
 
-    kind = type(model[-1]).__name__
+    from tallystick.training.log import log_model
+
+    kind, accuracy = type(model[-1]).__name__, model.score(*unseen)
     with mlflow.start_run(run_name=kind):
         mlflow.log_metric("accuracy", accuracy)
-        mlflow.sklearn.log_model(
+        # MLflow's log_model with the training rows beside it: what is served can be held to them.
+        log_model(
             model,
             name="model",
+            X=fitted[0],
+            y=fitted[1],
+            eval_data=unseen,
             registered_model_name=_MODEL,
-            input_example=example,
-            signature=mlflow.models.infer_signature(example, model.predict(example)),
             # Said here, as MLflow would find out by loading the model in a process of its own.
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in ("scikit-learn", "skops")],
         )
@@ -379,6 +386,7 @@ def _next_steps(folder: Path, url: str, trained: Trained) -> list[str]:
         f"  export TALLYSTICK_DATA_DIR={shlex.quote(str(data_dir))}",
         f"  {command} query {_ENDPOINT} @{shlex.quote(str(rows))}",
         f"  {command} split {_ENDPOINT} 1=50 2=50",
+        f"  {command} diagnose {_ENDPOINT}",
         f"  {command} status",
         "",
         "For databricks-sdk, MLflow and curl:",

@@ -21,6 +21,8 @@ from tallystick.parity.verdict import Evidence, Verdict, family_of, plain
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
 
+#: Evidence, in nats, from which a finding is called strong.
+STRONG_NATS = 12.0
 #: Rows that a judgement of distributions needs; faults of form need one.
 FEWEST_ROWS = 30
 
@@ -147,7 +149,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     main = inquiry.findings[0]
     same = [finding for finding in inquiry.findings if finding.kind == main.kind]
     features = tuple(dict.fromkeys(name for finding in same for name in finding.features))
-    is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > 12)
+    is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > STRONG_NATS)
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
     is_certain = main.exact or is_repaired
     is_proven = is_repaired or (main.exact and main.at_endpoint)
@@ -171,7 +173,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         segment=plain(context.segment),
         stage=_stage(main, context),
         first_seen=context.first_seen,
-        strength="proof" if is_proven else "strong" if is_certain or main.nats > 12 else "weak",
+        strength="proof" if is_proven else "strong" if is_certain or main.nats > STRONG_NATS else "weak",
         confidence=_confidence(main, is_certain),
         evidence=_evidence(main, inquiry, context),
         ruled_out=_ruled_out(inquiry, context),
@@ -199,8 +201,12 @@ def _confidence(main: Finding, is_certain: bool) -> float:
 
 
 def _also(main: Finding, inquiry: Inquiry, features: set[str]) -> tuple[str, ...]:
-    """Return at most two other findings; on the same columns they are side effects of the first."""
-    others = [f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features]
+    """Return at most two other strong findings; on the same columns they are side effects of the first."""
+    others = [
+        f
+        for f in inquiry.findings[1:]
+        if f.kind != main.kind and not set(f.features) <= features and (f.exact or f.nats > STRONG_NATS)
+    ]
     return tuple(f"{finding.kind}: {', '.join(finding.features[:5])}" for finding in others[:2])
 
 
@@ -216,8 +222,9 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
         (text, "support" if "could give" in text else "dependence" if "other columns" in text else "")
         for text in main.evidence
     ]
-    if "name" in main.transformation and main.transformation["name"] != "unnamed":
-        lines.append((f"the constant has a name: {main.transformation['name']}", "named constant"))
+    name = str(main.transformation.get("name", "unnamed"))
+    if name != "unnamed" and not name.startswith("10^"):
+        lines.append((f"the constant has a name: {name}", "named constant"))
     touched = {name for finding in inquiry.findings for name in finding.features}
     still = sum(not part.is_flagged for part in inquiry.last)
     lines.append(
@@ -228,7 +235,7 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     )
     lines += _reweighting(main, inquiry)
     if context.first_seen and context.is_step:
-        lines.append((f"it began in a step at {context.first_seen}", "onset"))
+        lines.append((f"it began in a step at {context.first_seen[:19]}", "onset"))
     if context.segment:
         s = context.segment
         lines.append(
