@@ -82,9 +82,10 @@ def _duplicates(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows
     )
 
 
-def _ramp(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame:
+def _ramp(pool: pd.DataFrame, y: pd.Series, rng: np.random.Generator, rows: int) -> pd.DataFrame | None:
     parts = [_tilt(s)(pool, y, rng, rows // 4) for s in (0.0, 0.3, 0.6, 0.9)]
-    return pd.concat([part for part in parts if part is not None], ignore_index=True)
+    found = [part for part in parts if part is not None]
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 BENIGN: dict[str, Sampler] = {

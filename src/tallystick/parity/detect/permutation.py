@@ -30,7 +30,7 @@ def detect_permutations(live: Live, flagged: list[int]) -> list[Finding]:
     """Return exchanges of two columns of which at least one is flagged."""
     if not flagged or live.rows < 8:
         return []
-    found = [_swap(live, i, j) for i, j in _pairs(live, flagged)]
+    found = [swapped(live, i, j) for i, j in _pairs(live, flagged)]
     return sorted((finding for finding in found if finding is not None), key=lambda finding: -finding.gain)
 
 
@@ -105,7 +105,8 @@ def _ratio(live: Live, column: int, values: Values) -> Floats:
     return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
 
 
-def _swap(live: Live, i: int, j: int) -> Finding | None:
+def swapped(live: Live, i: int, j: int) -> Finding | None:
+    """Return the exchange of two columns, i before j; None where it explains nothing."""
     own = live.reference.columns
     alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
     rows = np.arange(live.rows)
