@@ -10,7 +10,7 @@ demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once
 	@$(BIN)/tallystick demo $(ARGS)
 
 test: $(VENV)/.done  ## All tests, in two processes
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: $(VENV)/.done  ## The tests that start no process
 	$(BIN)/pytest tests/unit $(ARGS)
