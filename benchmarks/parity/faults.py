@@ -90,7 +90,7 @@ def mapped(
         changed = live[column].astype(dtype)
         new = pd.Series(np.asarray(values, dtype=dtype), index=live.index)
         changed = changed.where(~rows, new)
-        if not (changed.astype(str) != live[column].astype(str)).any():
+        if not (changed.map(repr) != live[column].map(repr)).any():
             return None
         return live.assign(**{column: changed}), Truth(kinds, (column,), parameters)
 

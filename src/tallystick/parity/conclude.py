@@ -203,11 +203,13 @@ def _confidence(main: Finding, is_certain: bool) -> float:
 def _also(main: Finding, inquiry: Inquiry, features: set[str]) -> tuple[str, ...]:
     """Return at most two other strong findings; on the same columns they are side effects of the first."""
     others = [
-        f
-        for f in inquiry.findings[1:]
-        if f.kind != main.kind and not set(f.features) <= features and (f.exact or f.nats > STRONG_NATS)
+        f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features and _is_strong(f)
     ]
     return tuple(f"{finding.kind}: {', '.join(finding.features[:5])}" for finding in others[:2])
+
+
+def _is_strong(finding: Finding) -> bool:
+    return finding.exact or finding.nats > STRONG_NATS
 
 
 def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Evidence, ...]:
@@ -225,7 +227,8 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     name = str(main.transformation.get("name", "unnamed"))
     if name != "unnamed" and not name.startswith("10^"):
         lines.append((f"the constant has a name: {name}", "named constant"))
-    touched = {name for finding in inquiry.findings for name in finding.features}
+    told = [finding for finding in inquiry.findings if finding.kind == main.kind or _is_strong(finding)]
+    touched = {name for finding in told for name in finding.features}
     still = sum(not part.is_flagged for part in inquiry.last)
     lines.append(
         (
@@ -247,10 +250,11 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
         )
     if context.repaired is not None:
         r = context.repaired
-        lines.append(
-            (f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}", "intervention")
-        )
-    if context.transplanted is not None:
+        text = f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}"
+        if r.before <= r.bound:
+            text = f"predictions are hardly odd yet: distance to training {r.before:.2f}, up to {r.bound:.2f} is fair"
+        lines.append((text, "intervention"))
+    if context.transplanted is not None and np.isfinite(context.transplanted.broken):
         lines.append((_transplant_text(context.transplanted), "intervention"))
     return tuple(Evidence(k + 1, text, question) for k, (text, question) in enumerate(lines))
 

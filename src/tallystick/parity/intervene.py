@@ -85,7 +85,7 @@ class Transplant:
     @property
     def explained(self) -> float | None:
         """Share of the live gap that the fault alone makes, 0 to 1 or above; None without labels or gap."""
-        if self.live is None or abs(self.live - self.clean) < 1e-6:
+        if self.live is None or not np.isfinite(self.broken) or abs(self.live - self.clean) < 1e-6:
             return None
         return (self.broken - self.clean) / (self.live - self.clean)
 
