@@ -13,6 +13,7 @@ import pandas as pd
 
 from tallystick.errors import InvalidParameter
 from tallystick.gate.report import GateReport
+from tallystick.monitor.judge import judge
 from tallystick.monitor.ledger import verdict_of_ledger
 from tallystick.monitor.replays import (
     CannotReplay,
@@ -26,12 +27,13 @@ from tallystick.monitor.replays import (
     wrong_version,
 )
 from tallystick.monitor.rows import LiveRows
+from tallystick.monitor.sent import Sent, as_decoded
 from tallystick.parity.columns import Role
 from tallystick.parity.diagnose import Examination, examine
 from tallystick.parity.hiding import without_hidden
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
-from tallystick.parity.verdict import Verdict
+from tallystick.parity.verdict import Evidence, Verdict
 
 #: Example rows of one incident, columns of each, and what is shown of a text.
 MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
@@ -71,10 +73,14 @@ class Explained:
 
 
 def explain(
-    reference: Reference, rows: LiveRows, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
+    reference: Reference, given: LiveRows | Sent, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
 ) -> Explained:
     """Return why live rows give odd predictions. `notes` are limits to declare. Blocks for seconds with `replicas`."""
-    limits = list(notes)
+    sent = given if isinstance(given, Sent) else as_decoded(given)
+    rows = sent.rows
+    limits = [*notes, *sent.notes]
+    if sent.withheld:
+        limits.append(f"not compared, as they are not recorded as they were sent: {', '.join(sent.withheld[:20])}")
     checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
     if checked.problem:
         limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
@@ -84,13 +90,14 @@ def explain(
     if convicted is not None:
         finished = _finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows))
         return Explained(finished, replays=checked.reports)
-    examined = _examined(reference, rows, replicas, checked, limits)
+    examined = _examined(reference, sent, replicas, checked, limits)
     verdict = examined.verdict
     if verdict.status is not Status.CAUSE_FOUND:
-        told = verdict_of_ledger(rows.coercions or {}, len(rows), reference.names)
+        told = verdict_of_ledger(rows.coercions or {}, int((~sent.is_refused).sum()), reference.names)
         if told is not None and verdict.status is not Status.SUSPECTED:
             return Explained(_finished(told, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
     finished = _finished(verdict, reference, place, limits, ruled_out(checked, place.digest), verdict.rows)
+    finished = _with_refusals(finished, sent)
     answered = None if rows.predictions is None else rows.predictions[examined.judged]
     is_numeric = answered is not None and answered.dtype.kind in "biuf"
     return Explained(
@@ -103,26 +110,60 @@ def explain(
 
 
 def _examined(
-    reference: Reference, rows: LiveRows, replicas: Replicas | None, checked: Checked, limits: list[str]
+    reference: Reference, sent: Sent, replicas: Replicas | None, checked: Checked, limits: list[str]
 ) -> Examination:
+    def rescored(frame: pd.DataFrame) -> Any:
+        assert replicas is not None
+        return replicas.predict(cast_to_training(reference, frame))
+
+    if replicas is not None and not checked.problem and not sent.withheld:
+        try:
+            return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, rescored))
+        except CannotReplay as error:
+            limits.append(f"rows could not be predicted again by a replica: {error}")
+    return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, None))
+
+
+def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list[str], rescore: Any) -> Examination:
     given: dict[str, Any] = {
         "labels": labels_as_trained(rows.labels, reference.label_shares),
-        "segments": rows.segments if len(rows) else None,
+        "segments": rows.segments if len(rows) and len(rows.segments.columns) else None,
         "timestamps": rows.times if len(rows) else None,
         "predictions": rows.predictions,
         "replayed": as_replay(checked),
     }
-    if replicas is not None and not checked.problem:
-        try:
-            return examine(reference, rows.frame, rescore=replicas.predict, **given)
-        except CannotReplay as error:
-            limits.append(f"rows could not be predicted again by a replica: {error}")
     try:
-        return examine(reference, rows.frame, **given)
+        return examine(reference, rows.frame, rescore=rescore, **given)
+    except CannotReplay:
+        raise
     except (TypeError, ValueError):
         # Answers that are no numbers (structs, lists of lists) are not compared.
         limits.append("predictions were not compared: they are no single numbers or classes")
         return examine(reference, rows.frame, **(given | {"predictions": None, "labels": None}))
+
+
+def cast_to_training(reference: Reference, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of training's columns as an endpoint takes them: what is to be an integer loses its fraction there.
+
+    Rows as they were sent may have one, and a replica would refuse them.
+    """
+    changed: dict[str, Any] = {}
+    for profile in reference.columns:
+        if profile.name not in frame or not profile.dtype.lower().startswith(("int", "uint")):
+            continue
+        column = frame[profile.name]
+        if pd.api.types.is_float_dtype(column.dtype):
+            numbers = column.astype(np.float64).to_numpy()
+            whole = [None if not math.isfinite(value) else math.trunc(value) for value in numbers.tolist()]
+            changed[profile.name] = pd.Series(whole, dtype=object, index=frame.index)
+    return frame.assign(**changed) if changed else frame
+
+
+def _with_refusals(verdict: Verdict, sent: Sent) -> Verdict:
+    told = sent.refusals.told(verdict.segment)
+    if not told:
+        return verdict
+    return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, Evidence(len(verdict.evidence) + 1, told)))
 
 
 def labels_as_trained(labels: Any, shares: Mapping[str, float]) -> Any:

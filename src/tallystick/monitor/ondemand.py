@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from tallystick.monitor.explain import Explained, Place, explain, load_reference
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
+from tallystick.monitor.sent import Sent, sent_rows, span_of
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
@@ -65,13 +67,13 @@ def _one(
 ) -> Explained:
     assert entity.reference is not None
     reference = load_reference(entity.reference)
-    rows, notes = rows_to_judge(table, entity.id, reference, asked.since, now)
+    sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
     notes = (*notes, *_not_read(table))
     place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
-    if not len(rows):
+    if not len(sent):
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
-    return explain(reference, rows, place, replicas, notes)
+    return explain(reference, sent, place, replicas, notes)
 
 
 def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
@@ -104,6 +106,23 @@ def rows_to_judge(
     return more, (note,)
 
 
+def sent_to_judge(
+    table: InferenceTable,
+    entity_id: str,
+    reference: Reference,
+    since: timedelta | None,
+    now: datetime,
+    hidden: Collection[str] = (),
+) -> tuple[Sent, tuple[str, ...]]:
+    """Return the newest rows as they were sent, those of refused requests with them, and what to say of the choice."""
+    rows, notes = rows_to_judge(table, entity_id, reference, since, now)
+    begin = span_of(rows, since, RECENT, len(rows) >= MAX_ROWS, now)
+    sent = sent_rows(table, entity_id, rows, reference, begin, hidden)
+    if not len(sent) and since is None:
+        sent = sent_rows(table, entity_id, rows, reference, now - BACK, hidden)
+    return sent, notes
+
+
 def _not_read(table: InferenceTable) -> tuple[str, ...]:
     """Return which recorded invocations were left out of the latest read, and why."""
     return tuple(f"{count:,} were not judged: {reason}" for reason, count in table.undecoded.most_common(3))
@@ -131,9 +150,9 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
     for entity_id, name in found.items():
         if not entity_id:
             continue
-        rows, notes = rows_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
-        if len(rows):
-            verdicts.append((name or "", explain(reference, rows, Place("", name), None, notes)))
+        sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
+        if len(sent):
+            verdicts.append((name or "", explain(reference, sent, Place("", name), None, notes)))
     if not verdicts:
         raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")
     return verdicts

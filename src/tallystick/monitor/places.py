@@ -10,6 +10,8 @@ from tallystick.protocol.routes import EndpointRoute, EntityRoute, RouteTable
 
 #: Folder of a model with its reference, and the file that is there when the reference is whole.
 REFERENCE_FOLDER, REFERENCE_FILE = "parity", "reference.msgpack"
+#: A column of capture's settings with this prefix is one of the model's input.
+INPUT_PREFIX = "request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class WatchedEndpoint:
     folder: Path
     is_watched: bool = True
     webhook: str = ""
+    #: Columns of the input that are dropped or hashed before they are recorded.
+    hidden: frozenset[str] = frozenset()
 
     @property
     def incidents(self) -> Path:
@@ -58,7 +62,13 @@ def _endpoint(route: EndpointRoute, data_dir: Path, tables_root: str) -> Watched
         folder=data_dir / PARITY_FOLDER / route.id,
         is_watched=route.parity.monitor,
         webhook=route.parity.webhook,
+        hidden=_inputs((*route.capture.drop, *route.capture.hash)),
     )
+
+
+def _inputs(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the columns of the input among columns that are not recorded."""
+    return frozenset(name.removeprefix(INPUT_PREFIX) for name in names if name.startswith(INPUT_PREFIX))
 
 
 def _entity(entity: EntityRoute, data_dir: Path, *, is_recorded: bool) -> WatchedEntity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,6 +41,8 @@ class LiveRows:
     labels: Any = None
     #: The ledger of these requests: column -> kind -> values.
     coercions: Mapping[str, Mapping[str, int]] | None = None
+    #: Place of each row in its request, from 0.
+    numbers: Any = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -55,6 +57,7 @@ class LiveRows:
             None if self.predictions is None else self.predictions[picked],
             None if self.labels is None else self.labels[picked],
             self.coercions,
+            None if self.numbers is None else self.numbers[picked],
         )
 
 
@@ -150,6 +153,7 @@ def _live(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRow
         _plain(decoded, own.get(PREDICTION)),
         _plain(decoded, own.get(LABEL)),
         _coercions(decoded.filter(pc.equal(decoded.column(own["_row"]), 0)).column(own["_coercions"])),
+        decoded.column(own["_row"]).to_numpy(),
     )
 
 
@@ -168,13 +172,15 @@ def _plain(decoded: pa.Table, name: str | None) -> Any:
 
 
 def _segments(decoded: pa.Table, own: Mapping[str, str]) -> pd.DataFrame:
-    agents = decoded.column(own["_user_agent"]).to_pandas()
-    known = {agent: client_of(agent) for agent in agents.unique()}
-    found = {
-        CLIENT: agents.map(known) if len(agents) else agents,
-        REQUESTER: decoded.column(own["_requester"]).to_pandas().fillna("(none)"),
-    }
     contexts = [dict(each) if each else {} for each in decoded.column(own["_usage_context"]).to_pylist()]
+    agents, requesters = (decoded.column(own[name]).to_pandas() for name in ("_user_agent", "_requester"))
+    return segments_of(agents, requesters, contexts)
+
+
+def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: Sequence[dict[str, str]]) -> pd.DataFrame:
+    """Return who sent each row: a column for each way to tell senders apart."""
+    known = {agent: client_of(agent) for agent in agents.unique()}
+    found = {CLIENT: agents.map(known) if len(agents) else agents, REQUESTER: requesters.fillna("(none)")}
     keys: dict[str, int] = {}
     for context in contexts:
         for key in context:
