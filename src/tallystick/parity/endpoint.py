@@ -62,6 +62,8 @@ class Environment:
     differences: tuple[Difference, ...] = ()
     guilty: tuple[str, ...] = ()
     is_cleared: bool = False
+    #: What an ablation came to, in a sentence.
+    ruling: str = ""
 
     @property
     def relevant(self) -> tuple[Difference, ...]:
