@@ -125,9 +125,13 @@ def test_rows_and_predictions_pass_as_json():
         {"name": "t", "dtype": "datetime64[ns]", "values": ["2025-01-02T03:00:00", None]},
         {"name": "c", "dtype": "category", "values": ["a", "b"]},
         {"name": "s", "dtype": "no such type", "values": ["x", None]},
+        {"name": "o", "dtype": "object", "values": ["x", None]},
+        {"name": "m", "dtype": "object", "values": [1, None]},
     ]
     frame = frame_of(json.loads(json.dumps(columns)))
     assert frame.t[0] == pd.Timestamp("2025-01-02 03:00")
     assert (str(frame.c.dtype), str(frame.n.dtype)) == ("category", "Int64")
+    # Texts as a request would bring them to this pandas, not as training's had them.
+    assert (frame.o.dtype, frame.m.dtype) == (pd.Series(["x"]).dtype, np.dtype(object))
     assert table_of(np.array([1.5, np.nan])) == [[1.5], [None]]
     assert table_of(pd.Series(["a", "b"])) == [["a"], ["b"]]
