@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tallystick.errors import TallystickError
+from tallystick.gate.environment import PACKAGE
 from tallystick.gate.golden import Golden
-from tallystick.parity.endpoint import PACKAGE, Environment, read_environment
+from tallystick.parity.endpoint import Environment, read_environment
 from tallystick.parity.intervene import FLIP_SHARE, SAME
 
 #: Environments that one ablation may build: a search over 30 packages for one guilty takes about seven.
