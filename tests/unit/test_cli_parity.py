@@ -156,7 +156,7 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     run: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch, report: Any, code: int
 ) -> None:
     found = {"resolved_uri": "models:/churn/4", "report": report, "environment": ["numpy: 1 is needed"], "problem": ""}
-    monkeypatch.setattr(parity, "offline", lambda _session, _model: found)
+    monkeypatch.setattr(parity, "offline", lambda _session, _model, _scratch: found)
     assert run("parity", "check", "models:/churn/4", "--exit-code") == code
     assert "This Python is not the one that the model asks for: numpy: 1 is needed" in capsys.readouterr().out
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2

@@ -14,6 +14,7 @@ import typer
 
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
+from tallystick.commands.parity_ablation import ablation_lines, ablation_of
 from tallystick.commands.parity_words import ladder_table, lines_of, verdict
 from tallystick.commands.session import EXIT_FAILED, Session, with_session
 from tallystick.errors import DeploymentFailed
@@ -48,6 +49,10 @@ def check(
     ],
     entity: Entity = None,
     exit_code: ExitCode = False,
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Of a model that fails: rebuild environments with uv, and name the package."),
+    ] = False,
 ) -> None:
     """Hold an endpoint's replicas, or a model, to the golden rows of its training.
 
@@ -57,12 +62,17 @@ def check(
     if _is_model(what):
         if entity is not None:
             raise BadUsage("--entity is of endpoints; a model is checked whole.")
-        found = offline(session, what)
+        found = _check_model(session, what, is_ablated=ablate)
         session.result(found, *(_told_model(what, found) if not session.as_json else ()))
-        if not session.as_json and found["report"]:
-            ladder_table(found["report"])
+        if not session.as_json:
+            ladder_table(found["report"] or {})
+            session.result(found, *ablation_lines(found))
         outcome = (found["report"] or {}).get("outcome", "skipped")
+        if found.get("ablation", {}).get("outcome") == "failed":
+            raise typer.Exit(EXIT_FAILED)
     else:
+        if ablate:
+            raise BadUsage("--ablate is of models: give the model that the endpoint serves.")
         found = session.client.parity_check(what, _entity_name(session, what, entity))
         session.result(found) if session.as_json else _show(what, found["entities"])
         outcome = found["outcome"]
@@ -116,8 +126,22 @@ def settings(
     session.result(found, *described(name, found))
 
 
-def offline(session: Session, model: str) -> Json:
-    """Return what became of a model's golden rows in a process of its own. Raises DeploymentFailed."""
+def _check_model(session: Session, model: str, *, is_ablated: bool) -> Json:
+    with tempfile.TemporaryDirectory(prefix="tallystick-check-") as scratch:
+        found = offline(session, model, Path(scratch))
+        # Of a folder that is gone when anybody reads it.
+        folder = Path(found.pop("local_path", ""))
+        if is_ablated:
+            with session.progress() as say:
+                found["ablation"] = ablation_of(folder, found["report"], say)
+    return found
+
+
+def offline(session: Session, model: str, scratch: Path) -> Json:
+    """Return what became of a model's golden rows in a process of its own. Raises DeploymentFailed.
+
+    A copy of the model is left in `scratch`.
+    """
     import msgspec
 
     from tallystick.commands.deploy import absolute_path, is_model_here
@@ -127,7 +151,7 @@ def offline(session: Session, model: str) -> Json:
 
     wanted = config_edit.parse_model(model, is_model=is_model_here, absolute=absolute_path)
     entity = served(wanted.entity_name, wanted.entity_version, id=ServedEntityId("check"))
-    with tempfile.TemporaryDirectory(prefix="tallystick-check-") as scratch, session.progress() as say:
+    with session.progress() as say:
         say(f"Loading {entity.model_uri}")
         spec = WorkerSpec(
             replica_id="check",
@@ -135,11 +159,11 @@ def offline(session: Session, model: str) -> Json:
             board="",
             model_uri=entity.model_uri,
             model_version=entity.entity_version or "",
-            cache_dir=str(Path(scratch) / "models"),
+            cache_dir=str(scratch / "models"),
             options=entity.options,
             threads=1,
         )
-        path = Path(scratch) / "spec.json"
+        path = scratch / "spec.json"
         path.write_bytes(msgspec.json.encode(spec))
         argv = [sys.executable, "-P", "-m", "tallystick.worker.offline", str(path)]
         try:

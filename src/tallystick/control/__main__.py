@@ -124,6 +124,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         has_recorder=settings.inference_tables or settings.access_log,
         has_monitor=settings.monitors,
         own_journal=stream.view,
+        gate=gatekeeper.tally,
     )
     add_metrics_routes(api, service, metrics)
     add_feedback_routes(api, service, journal)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tallystick.control.logs import BuildLogs
+from tallystick.control.metrics.gate import GateTally, Place
 from tallystick.control.parity import policy_of
 from tallystick.control.plan import Replay, replica_id
 from tallystick.entities import Endpoint, EndpointConfig, ResolvedModel, ServedEntity, ServedEntityId
@@ -57,6 +58,7 @@ class Gatekeeper:
         self.reports: dict[str, GateReport] = {}
         #: By served entity id.
         self.replays: dict[ServedEntityId, Replay] = {}
+        self.tally = GateTally()
         self._details: dict[str, str] = {}
         self._tasks: dict[ServedEntityId, asyncio.Task[None]] = {}
         #: Endpoints that somebody has checked now.
@@ -81,6 +83,7 @@ class Gatekeeper:
             if report is not None:
                 self.reports[view.id] = report
                 entity_id, _, number = view.id.rpartition("-")
+                self.tally.add(entity_id, Place.WORKER, report)
                 self._outdate(ServedEntityId(entity_id), number)
                 self._tell(entity_id, f"worker {number}", report)
 
@@ -100,6 +103,7 @@ class Gatekeeper:
         for replica in [each for each in self._details if each.rpartition("-")[0] not in known]:
             self._details.pop(replica, None)
             self.reports.pop(replica, None)
+        self.tally.forget(known)
 
     def replay(self, endpoint: Endpoint, entity: ServedEntity, resolved: ResolvedModel) -> None:
         """Begin to replay golden rows on the replicas of a served entity."""
@@ -134,7 +138,7 @@ class Gatekeeper:
         try:
             for entity in entities:
                 if (model := resolved.get(entity.id)) is not None:
-                    reports = await self._replayer(endpoint, entity, model, policy_of(endpoint))
+                    reports = await self._replayed(endpoint, entity, model)
                     found[entity.name] = reports
                     self.replays[entity.id] = Replay(True, reports)
         finally:
@@ -157,10 +161,9 @@ class Gatekeeper:
         return body
 
     async def _replay(self, endpoint: Endpoint, entity: ServedEntity, resolved: ResolvedModel) -> None:
-        policy = policy_of(endpoint)
         try:
             await self._known(endpoint, entity)
-            reports = await self._replayer(endpoint, entity, resolved, policy)
+            reports = await self._replayed(endpoint, entity, resolved)
             for number, report in reports.items():
                 self._tell(entity.id, f"worker {number} over HTTP", report)
             self.replays[entity.id] = Replay(True, reports)
@@ -171,6 +174,14 @@ class Gatekeeper:
         finally:
             self._tasks.pop(entity.id, None)
             self._on_change()
+
+    async def _replayed(
+        self, endpoint: Endpoint, entity: ServedEntity, resolved: ResolvedModel
+    ) -> dict[str, GateReport]:
+        reports = await self._replayer(endpoint, entity, resolved, policy_of(endpoint))
+        for report in reports.values():
+            self.tally.add(entity.id, Place.HTTP, report)
+        return reports
 
     async def _known(self, endpoint: Endpoint, entity: ServedEntity) -> None:
         """Wait until the gateways know of the served entity. After a while go on: what then fails says why."""

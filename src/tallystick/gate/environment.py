@@ -1,4 +1,7 @@
-"""What of the machine can change a prediction: packages, Python, processor, threads, locale; and what of it differs."""
+"""What of the machine can change a prediction: packages, Python, processor, threads, locale; and what of it differs.
+
+Capture writes down what `observe` returns, and the gate compares it with what `observe` returns where the model serves.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ class Differing(NamedTuple):
 
 
 def observe(packages: Iterable[str]) -> dict[str, str]:
-    """Return this process's environment, with the versions of some packages; those not installed are left out."""
+    """Return this process's environment, with the versions of some packages; what is not known is left out.
+
+    Packages are keys `package:<name>`.
+    """
     found = {
         "python": platform.python_version(),
         "platform": platform.system(),
@@ -73,14 +79,14 @@ def differences(then: Mapping[str, str], now: Mapping[str, str], used: Collectio
     `used` are names of packages, as pip writes them. Keys that one side does not know are not compared, except for
     packages, which are then not installed.
     """
-    names = {_canonical(name) for name in used}
+    names = {canonical_name(name) for name in used}
     found = []
     for key, before in then.items():
         after = now.get(key, "")
         is_package = key.startswith(PACKAGE)
         if not (after or is_package) or _plain(key, before) == _plain(key, after):
             continue
-        is_used = _canonical(key.removeprefix(PACKAGE)) in names if is_package else key in _WORLD
+        is_used = canonical_name(key.removeprefix(PACKAGE)) in names if is_package else key in _WORLD
         found.append(Differing(key, before, after, is_used))
     return sorted(found, key=_rank)
 
@@ -95,16 +101,21 @@ def closeness(then: Mapping[str, str], found: Iterable[Differing]) -> Closeness:
     return Closeness.THREADS if "threads" in keys else Closeness.SAME
 
 
-def used_packages(requirements: Path) -> frozenset[str]:
-    """Return the packages that a model computes with: those of its requirements file, and what they require."""
+def required_packages(requirements: Path) -> list[str]:
+    """Return the packages that a requirements file names; none where there is no such file."""
     try:
         lines = requirements.read_text().splitlines()
     except OSError:
-        lines = []
-    waiting = [*_ALWAYS, *(name for line in lines if (name := _requirement_name(line)))]
+        return []
+    return [name for line in lines if (name := _requirement_name(line))]
+
+
+def used_packages(requirements: Path) -> frozenset[str]:
+    """Return the packages that a model computes with: those of its requirements file, and what they require."""
+    waiting = [*_ALWAYS, *required_packages(requirements)]
     found: set[str] = set()
     while waiting:
-        name = _canonical(waiting.pop())
+        name = canonical_name(waiting.pop())
         if name in found or name in _LOADERS:
             continue
         found.add(name)
@@ -126,7 +137,12 @@ def _plain(key: str, value: str) -> str:
     return re.split(r"[-\s]", value)[0].lower() if key == "platform" else value
 
 
-def _canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
+    """Return a package's name as package indexes compare it.
+
+    >>> canonical_name("Scikit_Learn")
+    'scikit-learn'
+    """
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -8,7 +8,9 @@ a process of its own; rows and predictions pass as JSON.
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tallystick.errors import TallystickError
+from tallystick.gate.environment import PACKAGE
 from tallystick.gate.golden import Golden
-from tallystick.parity.endpoint import PACKAGE, Environment, read_environment
+from tallystick.parity.endpoint import Environment, read_environment
 from tallystick.parity.intervene import FLIP_SHARE, SAME
 
 #: Environments that one ablation may build: a search over 30 packages for one guilty takes about seven.
@@ -47,7 +50,8 @@ def ablate(golden: Golden, serving: Mapping[str, str], runner: Runner, most_buil
 
     `serving` has the keys of a golden file's environment. `guilty` is the least set found that, at training's versions
     within serving's environment, gives training's predictions; empty when none was found within `most_builds` builds.
-    `is_cleared` when the environments, built again, predict alike. Raises AblationFailed when either cannot be built.
+    `is_cleared` when the environments, built again, predict alike. `ruling` says in words what came out, whichever it
+    was. Raises AblationFailed when either cannot be built.
     """
     trained = golden.environment
     keys = sorted(set(trained) | set(serving))
@@ -56,19 +60,49 @@ def ablate(golden: Golden, serving: Mapping[str, str], runner: Runner, most_buil
     levers = [each.name for each in known.relevant if _is_lever(each.name, trained) and each.training]
     before, after = _versions(serving), _versions(trained)
     if not levers:
-        return replace(known, is_cleared=True)
-    if _is_equal(golden, runner.predict(before)):
-        return replace(known, is_cleared=True)
-    if not _is_equal(golden, runner.predict({**before, **{name: after[name] for name in levers}})):
-        return replace(known, is_cleared=True)
+        return replace(known, is_cleared=not known.relevant, ruling=_no_lever(known))
+    here = runner.predict(before)
+    if _is_equal(golden, here):
+        return replace(known, is_cleared=True, ruling=_BUILT_AGAIN)
+    there = runner.predict({**before, **{name: after[name] for name in levers}})
+    if not _is_equal(golden, there):
+        is_same = _is_alike(golden, here, there)
+        return replace(known, is_cleared=is_same, ruling=_NOT_THE_CAUSE if is_same else _NOT_ALONE)
     tries = search(levers)
-    asked = next(tries)
     try:
+        asked = next(tries)
         for _ in range(most_builds - 2):
             asked = tries.send(_restores(golden, runner, before, after, asked))
     except StopIteration as done:
-        return replace(known, guilty=done.value)
-    return known
+        found = replace(known, guilty=done.value)
+        return replace(found, ruling=_guilty(found))
+    return replace(
+        known, ruling=f"Not found within {most_builds} environments; the cause is in: {_told_levers(known)}."
+    )
+
+
+_BUILT_AGAIN = "This environment, built again, gives training's predictions: its versions are not the cause."
+_NOT_THE_CAUSE = "Training's environment gives the same predictions as this one: the environment is not the cause."
+_NOT_ALONE = (
+    "Training's environment gives other predictions than this one, and not training's either: it is not the only cause."
+)
+
+
+def _no_lever(known: Environment) -> str:
+    if not known.relevant:
+        return "No package differs: the environment is not the cause."
+    names = ", ".join(each.name for each in known.relevant)
+    return f"No package differs, and what does cannot be built again here: {names}."
+
+
+def _guilty(found: Environment) -> str:
+    named = [each for each in found.relevant if each.name in found.guilty]
+    versions = ", ".join(f"{each.name} {each.training} (here {each.serving or 'none'})" for each in named)
+    return f"With training's {versions} this environment gives training's predictions again."
+
+
+def _told_levers(known: Environment) -> str:
+    return ", ".join(str(each) for each in known.relevant)
 
 
 def search(levers: Sequence[str]) -> Generator[frozenset[str], bool, tuple[str, ...]]:
@@ -124,14 +158,20 @@ def _versions(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _is_equal(golden: Golden, answer: Sequence[Sequence[Any]]) -> bool:
     """Whether predictions are training's, but for rounding and for leaves that flip."""
-    expected = golden.predictions.values()
-    if len(answer) != len(expected) or any(len(row) != expected.shape[1] for row in answer):
+    return _is_alike(golden, golden.predictions.values().tolist(), answer)
+
+
+def _is_alike(golden: Golden, one: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> bool:
+    if [len(row) for row in one] != [len(row) for row in other]:
         return False
     if golden.predictions.texts:
-        got = np.array([[None if value is None else str(value) for value in row] for row in answer], dtype=object)
-        return bool(np.mean(np.any(got != expected, axis=1)) <= FLIP_SHARE)
+        a, b = (
+            np.array([[None if value is None else str(value) for value in row] for row in answer], dtype=object)
+            for answer in (one, other)
+        )
+        return bool(np.mean(np.any(a != b, axis=1)) <= FLIP_SHARE)
     try:
-        numbers = np.array(answer, dtype=np.float64).reshape(expected.shape)
+        expected, numbers = (np.array(answer, dtype=np.float64).reshape(len(answer), -1) for answer in (one, other))
     except (TypeError, ValueError):
         return False
     spread = float(np.nanstd(expected)) if len(expected) else 0.0
@@ -177,12 +217,17 @@ class UvRunner:
         if not any(pin.startswith(("mlflow==", f"{_LOADER}==")) for pin in pins):
             pins.append(_LOADER)
         links = [part for link in self.find_links for part in ("--find-links", link)]
-        python = ["--python", versions["python"]] if "python" in versions else []
+        python = ["--python", _interpreter(versions["python"])] if "python" in versions else []
         interpreter = ["--python", str(target / "bin/python")]
         return [
             [uv, "venv", *common, *python, str(target)],
             [uv, "pip", "install", *common, *links, *interpreter, *pins],
         ]
+
+
+def _interpreter(version: str) -> str:
+    """Return what uv is asked for: this process's own Python where it will do, which is there without network."""
+    return sys.executable if version == platform.python_version() else version
 
 
 def _told(versions: Mapping[str, str]) -> str:
@@ -215,4 +260,7 @@ def _hint(words: str) -> str:
     signs = ("dns error", "connect", "offline", "network", "timed out", "Failed to fetch")
     if not any(sign.lower() in words.lower() for sign in signs):
         return ""
-    return " (without network: packages from uv's cache with offline=True, or from wheels with find_links)"
+    return (
+        " (without network: packages from uv's cache with offline=True or UV_OFFLINE=1, "
+        "from a folder of wheels with find_links or UV_FIND_LINKS)"
+    )

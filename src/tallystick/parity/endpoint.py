@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from tallystick.errors import InvalidParameter
+from tallystick.gate.environment import PACKAGE, canonical_name
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.intervene import Replay
 
-PACKAGE = "package:"
 #: Packages whose versions decide predictions, the likeliest first: those that fit and predict, those that reckon for
 #: them, and those that read a model back.
 _RANKED = (
@@ -62,6 +62,8 @@ class Environment:
     differences: tuple[Difference, ...] = ()
     guilty: tuple[str, ...] = ()
     is_cleared: bool = False
+    #: What an ablation came to, in a sentence.
+    ruling: str = ""
 
     @property
     def relevant(self) -> tuple[Difference, ...]:
@@ -128,7 +130,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _rank(key: str) -> int:
-    name = re.sub(r"[-_.]+", "-", key.removeprefix(PACKAGE)).lower()
+    name = canonical_name(key.removeprefix(PACKAGE))
     for rank, names in enumerate(_RANKED):
         if name in names.split():
             return rank

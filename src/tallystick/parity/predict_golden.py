@@ -21,6 +21,9 @@ def _series(values: list[Any], dtype: str) -> Any:
 
     if dtype.startswith("datetime64"):
         return pd.to_datetime(pd.Series(values))
+    if dtype in ("object", "str") and any(isinstance(value, str) for value in values):
+        # Texts of a request are what the pandas that reads them makes of them: `object` before 3, `str` since.
+        return pd.Series(values)
     try:
         return pd.Series(values, dtype=dtype)
     except (TypeError, ValueError):

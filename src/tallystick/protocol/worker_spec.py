@@ -77,6 +77,8 @@ class OfflineCheck(msgspec.Struct, frozen=True):
     environment: tuple[str, ...] = ()
     #: Why it could not be checked; empty when it was.
     problem: str = ""
+    #: Where its files are on this machine, as they were checked.
+    local_path: str = ""
 
 
 def render_detail(detail: Any) -> str:

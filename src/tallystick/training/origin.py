@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import locale
-import os
-import platform
 import re
-import sys
-import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tallystick.gate.environment import observe, required_packages
+
 #: Packages that numbers of tabular models go through, if the model brings them in or not.
 _ALWAYS = ("numpy", "pandas", "scipy", "scikit-learn", "xgboost", "lightgbm")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def environment(model: Any, requirements: Path) -> dict[str, str]:
@@ -28,23 +23,7 @@ def environment(model: Any, requirements: Path) -> dict[str, str]:
     Packages (`package:<name>` -> version) are those of the model's requirements file, of the classes that its steps
     are of, and the usual ones.
     """
-    found = {
-        "python": platform.python_version(),
-        "platform": platform.system(),
-        "machine": platform.machine(),
-        "cpu": _processor(),
-        "blas": _blas(),
-        "threads": next((os.environ[name] for name in _THREAD_VARIABLES if os.environ.get(name)), str(os.cpu_count())),
-        "locale": ".".join(part or "C" for part in locale.getlocale()),
-        "time_zone": time.tzname[0],
-        "pandas_text": str(pd.Series(["a"]).dtype),
-    }
-    for name in sorted({*_ALWAYS, *_required(requirements), *_packages_of(model)}):
-        try:
-            found[f"package:{name}"] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {key: value for key, value in found.items() if value}
+    return observe(sorted({*_ALWAYS, *map(str.lower, required_packages(requirements)), *_packages_of(model)}))
 
 
 def unpinned(requirements: Path) -> list[str]:
@@ -113,11 +92,6 @@ def _lines(requirements: Path) -> list[str]:
     return [line for line in bare if line and not line.startswith("-")]
 
 
-def _required(requirements: Path) -> list[str]:
-    names = (re.match(r"[A-Za-z0-9][\w.-]*", line) for line in _lines(requirements))
-    return [name[0].lower() for name in names if name]
-
-
 def _packages_of(model: Any) -> set[str]:
     """Return packages of the classes of a model and its steps; most are named as their module is."""
     roots = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
@@ -127,21 +101,3 @@ def _packages_of(model: Any) -> set[str]:
             if isinstance(part, tuple) and len(part) > 1 and not isinstance(part[1], str):
                 roots |= _packages_of(part[1])
     return {"scikit-learn" if root == "sklearn" else root for root in roots} - {"builtins", "__main__", "tallystick"}
-
-
-def _blas() -> str:
-    # NumPy's types do not know that this form returns the table.
-    built: Any = np.show_config(mode="dicts")  # type: ignore[call-overload,unused-ignore]
-    blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
-    return f"{blas.get('name', '')} {blas.get('version', '')}".strip()
-
-
-def _processor() -> str:
-    if sys.platform != "linux":
-        return platform.processor()
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""

@@ -48,7 +48,8 @@ def check(spec: WorkerSpec) -> OfflineCheck:
         report = load_checked(spec, resolved, Gate(spec, resolved), lambda _text: None).report
     except GateClosed as closed:
         report = closed.report
-    return OfflineCheck(resolved.resolved_uri, report, needs.reasons if needs is not None else ())
+    reasons = needs.reasons if needs is not None else ()
+    return OfflineCheck(resolved.resolved_uri, report, reasons, local_path=resolved.local_path)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,22 @@ async def test_a_workers_report_is_kept_and_told_once_rung_by_rung(bench):
     assert "worker 0: Parity gate: steps differs from training. Step prep, column age." in bench.log
 
 
+async def test_each_check_of_a_replica_counts_by_place_until_its_served_entity_is_gone(bench):
+    for report in (GOOD, GOOD, WRONG):
+        bench.keeper.note(view(detail=ready(report)))
+    await bench.keeper.check(ENDPOINT, None, {ENTITY.id: MODEL})
+    bench.keeper.replay(ENDPOINT, ENTITY, MODEL)
+    while not bench.keeper.replays["e1"].is_done:
+        await asyncio.sleep(0.001)
+    counted = {place: each.outcomes for (_entity, place), each in bench.keeper.tally.checked.items()}
+    # The same report twice is one check.
+    assert counted == {"worker": {"passed": 1, "failed": 1}, "http": {"passed": 4}}
+    bench.keeper.forget({"e1"})
+    assert len(bench.keeper.tally.checked) == 2
+    bench.keeper.forget({"other"})
+    assert bench.keeper.tally.checked == {}
+
+
 async def test_other_reports_say_nothing_of_the_gate(bench):
     bench.keeper.note(view(detail=ready(None)) | view(1, '{"requirements": []}', "needs_environment"))
     assert bench.keeper.reports == {}

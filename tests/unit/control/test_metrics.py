@@ -21,6 +21,7 @@ from tallystick.control.link_server import GatewayLinks
 from tallystick.control.memory_store import MemoryStore
 from tallystick.control.metrics.api import ENDPOINT_PATH, SERVER_PATH, add_metrics_routes
 from tallystick.control.metrics.export import Served, Shares, export
+from tallystick.control.metrics.gate import GateTally, Place
 from tallystick.control.metrics.names import METRICS, Kind
 from tallystick.control.metrics.processes import Processes, Usage, probe, processors
 from tallystick.control.metrics.samples import View, samples
@@ -30,6 +31,7 @@ from tallystick.control.metrics.tally import GatewayNow, Tally
 from tallystick.control.metrics.text import CONTENT_TYPE, render
 from tallystick.control.service import Service, build_service
 from tallystick.entities import Endpoint, EndpointConfig, EndpointId, Route, entity
+from tallystick.gate.report import GateReport, Outcome
 from tallystick.protocol.counts import MAX_COUNTED_COLUMNS, OTHER, REQUESTS, SECONDS, Distribution, EntityCounts
 from tallystick.protocol.monitoring import EndpointParity, EntityParity, IncidentState, IncidentSummary, Watching
 from tallystick.protocol.routes import (
@@ -142,6 +144,7 @@ def full_view(**fields: Any) -> View:
         },
         "recorded": recorded,
         "is_recorder_connected": True,
+        "checked": gate_checks().checked,
         "watching": watching(),
         "is_monitor_connected": True,
         "has_monitor": True,
@@ -149,6 +152,14 @@ def full_view(**fields: Any) -> View:
         "python": "3.11.9",
     }
     return View(**(everything | fields))
+
+
+def gate_checks() -> GateTally:
+    tally = GateTally()
+    tally.add(E1, Place.WORKER, GateReport(Outcome.FAILED, seconds=0.75))
+    tally.add(E1, Place.WORKER, GateReport(Outcome.PASSED, seconds=0.5))
+    tally.add(E1, Place.HTTP, GateReport(Outcome.PASSED, seconds=0.25))
+    return tally
 
 
 def watching(endpoint: str = "churn", problem: str = "") -> Watching:
@@ -265,6 +276,35 @@ def test_two_served_entities_of_one_name_and_version_are_one_series() -> None:
     found = text_of(full_view(endpoints=[updating], totals={E1: counts(), E2: counts()}))
     assert found["tallystick_invocations_total"][labelled(**CHURN_1, status="200")] == 4
     assert found["tallystick_invocation_duration_seconds_count"] == {labelled(**CHURN_1): 6}
+
+
+def test_checks_of_the_gate_are_counted_by_place_and_outcome_and_the_last_is_timed() -> None:
+    found = text_of(full_view())
+    counts_of = found["tallystick_parity_gate_checks_total"]
+    assert {labels: count for labels, count in counts_of.items() if count} == {
+        labelled(**CHURN_1, place="worker", outcome="failed"): 1,
+        labelled(**CHURN_1, place="worker", outcome="passed"): 1,
+        labelled(**CHURN_1, place="http", outcome="passed"): 1,
+    }
+    assert len(counts_of) == 8  # nothing is a number, too
+    assert found["tallystick_parity_gate_seconds"] == {
+        labelled(**CHURN_1, place="worker"): 0.5,
+        labelled(**CHURN_1, place="http"): 0.25,
+    }
+    assert "tallystick_parity_gate_checks_total" not in text_of(full_view(checked={}))
+
+
+def test_a_version_that_the_gate_stopped_is_counted_with_the_one_that_is_tried_again() -> None:
+    made = endpoint()
+    assert made.active is not None
+    again = replace(made.active, served_entities=(replace(made.active.served_entities[0], id=E2),))
+    stopped = replace(made, active=None, pending=again, failed=made.active)
+    checks = gate_checks()
+    checks.add(E2, Place.WORKER, GateReport(Outcome.FAILED, seconds=2.0))
+    found = text_of(full_view(endpoints=[stopped], checked=checks.checked))
+    assert found["tallystick_parity_gate_checks_total"][labelled(**CHURN_1, place="worker", outcome="failed")] == 2
+    # Durations do not add up.
+    assert found["tallystick_parity_gate_seconds"][labelled(**CHURN_1, place="worker")] == 2.0
 
 
 def test_a_worker_that_is_starting_or_dead_is_not_ready() -> None:

@@ -1,6 +1,8 @@
 """The search for the package that changes predictions, with environments that are only pretended; and the commands."""
 
 import json
+import platform
+import sys
 
 import numpy as np
 import pandas as pd
@@ -40,6 +42,7 @@ def test_the_guilty_are_named_and_nobody_else(guilty):
     runner = Pretended(guilty)
     found = ablate(_golden(), SERVING, runner, most_builds=30)
     assert (found.guilty, found.is_cleared) == (guilty, False)
+    assert all(f"{name} 1.0 (here 2.0)" in found.ruling for name in guilty)
     assert len(runner.asked) <= 2 + 5 * len(guilty)
 
 
@@ -52,8 +55,25 @@ def test_an_environment_that_changes_nothing_is_cleared():
     assert ablate(_golden(), SERVING, Pretended(())).is_cleared
     still_odd = Pretended(("elsewhere",))
     still_odd.predict = lambda versions: [[0.0]] * 20
-    assert ablate(_golden(), SERVING, still_odd).is_cleared
+    found = ablate(_golden(), SERVING, still_odd)
+    assert (found.is_cleared, found.ruling.split(":")[1]) == (True, " the environment is not the cause.")
     assert ablate(_golden(), TRAINED, Pretended(("p0",))).is_cleared
+
+
+def test_an_environment_that_changes_predictions_and_does_not_restore_them_is_not_cleared():
+    changes = Pretended(())
+    changes.predict = lambda versions: [[0.5 if versions["p0"] == "1.0" else 0.0]] * 20
+    found = ablate(_golden(), SERVING, changes)
+    assert (found.is_cleared, found.guilty) == (False, ())
+    assert "not the only cause" in found.ruling
+
+
+def test_another_processor_is_neither_cleared_nor_built():
+    runner = Pretended(())
+    golden = Golden(20, (), Matrix.of(EXPECTED), environment={"python": "3.11.4", "cpu": "one"})
+    found = ablate(golden, {"python": "3.11.4", "cpu": "other"}, runner)
+    assert (found.is_cleared, runner.asked) == (False, [])
+    assert "cannot be built again here: cpu" in found.ruling
 
 
 def test_labels_are_compared_as_text():
@@ -67,6 +87,7 @@ def test_a_budget_of_builds_is_kept():
     runner = Pretended(("p0", "p4", "p8"))
     found = ablate(_golden(), SERVING, runner, most_builds=4)
     assert (found.guilty, len(runner.asked)) == ((), 4)
+    assert "Not found within 4 environments" in found.ruling
 
 
 def test_the_search_asks_nothing_of_one_suspect():
@@ -77,11 +98,14 @@ def test_the_search_asks_nothing_of_one_suspect():
 
 def test_commands_pin_every_package_and_add_what_loads_models(tmp_path):
     runner = UvRunner(tmp_path / "model", _golden(), uv="/uv", offline=True, find_links=("/wheels",))
-    venv, install = runner.commands({"python": "3.11.4", "numpy": "1.26.4"}, tmp_path)
+    venv, install = runner.commands({"python": "3.11.999", "numpy": "1.26.4"}, tmp_path)
     assert venv[:2] == ["/uv", "venv"]
-    assert venv[venv.index("--python") + 1] == "3.11.4"
+    assert venv[venv.index("--python") + 1] == "3.11.999"
     assert {"numpy==1.26.4", "mlflow-skinny", "--offline"} <= set(install)
     assert install[install.index("--find-links") + 1] == "/wheels"
+    # This Python is there already: none has to be fetched.
+    own, _ = runner.commands({"python": platform.python_version()}, tmp_path)
+    assert own[own.index("--python") + 1] == sys.executable
 
 
 def test_a_build_that_fails_says_what_and_why(tmp_path):
@@ -101,9 +125,13 @@ def test_rows_and_predictions_pass_as_json():
         {"name": "t", "dtype": "datetime64[ns]", "values": ["2025-01-02T03:00:00", None]},
         {"name": "c", "dtype": "category", "values": ["a", "b"]},
         {"name": "s", "dtype": "no such type", "values": ["x", None]},
+        {"name": "o", "dtype": "object", "values": ["x", None]},
+        {"name": "m", "dtype": "object", "values": [1, None]},
     ]
     frame = frame_of(json.loads(json.dumps(columns)))
     assert frame.t[0] == pd.Timestamp("2025-01-02 03:00")
     assert (str(frame.c.dtype), str(frame.n.dtype)) == ("category", "Int64")
+    # Texts as a request would bring them to this pandas, not as training's had them.
+    assert (frame.o.dtype, frame.m.dtype) == (pd.Series(["x"]).dtype, np.dtype(object))
     assert table_of(np.array([1.5, np.nan])) == [[1.5], [None]]
     assert table_of(pd.Series(["a", "b"])) == [["a"], ["b"]]

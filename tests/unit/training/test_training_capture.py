@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tallystick.errors import InvalidParameter
+from tallystick.gate import environment
 from tallystick.gate.golden import Matrix
 from tallystick.training import origin, tabular
 from tallystick.training.capture import make_plan, noise
@@ -107,4 +108,6 @@ def test_the_origin_names_commit_packages_and_data(tmp_path):
     requirements.write_text("# all\nmsgspec==1.0\nscipy>=1\n-r other.txt\nnumpy\n")
     assert origin.unpinned(requirements) == ["scipy>=1", "numpy"]
     found = origin.environment(Ridge(), requirements)
+    # The gate, here, sees what capture saw, key by key.
+    assert environment.observe(environment.packages_of(found)) == found
     assert {"python", "blas", "threads", "package:scikit-learn", "package:msgspec", "package:numpy"} <= set(found)

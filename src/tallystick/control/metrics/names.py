@@ -104,6 +104,14 @@ TABLE_LAG = _gauge("recorder_table_lag_seconds", ("table",), "Age of the oldest 
 TABLE_PROBLEM = _gauge("recorder_table_problem", ("table",), "Whether the table cannot be written at the moment.")
 FEEDBACK = _counter("feedback", ("endpoint", "outcome"), "Lines of feedback: matched, unknown or duplicate.")
 
+# The parity gate.
+GATE_CHECKS = _counter(
+    "parity_gate_checks",
+    (*ENTITY, "place", "outcome"),
+    "Checks of golden rows that a replica came through, in the worker or over HTTP.",
+)
+GATE_SECONDS = _gauge("parity_gate_seconds", (*ENTITY, "place"), "Duration of the last check of a replica.")
+
 # The monitor.
 MONITOR_UP = _gauge("monitor_up", (), "Whether the monitor is connected to control.")
 PARITY_INCIDENTS = _gauge("parity_incidents", (*ENTITY, "kind"), "Incidents that are open, by kind of the cause.")

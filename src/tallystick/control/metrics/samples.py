@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 from tallystick.control.capture import feedback_table, tables_of
 from tallystick.control.metrics import names
+from tallystick.control.metrics.gate import Checked, Place
 from tallystick.control.metrics.processes import Usage
 from tallystick.control.metrics.tally import GatewayNow
 from tallystick.control.metrics.text import Sample
-from tallystick.entities import SLOTS, ConfigUpdate, Endpoint, Ready, ServedEntity
+from tallystick.entities import SLOTS, ConfigUpdate, Endpoint, EndpointConfig, Ready, ServedEntity
+from tallystick.gate.report import Outcome
 from tallystick.protocol.counts import EntityCounts
 from tallystick.protocol.monitoring import EndpointParity, Watching
 from tallystick.protocol.routes import EntityRoute, JournalView, Load, Recorded, RouteTable
@@ -50,6 +52,8 @@ class View:
     is_recorder_connected: bool = False
     #: Whether this server records invocations at all.
     has_recorder: bool = True
+    #: Checks of the parity gate, by served entity id and place.
+    checked: Mapping[tuple[str, Place], Checked] = field(default_factory=dict)
     watching: Watching | None = None
     is_monitor_connected: bool = False
     has_monitor: bool = False
@@ -62,11 +66,12 @@ def samples(view: View) -> Iterator[Sample]:
     load = _load(view.gateways.values())
     for endpoint in view.endpoints:
         yield from _endpoint(endpoint)
-        for entity in _entities(endpoint):
+        for entity in _entities(endpoint.active, endpoint.pending):
             labels = (endpoint.name, entity.name, entity.entity_version or "")
             yield from _invocations(entity, labels, view, load)
             yield from _workers(entity, labels, view)
             yield from _parity(entity, labels, view.watching)
+        yield from _gate(endpoint, view.checked)
         route = view.table.endpoints.get(endpoint.name)
         for routed in route.entities if route is not None else ():
             yield from _routed(endpoint, routed)
@@ -85,10 +90,10 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Sample]:
         yield names.CONFIG_UPDATE, (*labels, state.value), float(endpoint.config_update is state)
 
 
-def _entities(endpoint: Endpoint) -> list[ServedEntity]:
-    """Return what serves, and what is to; each once, though it may be in both configs."""
-    configs = [config for config in (endpoint.active, endpoint.pending) if config is not None]
-    return list({entity.id: entity for config in configs for entity in config.served_entities}.values())
+def _entities(*configs: EndpointConfig | None) -> list[ServedEntity]:
+    """Return the served entities of configs, each once, though it may be in several."""
+    entities = (entity for config in configs if config is not None for entity in config.served_entities)
+    return list({entity.id: entity for entity in entities}.values())
 
 
 def _invocations(
@@ -156,6 +161,24 @@ def _parity(entity: ServedEntity, labels: tuple[str, ...], watching: Watching | 
     for column, kinds in found.violations.items():
         for kind, count in kinds.items():
             yield names.PARITY_VIOLATIONS, (*labels, column, kind), count
+
+
+def _gate(endpoint: Endpoint, checked: Mapping[tuple[str, Place], Checked]) -> Iterator[Sample]:
+    """Return checks of what serves, of what is to, and of what the gate stopped."""
+    latest: dict[tuple[str, ...], Checked] = {}
+    for entity in _entities(endpoint.active, endpoint.pending, endpoint.failed):
+        for place in Place:
+            found = checked.get((entity.id, place))
+            if found is None:
+                continue
+            labels = (endpoint.name, entity.name, entity.entity_version or "", place.value)
+            # Each outcome from nothing on: what appears with its first failure hides it from increase().
+            for outcome in Outcome:
+                yield names.GATE_CHECKS, (*labels, outcome.value), found.outcomes.get(outcome, 0)
+            if labels not in latest or latest[labels].order < found.order:
+                latest[labels] = found
+    for where, last in latest.items():
+        yield names.GATE_SECONDS, where, last.seconds
 
 
 def _server(view: View) -> Iterator[Sample]:

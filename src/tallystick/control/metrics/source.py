@@ -15,6 +15,7 @@ from importlib import metadata
 
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.metrics.export import Served, Shares, export
+from tallystick.control.metrics.gate import GateTally
 from tallystick.control.metrics.processes import Processes, memory_bytes
 from tallystick.control.metrics.samples import View, samples
 from tallystick.control.metrics.text import render
@@ -34,12 +35,14 @@ class MetricsSource:
         has_recorder: bool,
         has_monitor: bool = False,
         own_journal: Callable[[], JournalView] | None = None,
+        gate: GateTally | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._links, self._workers = links, workers
         self._has_recorder, self._own_journal = has_recorder, own_journal
         self._has_monitor = has_monitor
+        self._gate = gate if gate is not None else GateTally()
         self._clock, self._wall_clock = clock, wall_clock
         self.processes = Processes(self._pids)
         self._turn = asyncio.Lock()
@@ -103,6 +106,7 @@ class MetricsSource:
             recorded_age_s=self._clock() - links.recorded_at,
             is_recorder_connected=links.is_recorder_connected,
             has_recorder=self._has_recorder,
+            checked=dict(self._gate.checked),
             watching=links.monitor.watching,
             is_monitor_connected=links.monitor.is_connected,
             has_monitor=self._has_monitor,
