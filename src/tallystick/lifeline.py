@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -43,6 +44,25 @@ class Lifeline:
         except OSError:
             # The supervisor is gone; the reading side will see the end of file and stop this process.
             return
+
+    def end_with_supervisor(self) -> None:
+        """Wait for the supervisor to be gone, then end this process at once. For a thread."""
+        if self.socket is None:
+            return
+        with contextlib.suppress(OSError):
+            self.socket.recv(1)
+        os._exit(1)
+
+    async def end_with_supervisor_on_loop(self) -> None:
+        """Do as `end_with_supervisor`, for a task."""
+        if self.socket is None:
+            return
+        # Only for those who have a loop: recorder, monitor and workers do without.
+        import asyncio
+
+        self.socket.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(self.socket, 1)
+        os._exit(1)
 
 
 def outlive_server_signals() -> None:

@@ -152,7 +152,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         asyncio.create_task(reconciler.clean_up()),
         asyncio.create_task(_tick(stream)),
         asyncio.create_task(metrics.run()),
-        asyncio.create_task(_watch_lifeline(lifeline)),
+        asyncio.create_task(lifeline.end_with_supervisor_on_loop()),
         asyncio.create_task(_report_ready(server, path, lifeline, greeting)),
     ]
     await server.serve()
@@ -192,14 +192,6 @@ class InForce:
             await send(message)
 
         await self._app(scope, receive, send_in_force if changes else send)
-
-
-async def _watch_lifeline(lifeline: Lifeline) -> None:
-    if lifeline.socket is None:
-        return
-    lifeline.socket.setblocking(False)
-    await asyncio.get_running_loop().sock_recv(lifeline.socket, 1)
-    os._exit(1)
 
 
 async def _tick(journal: Journal) -> None:

@@ -79,7 +79,8 @@ async def serve(settings: Settings, index: int, listener: socket.socket, lifelin
         asyncio.create_task(supervisor.run()),
         asyncio.create_task(control.run()),
         asyncio.create_task(_keep_time(invoker, protocol.open_connections)),
-        asyncio.create_task(_watch_lifeline(lifeline)),
+        # Without the supervisor nobody would start this process again, and the port would stay taken.
+        asyncio.create_task(lifeline.end_with_supervisor_on_loop()),
         asyncio.create_task(_report_ready(server, lifeline)),
     ]
     for task in tasks:
@@ -116,15 +117,6 @@ async def _keep_time(invoker: Invoker, connections: set[GuardedProtocol]) -> Non
         except Exception:
             # The clocks of all other invocations hang on this loop.
             logging.getLogger("tallystick.gateway").exception("a clock failed")
-
-
-async def _watch_lifeline(lifeline: Lifeline) -> None:
-    """End with the supervisor: without it nobody would start this process again, and the port would stay taken."""
-    if lifeline.socket is None:
-        return
-    lifeline.socket.setblocking(False)
-    await asyncio.get_running_loop().sock_recv(lifeline.socket, 1)
-    os._exit(1)
 
 
 async def _report_ready(server: uvicorn.Server, lifeline: Lifeline) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.errors import TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
-from tallystick.monitor.line import ControlLine
+from tallystick.monitor.line import MonitorLine
 from tallystick.monitor.routes import Routes
 from tallystick.protocol.monitoring import Diagnose, Diagnosed, Watching
 from tallystick.settings import Settings, read_settings
@@ -34,7 +34,7 @@ _log = logging.getLogger("tallystick.monitor")
 class Monitor:
     """Looks every so often, and when it is asked to."""
 
-    def __init__(self, settings: Settings, line: ControlLine) -> None:
+    def __init__(self, settings: Settings, line: MonitorLine) -> None:
         self._settings, self._line = settings, line
         self._routes = Routes(settings.data_dir, settings.tables_root)
         self._work: Work | None = None
@@ -100,7 +100,7 @@ class Monitor:
 def run(settings: Settings, lifeline: Lifeline) -> None:
     """Watch until SIGTERM."""
     stop = threading.Event()
-    line = ControlLine(settings.run_dir / "link.sock", Watching(os.getpid()))
+    line = MonitorLine(settings.run_dir / "link.sock", Watching(os.getpid()))
 
     def on_signal(*_: object) -> None:
         stop.set()
@@ -108,7 +108,7 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    threading.Thread(target=_watch, args=(lifeline,), daemon=True, name="lifeline").start()
+    threading.Thread(target=lifeline.end_with_supervisor, daemon=True, name="lifeline").start()
     line.start()
     monitor = Monitor(settings, line)
     lifeline.report("ready")
@@ -135,15 +135,6 @@ def _guarded_turn(monitor: Monitor) -> None:
         monitor.turn()
     except Exception:  # noqa: BLE001  the boundary of the process: one table that cannot be read does not end the watch
         _log.exception("a turn of the monitor failed")
-
-
-def _watch(lifeline: Lifeline) -> None:
-    """End with the supervisor."""
-    if lifeline.socket is None:
-        return
-    with contextlib.suppress(OSError):
-        lifeline.socket.recv(1)
-    os._exit(1)
 
 
 def main(arguments: list[str]) -> None:

@@ -29,7 +29,7 @@ _CHECK_S, _PREDICT_S = 20.0, 15.0
 
 
 class Asks(Protocol):
-    """What `line.ControlLine` is here: it asks control."""
+    """What `line.MonitorLine` is here: it asks control."""
 
     def ask(
         self, what: Replaying, endpoint: str, served_entity: str, body: bytes = b"", timeout_s: float = 20.0

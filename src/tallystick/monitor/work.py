@@ -21,7 +21,7 @@ from tallystick.monitor.incidents import (
     note,
     time_text,
 )
-from tallystick.monitor.line import ControlLine
+from tallystick.monitor.line import MonitorLine
 from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.watch import Watch
@@ -38,7 +38,7 @@ _log = logging.getLogger("tallystick.monitor")
 class Work:
     """The watches of all endpoints, and their incidents."""
 
-    def __init__(self, settings: Settings, line: ControlLine) -> None:
+    def __init__(self, settings: Settings, line: MonitorLine) -> None:
         self._settings, self._line = settings, line
         self._webhook = Webhook()
         #: By endpoint id.

@@ -9,7 +9,6 @@ import logging
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,11 +20,11 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from tallystick.control_line import ControlLine
 from tallystick.errors import TallystickError
 from tallystick.journal.format import Access, Context, Invocation
 from tallystick.journal.reader import Entry
 from tallystick.lifeline import Lifeline, die_with_parent
-from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
 from tallystick.protocol.routes import Flush, Flushed, Recorded
 from tallystick.records.access_log import AccessLog, Line, access_line
 from tallystick.records.beat import Beat
@@ -39,7 +38,6 @@ from tallystick.settings import Settings, read_settings
 #: Pause when there is nothing to read; what is read then is what came meanwhile.
 _PAUSE_S = 0.1
 _STATUS_EVERY_S = 1.0
-_RECONNECT_S = 0.5
 #: A flush reads on for so long; further behind, it is not to be had.
 _FLUSH_S = 5.0
 #: A stop moves what is left in the journal for so long; the rest waits for the next start.
@@ -51,48 +49,17 @@ _NICE = 10
 _log = logging.getLogger("tallystick.records")
 
 
-class ControlLine:
-    """The line to control: says how far the recorder is, hears who wants what was just written. On its own thread."""
+class RecorderLine(ControlLine[Recorded | Flushed, Flush]):
+    """The line to control: says how far the recorder is, hears who wants what was just written."""
 
     def __init__(self, path: Path, hello: Recorded) -> None:
-        self._path, self._hello = path, hello
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
+        super().__init__(path, hello, Flush)
         self.flushes: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.woken = threading.Event()
-        threading.Thread(target=self._stay_connected, daemon=True, name="control-line").start()
 
-    def send(self, message: Recorded | Flushed) -> None:
-        """Send, or drop it when control is away."""
-        with self._lock:
-            if isinstance(message, Recorded):
-                self._hello = message
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.sendall(render_message(message))
-
-    def _stay_connected(self) -> None:
-        while True:
-            try:
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-                    peer.connect(str(self._path))
-                    with self._lock:
-                        peer.sendall(render_message(self._hello))
-                        self._socket = peer
-                    self._listen(peer)
-            except (OSError, BrokenMessage):
-                pass  # away: its supervisor starts it again
-            finally:
-                with self._lock:
-                    self._socket = None
-            time.sleep(_RECONNECT_S)
-
-    def _listen(self, peer: socket.socket) -> None:
-        messages: MessageReader[Flush] = MessageReader(Flush)
-        while data := peer.recv(1 << 16):
-            for message in messages.feed(data):
-                self.flushes.put(message.number)
-                self.woken.set()
+    def heard(self, message: Flush) -> None:
+        """Keep the number of who waits."""
+        self.flushes.put(message.number)
+        self.woken.set()
 
 
 class RequestLog:
@@ -176,7 +143,7 @@ class FeedbackCounts:
 def run(settings: Settings, lifeline: Lifeline) -> None:
     """Record until SIGTERM, then move what is left."""
     stop = threading.Event()
-    line: ControlLine | None = None
+    line: RecorderLine | None = None
 
     def on_signal(*_: object) -> None:
         stop.set()
@@ -185,7 +152,8 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    threading.Thread(target=_watch, args=(lifeline,), daemon=True, name="lifeline").start()
+    # Killed like this nothing is lost: the journal has what no table has.
+    threading.Thread(target=lifeline.end_with_supervisor, daemon=True, name="lifeline").start()
     settings.journal_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _take_lock(settings.journal_dir)
     feedback = FeedbackCounts(settings.tables_root)
@@ -202,7 +170,8 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
         on_commit=upkeep.note_commit,
     )
     pid = os.getpid()
-    line = ControlLine(settings.run_dir / "link.sock", recorder.status(pid))
+    line = RecorderLine(settings.run_dir / "link.sock", recorder.status(pid))
+    line.start()
     # What is there now stays; full collections then look at rows only.
     gc.collect()
     gc.freeze()
@@ -226,7 +195,7 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
     os.close(lock)
 
 
-def _turn(recorder: Recorder, line: ControlLine, beat: Beat) -> None:
+def _turn(recorder: Recorder, line: RecorderLine, beat: Beat) -> None:
     """Read and write once; answer those who wait for it; rest when there is nothing to do."""
     line.woken.clear()
     flushes = []
@@ -260,15 +229,6 @@ def _take_lock(folder: Path) -> int:
     descriptor = os.open(folder / "recorder.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
-
-
-def _watch(lifeline: Lifeline) -> None:
-    """End with the supervisor. Killed like this nothing is lost: the journal has what no table has."""
-    if lifeline.socket is None:
-        return
-    with contextlib.suppress(OSError):
-        lifeline.socket.recv(1)
-    os._exit(1)
 
 
 def main(arguments: list[str]) -> None:
