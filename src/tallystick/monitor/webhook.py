@@ -61,10 +61,15 @@ class Webhook:
             if pause_s:
                 self._sleep(pause_s)
             try:
-                # A redirect is not followed: it could lead to a host that nobody named.
-                with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, transport=self._transport) as client:
-                    answer = client.post(url, content=body, headers={"content-type": "application/json"})
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                # A redirect is not followed: it could lead to a host that nobody named. The answer's body is not read:
+                # it could go on for ever.
+                with (
+                    httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, transport=self._transport) as client,
+                    client.stream("POST", url, content=body, headers={"content-type": "application/json"}) as answer,
+                ):
+                    pass
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                # ValueError: a host that cannot be encoded as a name.
                 problem = type(error).__name__
                 continue
             if answer.is_success:

@@ -58,6 +58,8 @@ class Work:
                 # Its table is away or damaged; the others go on, and this one is looked at again.
                 text = error.message if isinstance(error, TallystickError) else type(error).__name__
                 _log.warning("the rows of %s could not be looked at: %s", endpoint.name, text)
+            except Exception:  # noqa: BLE001  nor does what nobody thought of keep the others from being looked at
+                _log.exception("the rows of %s could not be looked at", endpoint.name)
         gone = self._watches.keys() - {each.id for each in watched.values()}
         for endpoint_id in gone:
             del self._watches[endpoint_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -146,6 +147,20 @@ def test_rows_like_training_are_not_diagnosed_and_open_nothing(
         turns.turn({"churn": place})
     assert turns.standing({"churn": place})["churn"].incidents == ()
     assert line.asked == []
+
+
+def test_a_table_with_a_damaged_file_does_not_keep_others_from_being_looked_at(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path
+) -> None:
+    broken = dataclasses.replace(place, id="b" * 32, name="broken", table=str(tmp_path / "broken"))
+    Table(broken).add(frame(10, 1))
+    for file in Path(broken.table).rglob("*.parquet"):
+        if "_delta_log" not in file.parts:
+            file.write_bytes(b"no parquet")
+    table.add(frame(30, 1))
+    turns = work()
+    turns.turn({"broken": broken, "churn": place})
+    assert turns.standing({"churn": place})["churn"].entities["m"].rows == 30
 
 
 def test_a_client_that_sends_another_unit_is_an_incident_at_the_next_turn(

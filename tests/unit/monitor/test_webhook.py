@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import httpx
 import msgspec
@@ -80,3 +81,18 @@ def test_what_fails_is_logged_without_the_path_which_may_be_a_secret(caplog: pyt
     webhook.deliver(URL, b"{}")
     assert "hooks.example.org" in caplog.text
     assert "secret" not in caplog.text
+
+
+class Endless(httpx.SyncByteStream):
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("the answer's body is of no interest, and may never end")
+
+
+def test_an_answer_is_not_read_beyond_its_status() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless()))
+    assert Webhook(transport=transport).deliver(URL, b"{}")
+
+
+@pytest.mark.parametrize("url", ["http://a..b/", f"http://{'a' * 70}.com/", "http://xn--zz/"])
+def test_a_host_that_is_no_name_does_not_end_the_sending(url: str) -> None:
+    assert not Webhook(sleep=lambda _: None).deliver(url, b"{}")

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity.detect.aggregate import other_window
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
@@ -58,3 +59,8 @@ def test_a_total_in_another_unit_is_a_unit(shop):
     live = customers(300, 4)
     assert diagnose(shop, live.assign(spent=live.spent * 100)).kind == "unit"
     assert diagnose(shop, live.assign(visits=live.visits * 100)).kind == "unit"
+
+
+def test_counts_beyond_any_integer_are_no_error():
+    assert np.all(np.isfinite(other_window(np.array([1e30, 3.0, 9e18]), 0.5)))
+    assert np.all(np.isfinite(other_window(np.array([1e30, 3.0, 9e18]), 7.0)))

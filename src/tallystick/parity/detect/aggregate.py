@@ -46,6 +46,8 @@ MOST_OF_SMALLEST = 5.0
 FEWEST_VALUES = 5
 #: Draws of training's counts that are thinned.
 DRAWS = 4000
+#: Largest count that is drawn of: beyond, whole numbers of 64 bits end.
+MOST_COUNTED = 1e15
 #: The mean must have moved so much, as a logarithm, for a window to be the reason.
 LEAST_MOVE = 0.35
 #: Nats that the choice among windows costs, and that a ratio without a name costs more.
@@ -147,7 +149,7 @@ def _training(numbers: NumberProfile) -> Floats:
 def other_window(counts: Floats, factor: float) -> Floats:
     """Return counts over `factor` times the window; the draw is fixed."""
     random = np.random.default_rng(0)
-    whole = np.maximum(0, np.nan_to_num(np.round(counts), nan=0.0)).astype(np.int64)
+    whole = np.clip(np.nan_to_num(np.round(counts), nan=0.0), 0, MOST_COUNTED).astype(np.int64)
     drawn = random.binomial(whole, factor) if factor < 1 else random.poisson(whole * factor)
     return np.where(np.isfinite(counts), drawn.astype(np.float64), np.nan)
 
