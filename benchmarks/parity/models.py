@@ -47,6 +47,12 @@ def train(folder: Path, ref: pd.DataFrame, y_ref: pd.Series, held_out: pd.DataFr
     model = make_pipeline(sent, y_ref).fit(sent, y_ref)
     picked = np.arange(len(held_out))[:2000]
     tallystick.save_model(
-        model, folder, X=sent, y=y_ref, eval_data=(held_out[sent.columns].iloc[picked], y_held_out.iloc[picked])
+        model,
+        folder,
+        X=sent,
+        y=y_ref,
+        eval_data=(held_out[sent.columns].iloc[picked], y_held_out.iloc[picked]),
+        # In one file, which the cases of broken artifacts exchange.
+        serialization_format="cloudpickle",
     )
     return Trained(folder, model)

@@ -60,6 +60,15 @@ def settings_of(endpoint: Endpoint) -> dict[str, Any]:
     return {**DEFAULTS, **(endpoint.extras.get(KEY) or {})}
 
 
+def shown_settings(endpoint: Endpoint, *, to_manager: bool) -> dict[str, Any]:
+    """Return the settings for a caller. Of a webhook, whose URL is often its only secret, others see the host."""
+    settings = settings_of(endpoint)
+    if settings["webhook"] and not to_manager:
+        parts = urlsplit(settings["webhook"])
+        settings["webhook"] = f"{parts.scheme}://{parts.hostname}/…"
+    return settings
+
+
 def policy_of(endpoint: Endpoint) -> Policy:
     """Return what becomes of a version that does not reproduce its training."""
     return Policy(settings_of(endpoint)["gate"])
@@ -72,6 +81,8 @@ def _webhook(fields: Fields) -> str:
     try:
         parts = urlsplit(text)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        # What no resolver takes is told now, not when an incident should be.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         is_url = False
     if not is_url or len(text) > _MAX_URL or any(character.isspace() for character in text):

@@ -12,8 +12,9 @@ from tallystick.control.api_handlers import Call
 from tallystick.control.api_operation import Operation
 from tallystick.control.api_rules import Rule
 from tallystick.control.fields import fields_of
-from tallystick.control.parity import settings_of
-from tallystick.entities import Endpoint
+from tallystick.control.parity import shown_settings
+from tallystick.control.service import level
+from tallystick.entities import Endpoint, Level
 
 
 def parity_routes(endpoint_path: str) -> tuple[Operation, ...]:
@@ -48,7 +49,7 @@ async def _described(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     parity = call.service.parity
     found: dict[str, Any] = msgspec.to_builtins(
         {
-            "settings": settings_of(endpoint),
+            "settings": shown_settings(endpoint, to_manager=level(call.principal, endpoint) >= Level.CAN_MANAGE),
             "gate": parity.gate(endpoint),
             "live": parity.live(endpoint),
             "incidents": parity.incidents(endpoint),

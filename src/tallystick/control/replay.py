@@ -126,6 +126,10 @@ class _Replay:
         except (TallystickError, httpx.HTTPError) as error:
             words = error.message if isinstance(error, TallystickError) else str(error) or type(error).__name__
             rungs.append(_unreached(f"Golden rows could not be replayed on replica {replica}: {words}"))
+        except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
+            # A 200 with another body than predictions: a model may answer anything.
+            words = f"its answer could not be read ({type(error).__name__})"
+            rungs.append(_unreached(f"Golden rows could not be replayed on replica {replica}: {words}"))
         outcomes = {rung.outcome for rung in rungs}
         degraded: tuple[str, ...] = golden.degraded if isinstance(golden, Golden) else (golden,)
         outcome = Outcome.PASSED if isinstance(golden, Golden) else Outcome.SKIPPED

@@ -47,6 +47,12 @@ class Matrix(msgspec.Struct, frozen=True):
         texts = tuple(None if _is_missing(value) else str(value) for value in table.ravel().tolist())
         return cls(table.shape[0], table.shape[1], texts=texts)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are as many values as rows and width say."""
+        cells = self.rows * self.width
+        return cells >= 0 and (len(self.texts) == cells if self.texts else len(self.numbers) == 8 * cells)
+
     def values(self) -> NDArray[Any]:
         """Return the values, rows x width: doubles, or texts as objects."""
         import numpy as np
@@ -148,13 +154,18 @@ def parse(block: bytes) -> Golden:
         raise InvalidParameter("the golden file cannot be read: it is damaged or of another kind") from error
     if found.format != FORMAT:
         raise InvalidParameter(f"the golden file has format {found.format}, expected {FORMAT}")
+    if not all(matrix.is_whole for matrix in (found.predictions, *(step.output for step in found.steps))):
+        raise InvalidParameter("the golden file cannot be read: it has not as many values as it says")
     return found
 
 
 def find(model_folder: Path) -> Golden | None:
     """Return the golden rows in a model's folder; None where there are none. Raises InvalidParameter as `parse`."""
+    path = model_folder / FOLDER / FILE
     try:
-        block = (model_folder / FOLDER / FILE).read_bytes()
+        if path.stat().st_size > MAX_BYTES:
+            raise InvalidParameter(f"the golden file is larger than {MAX_BYTES >> 20} MiB")
+        block = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return parse(block)

@@ -21,7 +21,6 @@ from tallystick.monitor.replays import (
     Replicas,
     as_replay,
     failed_replay,
-    not_asked,
     not_reached,
     ruled_out,
     wrong_version,
@@ -29,6 +28,7 @@ from tallystick.monitor.replays import (
 from tallystick.monitor.rows import LiveRows
 from tallystick.monitor.sent import Sent, as_decoded
 from tallystick.parity.columns import Role
+from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.diagnose import Examination, examine
 from tallystick.parity.hiding import without_hidden
 from tallystick.parity.kinds import Status
@@ -38,6 +38,8 @@ from tallystick.parity.verdict import Evidence, Verdict
 #: Example rows of one incident, columns of each, and what is shown of a text.
 MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
 HIDDEN = "(hidden)"
+#: Causes of different senders that are told apart in one diagnosis.
+MOST_CAUSES = 5
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -72,20 +74,61 @@ class Explained:
     replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
 
 
+def explain_each(
+    reference: Reference, given: LiveRows | Sent, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
+) -> list[Explained]:
+    """Return why live rows give odd predictions: one verdict a sender, as senders have causes of their own.
+
+    Where a cause is one sender's, the rows of the others are judged again without his. `notes` are limits to declare.
+    The first verdict is always there. Blocks for seconds with `replicas`.
+    """
+    rest = given if isinstance(given, Sent) else as_decoded(given)
+    checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
+    found = [_explain(reference, rest, place, replicas, notes, checked)]
+    while len(found) < MOST_CAUSES:
+        others = _others(rest, found[-1].verdict)
+        if others is None:
+            break
+        rest = rest.taken(others)
+        more = _explain(reference, rest, place, replicas, notes, checked)
+        if more.verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED):
+            break
+        found.append(more)
+    return found
+
+
+def _others(rows: Sent, verdict: Verdict) -> Any:
+    """Return which rows come from others than the sender that a verdict blames; None where that is none, or too few."""
+    column = str(verdict.segment.get("column", ""))
+    is_claim = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
+    if not is_claim or column not in rows.rows.segments.columns:
+        return None
+    others = (rows.rows.segments[column].astype(str) != str(verdict.segment["value"])).to_numpy()
+    return others if FEWEST_ROWS <= others.sum() < len(others) else None
+
+
 def explain(
     reference: Reference, given: LiveRows | Sent, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
 ) -> Explained:
-    """Return why live rows give odd predictions. `notes` are limits to declare. Blocks for seconds with `replicas`."""
-    sent = given if isinstance(given, Sent) else as_decoded(given)
+    """Return the first of `explain_each`."""
+    return explain_each(reference, given, place, replicas, notes)[0]
+
+
+def _explain(
+    reference: Reference,
+    sent: Sent,
+    place: Place,
+    replicas: Replicas | None,
+    notes: Sequence[str],
+    checked: Checked,
+) -> Explained:
     rows = sent.rows
     limits = [*notes, *sent.notes]
     if sent.withheld:
         limits.append(f"not compared, as they are not recorded as they were sent: {', '.join(sent.withheld[:20])}")
-    checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
     if checked.problem:
         limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
     limits += not_reached(checked)
-    limits += not_asked(checked)
     convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
     if convicted is not None:
         finished = _finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows))

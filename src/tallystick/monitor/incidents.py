@@ -99,8 +99,8 @@ class Diagnosis:
 
     @property
     def is_claim(self) -> bool:
-        """Whether it names a cause."""
-        return self.verdict["status"] in _CLAIMED
+        """Whether it names a cause. A column that is more changes no prediction: it is told, and is no incident."""
+        return self.verdict["status"] in _CLAIMED and self.verdict["kind"] != "extra_column"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
-from tallystick.monitor.explain import Explained, Place, explain, load_reference
+from tallystick.monitor.explain import Explained, Place, explain_each, load_reference
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
@@ -54,17 +54,17 @@ def diagnose_endpoint(
     if not having:
         raise InvalidParameter(f"{chosen[0].name}: {chosen[0].problem}")
     table = InferenceTable(endpoint.table, name=endpoint.name)
-    return [(each, _one(table, endpoint, each, asked, line, now)) for each in having]
+    return [(each, found) for each in having for found in _each(table, endpoint, each, asked, line, now)]
 
 
-def _one(
+def _each(
     table: InferenceTable,
     endpoint: WatchedEndpoint,
     entity: WatchedEntity,
     asked: Asked,
     line: Asks | None,
     now: datetime,
-) -> Explained:
+) -> list[Explained]:
     assert entity.reference is not None
     reference = load_reference(entity.reference)
     sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
@@ -73,7 +73,7 @@ def _one(
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
     if not len(sent):
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
-    return explain(reference, sent, place, replicas, notes)
+    return explain_each(reference, sent, place, replicas, notes)
 
 
 def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
@@ -152,7 +152,8 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
             continue
         sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
         if len(sent):
-            verdicts.append((name or "", explain(reference, sent, Place("", name), None, notes)))
+            found_here = explain_each(reference, sent, Place("", name), None, notes)
+            verdicts += [(name or "", explained) for explained in found_here]
     if not verdicts:
         raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")
     return verdicts

@@ -75,13 +75,23 @@ class Replicas:
         if answer.problem:
             raise CannotReplay(answer.problem)
         try:
-            found = msgspec.json.decode(answer.body)["predictions"]
-            values = np.asarray(found)
+            values = _as_table(msgspec.json.decode(answer.body)["predictions"])
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise CannotReplay("the answer has no predictions") from error
         if len(values) != len(frame):
             raise CannotReplay(f"{len(values)} predictions for {len(frame)} rows")
         return values
+
+
+def _as_table(predictions: Any) -> Any:
+    """Return predictions as an array with a row for each row; named outputs lose their names.
+
+    >>> _as_table([{"a": 1.0, "b": 2.0}]).tolist()
+    [[1.0, 2.0]]
+    """
+    if isinstance(predictions, list) and predictions and all(isinstance(each, dict) for each in predictions):
+        predictions = [list(each.values()) for each in predictions]
+    return np.asarray(predictions)
 
 
 def split_body(frame: pd.DataFrame) -> bytes:
@@ -175,12 +185,6 @@ def not_reached(checked: Checked) -> tuple[str, ...]:
     return tuple(
         f"replica {name} was not checked: {each.text}" for name, each in failures if each and each.difference is None
     )
-
-
-def not_asked(checked: Checked) -> tuple[str, ...]:
-    """Return why replicas could not be asked, in words, as limits of a verdict."""
-    failures = [report.first_failure for report in checked.reports.values()]
-    return tuple(failure.text for failure in failures if failure is not None and failure.difference is None)
 
 
 def ruled_out(checked: Checked, digest: str) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Evidence, in nats, from which a finding is called strong.
 STRONG_NATS = 12.0
+#: Rows of training below which nothing is said of values: the reference has not seen what is usual.
+FEWEST_TRAINED = 50
 #: Rows that a judgement of distributions needs; faults of form need one.
 FEWEST_ROWS = 30
 
@@ -60,6 +62,10 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     """Return the verdict of an inquiry."""
     if inquiry.findings:
         return _claimed(reference, inquiry, context)
+    if trained_rows(reference) < FEWEST_TRAINED:
+        needed = f"a reference of {FEWEST_TRAINED} rows or more: this one was made from {trained_rows(reference)}"
+        ruled_out = _ruled_out(inquiry, context)
+        return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
     if any(part.is_flagged for part in inquiry.first):
         return _population(reference, inquiry, context)
     rows = inquiry.sent.rows
@@ -87,6 +93,11 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
 def _known(labels: Any) -> Any:
     values = np.asarray(labels)
     return values[~pd.isna(values.astype(object))]
+
+
+def trained_rows(reference: Reference) -> int:
+    """Return how many rows of training a reference was made from."""
+    return reference.columns[0].rows
 
 
 def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: Any) -> Verdict:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Role
-from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
+from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
 from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
@@ -43,19 +43,26 @@ WHOLE, TIMES_TRAINING = 0.9, 3.0
 FREE_COLUMNS = 10
 
 
+#: What training's names alone tell, however few rows there were.
+_OF_NAMES = frozenset({"missing_column", "extra_column"})
+
+
 def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None = None) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for.
 
     `requests` are the times of the rows' requests, in seconds since 1970.
     """
     sent, findings = read_live(reference, frame)
+    is_tiny = trained_rows(reference) < FEWEST_TRAINED
+    if is_tiny:
+        findings = [finding for finding in findings if finding.kind in _OF_NAMES]
     sent, finer = coarsened(replace(sent, requests=requests))
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
     looks = MOST_LOOKS
     for _ in range(MOST_ROUNDS):
-        proposed = _propose(rows, last, looks) if looks > 0 else []
+        proposed = _propose(rows, last, looks) if looks > 0 and not is_tiny else []
         looks -= sum(part.is_looked_at for part in last)
         if not proposed:
             break

@@ -215,6 +215,9 @@ def transplant(
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     name, clean = golden.metric(labels, clean_scores)
+    if name == "rmse" and reference.label_shares:
+        # One number of several for each row, such as a class's probability: its error against codes of classes is none.
+        return None
     live = None
     if live_labels is not None and live_scores is not None and len(np.unique(live_labels)) > 1:
         live = golden.metric(live_labels, live_scores)[1]

@@ -22,6 +22,8 @@ from tallystick.parity.profile import ColumnProfile, profile_column
 
 #: Rows that the joint is counted from; its errors are far below those of any live sample then.
 JOINT_ROWS = 10_000
+#: Fewer rows of training than this are declared in every verdict.
+FEW_ROWS = 200
 FORMAT = 1
 
 Predict = Callable[[pd.DataFrame], Any]
@@ -161,6 +163,8 @@ def _capture(
     chosen = golden.choose_rows(profiles, values, random, max_bytes)
     rows = sample.iloc[chosen].reset_index(drop=True)
     degraded = [text for missing, text in ((scorer is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
+    if len(frame) < FEW_ROWS:
+        degraded.append(f"made from {len(frame)} rows only: what is rare in training looks like a fault in live rows")
     predictions, evaluation, score = np.zeros(0), None, None
     if scorer is not None:
         predictions = golden.scores(scorer, rows)

@@ -11,7 +11,7 @@ from tallystick.auth import Principal
 from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
 from tallystick.control.memory_store import MemoryStore
-from tallystick.control.parity import Parity, policy_of, settings_of
+from tallystick.control.parity import Parity, policy_of, settings_of, shown_settings
 from tallystick.control.route_table import desired_routes
 from tallystick.control.service import build_service
 from tallystick.errors import InvalidParameter
@@ -52,6 +52,12 @@ def test_settings_come_with_the_endpoint_and_are_replaced_whole(service):
     assert "parity" not in service.put_parity(ROOT, "churn", {}).extras
 
 
+def test_the_address_of_a_webhook_is_for_those_who_manage_the_endpoint(service):
+    endpoint = create(service, {"webhook": "https://user:key@hooks.example.org/T0/secret"})
+    assert shown_settings(endpoint, to_manager=True)["webhook"].endswith("/T0/secret")
+    assert shown_settings(endpoint, to_manager=False)["webhook"] == "https://hooks.example.org/…"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -62,6 +68,7 @@ def test_settings_come_with_the_endpoint_and_are_replaced_whole(service):
         ({"webhook": "https://"}, "webhook: expected"),
         ({"webhook": "https://a b"}, "webhook: expected"),
         ({"webhook": "https://host:port/"}, "webhook: expected"),
+        ({"webhook": "https://a..b/"}, "webhook: expected"),
         ({"webhook": "https://" + "a" * 3000}, "webhook: expected"),
     ],
 )

@@ -40,3 +40,9 @@ def test_other_files_are_refused(block):
 def test_a_file_that_unfolds_without_end_is_refused():
     with pytest.raises(InvalidParameter, match="more than"):
         golden.parse(zlib.compress(b"\0" * (golden.MAX_BYTES + 1)))
+
+
+def test_a_file_with_fewer_values_than_it_says_is_refused():
+    short = Golden(2, (), Matrix(2, 1, numbers=b"12345678"))
+    with pytest.raises(InvalidParameter, match="as many values"):
+        golden.parse(golden.render(short))

@@ -1,7 +1,7 @@
 """What replicas say of themselves: convicts, clears, or proves nothing."""
 
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
-from tallystick.monitor.replays import Checked, as_replay, failed_replay, not_asked, ruled_out, wrong_version
+from tallystick.monitor.replays import Checked, as_replay, failed_replay, not_reached, ruled_out, wrong_version
 
 SAME = RungReport(Rung.IDENTITY, Outcome.PASSED)
 EQUAL = RungReport(Rung.PREDICTION, Outcome.PASSED)
@@ -38,4 +38,4 @@ def test_a_replica_that_could_not_be_asked_proves_nothing():
     checked = Checked({"0": GOOD, "1": GateReport(Outcome.FAILED, rows=300, rungs=(away,))})
     assert failed_replay(checked) is None
     assert as_replay(checked) is None
-    assert not_asked(checked) == ("Replica e-1 did not answer within 10 s.",)
+    assert not_reached(checked) == ("replica 1 was not checked: Replica e-1 did not answer within 10 s.",)

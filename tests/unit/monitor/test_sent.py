@@ -87,8 +87,8 @@ def sender(place: WatchedEndpoint) -> Sender:
 
 
 def diagnosed(place: WatchedEndpoint) -> Explained:
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
-    return explained
+    (_, first), *_ = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
+    return first
 
 
 # -- bodies --------------------------------------------------------------------------------------------------
@@ -368,3 +368,16 @@ def test_rows_as_sent_are_cast_before_a_replica_gets_them(trained: Reference) ->
     body = json.loads(split_body(cast_to_training(trained, rows)))["dataframe_split"]
     place = body["columns"].index("trips")
     assert [row[place] for row in body["data"]] == [0, None, 7]
+
+
+# -- several senders -----------------------------------------------------------------------------------------
+
+
+def test_each_client_with_a_fault_of_its_own_gets_its_verdict(place, sender):
+    """Told together, the stronger would hide the other, and only one of them would be mended."""
+    sender.send(rides(150, 1), "web/2.1")
+    sender.send(rides(120, 2).assign(temp=lambda sent: sent.temp * 100), "ios/4.2")
+    sender.send(rides(120, 3).assign(kind=lambda sent: sent.kind.str.upper()), "android/7.1")
+    found = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
+    told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for _, each in found}
+    assert told == {("unit", ("temp",), "ios/4.2"), ("letter_case", ("kind",), "android/7.1")}

@@ -156,3 +156,13 @@ def test_only_replay_and_intervention_are_called_proof(training, live):
     sent = live.assign(fare=live.fare * 100)
     assert diagnose(Reference.from_frame(training), sent).strength == "strong"
     assert diagnose(Reference.from_frame(training, model=chance), sent).strength == "proof"
+
+
+def test_a_reference_of_few_rows_accuses_nobody(training, live):
+    for rows in (1, 5, 20):
+        small = Reference.from_frame(training.head(rows))
+        verdict = diagnose(small, live)
+        assert verdict.status is Status.CANNOT_TELL
+        assert "50 rows or more" in verdict.settle[0]
+        assert any("rows only" in limit for limit in verdict.degraded)
+        assert diagnose(small, live.drop(columns="fare")).kind == "missing_column"
