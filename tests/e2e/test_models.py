@@ -23,7 +23,7 @@ def test_an_alias_a_run_and_a_folder_are_sources(server, registry, tmp_path):
     frame = registry.frame
     folder = tmp_path / "saved"
     tree = sklearn.tree.DecisionTreeClassifier().fit(frame, registry.y)
-    mlflow.sklearn.save_model(tree, str(folder), serialization_format="cloudpickle")
+    mlflow.sklearn.save_model(tree, str(folder), serialization_format="cloudpickle", pip_requirements=[])
     run_id = registry.infos[0].run_id
     server.deploy(
         "sources",
