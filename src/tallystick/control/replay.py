@@ -9,7 +9,6 @@ import asyncio
 import gzip
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,12 +169,8 @@ class _Replay:
             got = f"status {answer.status_code}: {_message(answer)}"
             difference = Difference(wire.encoding, expected="status 200", got=got[:300], share=1.0)
             return RungReport(Rung.WIRE, Outcome.FAILED, f"Golden rows are refused with {got}", difference)
-        predictions = msgspec.json.decode(answer.content).get("predictions")
-        table = answer_from_json(predictions)
-        if table is None:
-            difference = Difference(wire.encoding, expected="a row for each row", got="something else", share=1.0)
-            return RungReport(Rung.PREDICTION, Outcome.FAILED, "The answer is no table.", difference)
-        return judge(golden, table, wire.rows, near)
+        # Thousands of numbers are read and compared: not on the loop that answers everybody.
+        return await asyncio.to_thread(_judged, golden, wire, answer.content, near)
 
     async def _trace(self, replica: str, trace: str, wire: Wire | None) -> Traced:
         headers = {"x-tallystick-trace": trace}
@@ -206,9 +201,12 @@ class _Replay:
             await asyncio.sleep(_AGAIN_S)
 
 
-def failure_of(reports: Sequence[GateReport]) -> GateReport | None:
-    """Return the first report that failed."""
-    return next((report for report in reports if report.outcome is Outcome.FAILED), None)
+def _judged(golden: Golden, wire: Wire, answer: bytes, near: Closeness) -> RungReport:
+    table = answer_from_json(msgspec.json.decode(answer).get("predictions"))
+    if table is None:
+        difference = Difference(wire.encoding, expected="a row for each row", got="something else", share=1.0)
+        return RungReport(Rung.PREDICTION, Outcome.FAILED, "The answer is no table.", difference)
+    return judge(golden, table, wire.rows, near)
 
 
 def _sent(golden: Golden) -> int:

@@ -107,13 +107,6 @@ def _others(rows: Sent, verdict: Verdict) -> Any:
     return others if FEWEST_ROWS <= others.sum() < len(others) else None
 
 
-def explain(
-    reference: Reference, given: LiveRows | Sent, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
-) -> Explained:
-    """Return the first of `explain_each`."""
-    return explain_each(reference, given, place, replicas, notes)[0]
-
-
 def _explain(
     reference: Reference,
     sent: Sent,

@@ -17,7 +17,7 @@ from monitor_rows import ENTITY, Table, endpoint, frame
 
 from tallystick.monitor import sent as sending
 from tallystick.monitor.bodies import column_of, rows_of
-from tallystick.monitor.explain import Explained, Place, cast_to_training, explain
+from tallystick.monitor.explain import Explained, Place, cast_to_training, explain_each
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, rows_to_judge, sent_to_judge
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.replays import split_body
@@ -176,7 +176,7 @@ def test_sound_rows_have_the_same_verdict_as_sent_and_as_the_model_saw_them(
     rows, _ = rows_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
     sent, _ = sent_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
     assert sent.rows.frame.dtypes.astype(str).to_dict() == rows.frame[list(trained.names)].dtypes.astype(str).to_dict()
-    seen, as_sent = (explain(trained, each, Place("", ""), None).verdict for each in (rows, sent))
+    seen, as_sent = (explain_each(trained, each, Place("", ""), None)[0].verdict for each in (rows, sent))
     assert seen.status is Status.CONSISTENT
     assert (as_sent.status, as_sent.kind, as_sent.rows) == (seen.status, seen.kind, seen.rows)
 
@@ -187,7 +187,7 @@ def test_nulls_are_nulls_however_they_are_read(place: WatchedEndpoint, sender: S
     sender.send(rows, "android/7.1")
     table, now = InferenceTable(place.table), datetime.now(UTC)
     seen, _ = rows_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
-    as_seen = explain(trained, seen, Place("", ""), None).verdict
+    as_seen = explain_each(trained, seen, Place("", ""), None)[0].verdict
     as_sent = diagnosed(place).verdict
     assert (as_seen.kind, set(as_seen.features)) == ("nulls", {"kind", "temp"})
     assert (as_sent.kind, as_sent.features, as_sent.share) == (as_seen.kind, as_seen.features, as_seen.share)
