@@ -74,37 +74,72 @@ class Explained:
     replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """All that one look at the rows of a served entity came to: one verdict a sender; the first is always there."""
+
+    found: tuple[Explained, ...]
+    #: Whether the rows that no cause found here explains were judged, and nothing is broken in them.
+    is_clean: bool
+    #: (column, value) of a segment -> its rows, of those that were looked at.
+    senders: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
 def explain_each(
     reference: Reference, given: LiveRows | Sent, place: Place, replicas: Replicas | None, notes: Sequence[str] = ()
-) -> list[Explained]:
+) -> Looked:
     """Return why live rows give odd predictions: one verdict a sender, as senders have causes of their own.
 
     Where a cause is one sender's, the rows of the others are judged again without his. `notes` are limits to declare.
-    The first verdict is always there. Blocks for seconds with `replicas`.
+    Blocks for seconds with `replicas`.
     """
     rest = given if isinstance(given, Sent) else as_decoded(given)
+    senders = _senders(rest.rows.segments)
     checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
-    found = [_explain(reference, rest, place, replicas, notes, checked)]
-    while len(found) < MOST_CAUSES:
-        others = _others(rest, found[-1].verdict)
-        if others is None:
+    last = _explain(reference, rest, place, replicas, notes, checked)
+    found = [last]
+    while is_claim(last.verdict) and len(found) < MOST_CAUSES:
+        others = _others(rest, last.verdict)
+        if others is None or others.sum() < FEWEST_ROWS:
             break
         rest = rest.taken(others)
-        more = _explain(reference, rest, place, replicas, notes, checked)
-        if more.verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED):
-            break
-        found.append(more)
-    return found
+        last = _explain(reference, rest, place, replicas, notes, checked)
+        found += [last] if is_claim(last.verdict) else []
+    return Looked(tuple(found), _leaves_clean(rest, last), senders)
+
+
+def is_claim(verdict: Verdict) -> bool:
+    """Whether a verdict names a cause."""
+    return verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def _senders(segments: pd.DataFrame) -> dict[tuple[str, str], int]:
+    return {
+        (str(column), str(value)): int(count)
+        for column in segments.columns
+        for value, count in segments[column].astype(str).value_counts().items()
+    }
 
 
 def _others(rows: Sent, verdict: Verdict) -> Any:
-    """Return which rows come from others than the sender that a verdict blames; None where that is none, or too few."""
+    """Return which rows come from others than the sender that a verdict blames; None where it blames no sender."""
     column = str(verdict.segment.get("column", ""))
-    is_claim = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
-    if not is_claim or column not in rows.rows.segments.columns:
+    if column not in rows.rows.segments.columns:
         return None
-    others = (rows.rows.segments[column].astype(str) != str(verdict.segment["value"])).to_numpy()
-    return others if FEWEST_ROWS <= others.sum() < len(others) else None
+    return (rows.rows.segments[column].astype(str) != str(verdict.segment["value"])).to_numpy()
+
+
+def _leaves_clean(rows: Sent, last: Explained) -> bool:
+    """Whether nothing is broken in the rows that the last verdict was about, but for what it found."""
+    verdict = last.verdict
+    if not is_claim(verdict):
+        return verdict.status in (Status.CONSISTENT, Status.POPULATION_CHANGED)
+    others = _others(rows, verdict)
+    if others is not None:
+        # Rows that are too few to be judged may hold anything.
+        return not others.any()
+    # It is named only where nothing else is.
+    return verdict.kind == "extra_column" and len(rows) >= FEWEST_ROWS
 
 
 def _explain(
@@ -235,7 +270,6 @@ def _finished(
     cleared: Sequence[str],
     rows: int,
 ) -> Verdict:
-    is_claimed = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
     return msgspec.structs.replace(
         without_hidden(verdict, reference),
         rows=rows,
@@ -243,7 +277,7 @@ def _finished(
         ruled_out=(*cleared, *verdict.ruled_out),
         degraded=tuple(dict.fromkeys((*(verdict.degraded or _usual(reference)), *limits))),
         reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
-        if is_claimed and place.endpoint
+        if is_claim(verdict) and place.endpoint
         else "",
     )
 
@@ -262,7 +296,7 @@ def _short_time(text: str) -> str:
 
 
 def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tuple[Example, ...]:
-    if examined.verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED):
+    if not is_claim(examined.verdict):
         return ()
     where = {int(position): index for index, position in enumerate(examined.judged)}
     names = [name for name in examined.verdict.features if name in rows.frame or name in reference.names]

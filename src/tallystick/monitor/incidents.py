@@ -5,22 +5,25 @@
 | none | a cause that is proven or strong | a new incident is opened | open |
 | none | a weak suspicion, for the second time in a row | a new incident is opened | open |
 | open | the same cause again | last seen, rows and share are brought up to date | open |
-| open | a diagnosis without it, before `CLEAN_S` are over | nothing | open |
-| any | too few rows to tell | nothing | as it was |
-| open | a diagnosis without it, `CLEAN_S` after it was last seen | it is closed | closed |
-| open | nothing but silence for `SILENT_S` | it is closed, and says that no rows came | closed |
+| open | a look that does not find it, before `CLEAN_S` are over | nothing | open |
+| any | a look that says nothing of it | nothing | as it was |
+| open | a look that does not find it, `CLEAN_S` after it was last seen | it is closed | closed |
+| open | nothing that finds it or speaks against it for `SILENT_S` | it is closed, and says so | closed |
 | closed | the same cause again | a new incident is opened | open |
 
 The same cause is the same kind of fault in the same served entity, with a column in common, from the same sender as
-far as one is named. Pure, but for `IncidentFiles`.
+far as one is named. A look says nothing of a cause when there are too few rows to tell, or rows that no found cause
+explains are not clean, or its sender sent too few of them, or, for one in a replica, no replica was asked. So what one
+sender does wrong holds up no incident of another's, and a sender that stays away is not one that was mended. Pure, but
+for `IncidentFiles`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,9 +38,9 @@ CLEAN_S, SILENT_S = 900.0, 24 * 3600.0
 MAX_KEPT = 200
 #: Causes of one endpoint that are open at a time; beyond, a new one waits until one closes.
 MAX_OPEN = 20
+#: Rows of its sender that a cause has to stay away from; fewer, where fewer have shown it.
+ENOUGH_ROWS = 30
 _CLAIMED = ("cause_found", "suspected")
-#: What says that nothing is broken; too few rows say nothing.
-_CLEAN = ("consistent", "population_changed")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,20 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One look at the rows of a served entity: what it found, and how far it speaks of what it did not find."""
+
+    served_entity_id: str
+    found: tuple[Diagnosis, ...] = ()
+    #: Whether the rows that no cause found here explains were judged, and nothing is broken in them.
+    is_clean: bool = False
+    #: Rows that were looked at, by sender: (column, value) of a segment.
+    senders: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: Whether replicas said what they hold, and replayed golden rows.
+    is_replayed: bool = False
+
+
+@dataclass(frozen=True)
 class Book:
     """The incidents of one endpoint: those that are open, weak suspicions of last time, and the last number."""
 
@@ -121,19 +138,35 @@ class Change:
     is_news: bool
 
 
-def note(book: Book, diagnosis: Diagnosis, now: datetime) -> tuple[Book, tuple[Change, ...]]:
-    """Return the book after a diagnosis, and what changed in it."""
-    stamp = time_text(now)
-    if diagnosis.is_claim:
-        known = next((each for each in book.open if is_same(each, diagnosis)), None)
-        if known is not None:
-            updated = _updated(known, diagnosis, stamp)
-            return _with(book, known, updated), (Change(updated, False),)
-        return _claimed(book, diagnosis, stamp)
-    if diagnosis.verdict["status"] not in _CLEAN:
-        return book, ()
-    book = replace(book, suspicions=_others(book.suspicions, diagnosis))
-    return _clean(book, diagnosis.served_entity_id, now)
+def note(book: Book, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    """Return the book after a look, and what changed in it."""
+    claims = [each for each in look.found if each.is_claim]
+    before = [each for each in book.suspicions if each.served_entity_id == look.served_entity_id]
+    if claims or look.is_clean:
+        others = tuple(each for each in book.suspicions if each not in before)
+        book = replace(book, suspicions=others)
+    changes: list[Change] = []
+    for claim in claims:
+        book, change = _claimed(book, claim, before, time_text(now))
+        changes += change
+    again = {change.incident.id for change in changes}
+    closed = [
+        _closed(each, now, "it was not seen any more")
+        for each in book.open
+        if each.id not in again and _speaks_against(look, each) and _age_s(each.updated_at, now) >= CLEAN_S
+    ]
+    return _without(book, closed), (*changes, *(Change(each, True) for each in closed))
+
+
+def _speaks_against(look: Look, incident: Incident) -> bool:
+    """Whether a look that did not find the cause of an incident says that it is gone."""
+    verdict = incident.verdict
+    if incident.served_entity_id != look.served_entity_id or not look.is_clean:
+        return False
+    if verdict["stage"].startswith(("routing", "endpoint")):
+        return look.is_replayed
+    sender = verdict["segment"].get("column"), verdict["segment"].get("value")
+    return sender == (None, None) or look.senders.get(sender, 0) >= max(1, min(ENOUGH_ROWS, affected(verdict)))
 
 
 def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) -> tuple[Book, tuple[Change, ...]]:
@@ -144,7 +177,7 @@ def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) ->
         if each.served_entity_id not in serving:
             changes.append(_closed(each, now, "it is not served any more"))
         elif _age_s(each.updated_at, now) > SILENT_S:
-            changes.append(_closed(each, now, "no rows came for a day"))
+            changes.append(_closed(each, now, "for a day it was not found, nor could rows that came show it gone"))
     return _without(book, changes), tuple(Change(each, True) for each in changes)
 
 
@@ -160,11 +193,18 @@ def is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
     return senders[0] == senders[1] or (None, None) in senders
 
 
-def _claimed(book: Book, diagnosis: Diagnosis, stamp: str) -> tuple[Book, tuple[Change, ...]]:
+def _claimed(
+    book: Book, diagnosis: Diagnosis, before: Sequence[Diagnosis], stamp: str
+) -> tuple[Book, tuple[Change, ...]]:
+    """Return the book with a claim; `before` are the weak suspicions of the look before."""
+    known = next((each for each in book.open if is_same(each, diagnosis)), None)
+    if known is not None:
+        updated = _updated(known, diagnosis, stamp)
+        return _with(book, known, updated), (Change(updated, False),)
     is_clear = diagnosis.verdict["status"] == "cause_found" or diagnosis.verdict["strength"] == "strong"
-    was_there = any(_is_alike(each, diagnosis) for each in book.suspicions)
+    was_there = any(_is_alike(each, diagnosis) for each in before)
     if not (is_clear or was_there) or len(book.open) >= MAX_OPEN:
-        return replace(book, suspicions=(*_others(book.suspicions, diagnosis), diagnosis)), ()
+        return replace(book, suspicions=(*book.suspicions, diagnosis)), ()
     opened = Incident(
         id=book.last_id + 1,
         endpoint=book.endpoint,
@@ -179,8 +219,7 @@ def _claimed(book: Book, diagnosis: Diagnosis, stamp: str) -> tuple[Book, tuple[
         text=_with_command(diagnosis, book.endpoint, book.last_id + 1),
         rows=diagnosis.rows,
     )
-    suspicions = _others(book.suspicions, diagnosis)
-    book = replace(book, open=(*book.open, opened), suspicions=suspicions, last_id=opened.id)
+    book = replace(book, open=(*book.open, opened), last_id=opened.id)
     return book, (Change(opened, True),)
 
 
@@ -221,15 +260,6 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     )
 
 
-def _clean(book: Book, served_entity_id: str, now: datetime) -> tuple[Book, tuple[Change, ...]]:
-    changes = [
-        _closed(each, now, "it was not seen any more")
-        for each in book.open
-        if each.served_entity_id == served_entity_id and _age_s(each.updated_at, now) >= CLEAN_S
-    ]
-    return _without(book, changes), tuple(Change(each, True) for each in changes)
-
-
 def _closed(incident: Incident, now: datetime, because: str) -> Incident:
     return msgspec.structs.replace(
         incident, state=IncidentState.CLOSED, closed_at=time_text(now), closed_because=because
@@ -243,10 +273,6 @@ def _with(book: Book, old: Incident, new: Incident) -> Book:
 def _without(book: Book, closed: Sequence[Incident]) -> Book:
     ids = {each.id for each in closed}
     return replace(book, open=tuple(each for each in book.open if each.id not in ids))
-
-
-def _others(suspicions: tuple[Diagnosis, ...], diagnosis: Diagnosis) -> tuple[Diagnosis, ...]:
-    return tuple(each for each in suspicions if each.served_entity_id != diagnosis.served_entity_id)
 
 
 def _is_alike(one: Diagnosis, other: Diagnosis) -> bool:

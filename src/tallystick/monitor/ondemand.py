@@ -11,15 +11,14 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
-from tallystick.monitor.explain import Explained, Place, explain_each, load_reference
+from tallystick.monitor.explain import Explained, Looked, Place, explain_each, load_reference
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
 from tallystick.monitor.sent import Sent, sent_rows, span_of
-from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
-from tallystick.parity.verdict import Verdict, render
+from tallystick.parity.verdict import render
 from tallystick.records.reading import InferenceTable
 
 #: Rows that are judged at most, and how many make it worth to look no further back.
@@ -39,8 +38,11 @@ class Asked:
 
 def diagnose_endpoint(
     endpoint: WatchedEndpoint, served_entity: str, asked: Asked, line: Asks | None, now: datetime
-) -> list[tuple[WatchedEntity, Explained]]:
-    """Return the verdicts on what an endpoint serves. Raises NotFound and InvalidParameter with what to do."""
+) -> list[tuple[WatchedEntity, Looked]]:
+    """Return the verdicts on each served entity of an endpoint.
+
+    Raises NotFound and InvalidParameter, with what to do.
+    """
     if not endpoint.table:
         raise InvalidParameter(
             f"Invocations of '{endpoint.name}' are not recorded, so there are no rows to look at. Turn that on: "
@@ -54,17 +56,17 @@ def diagnose_endpoint(
     if not having:
         raise InvalidParameter(f"{chosen[0].name}: {chosen[0].problem}")
     table = InferenceTable(endpoint.table, name=endpoint.name)
-    return [(each, found) for each in having for found in _each(table, endpoint, each, asked, line, now)]
+    return [(each, _look(table, endpoint, each, asked, line, now)) for each in having]
 
 
-def _each(
+def _look(
     table: InferenceTable,
     endpoint: WatchedEndpoint,
     entity: WatchedEntity,
     asked: Asked,
     line: Asks | None,
     now: datetime,
-) -> list[Explained]:
+) -> Looked:
     assert entity.reference is not None
     reference = load_reference(entity.reference)
     sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
@@ -152,8 +154,8 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
             continue
         sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
         if len(sent):
-            found_here = explain_each(reference, sent, Place("", name), None, notes)
-            verdicts += [(name or "", explained) for explained in found_here]
+            looked = explain_each(reference, sent, Place("", name), None, notes)
+            verdicts += [(name or "", explained) for explained in looked.found]
     if not verdicts:
         raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")
     return verdicts
@@ -188,8 +190,3 @@ def html_of(explained: Explained, reference: Reference, title: str) -> str:
         replays=explained.replays,
         rows=[each.sent for each in explained.examples],
     )
-
-
-def is_claim(verdict: Verdict) -> bool:
-    """Whether a verdict names a cause."""
-    return verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)

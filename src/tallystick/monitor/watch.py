@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,9 +21,7 @@ from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
 from tallystick.monitor.rows import LiveRows, is_traffic, read_rows
 from tallystick.monitor.screening import WHOLE, Flag, screen
-from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
-from tallystick.parity.verdict import Verdict
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS, EntityParity
 from tallystick.records.added import Added
 from tallystick.records.reading import InferenceTable
@@ -57,8 +55,14 @@ class EntityWatch:
     #: Flags that the latest diagnosis was about, and when it was.
     diagnosed: frozenset[Flag] = frozenset()
     diagnosed_at: datetime | None = None
-    #: Whether the latest diagnosis named a cause: then it is looked at again until it is gone.
+    #: Whether the latest diagnosis named a cause, or an incident is open: then it is looked at again until it is gone.
     is_claimed: bool = False
+    is_open: bool = False
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a cause was there, and may have gone."""
+        return self.is_claimed or self.is_open
 
     def is_due(self, now: datetime, got_rows: bool) -> bool:
         """Whether it should be diagnosed: something new moved, or what was found may have gone."""
@@ -67,7 +71,7 @@ class EntityWatch:
         if self.flags - self.diagnosed:
             return True
         age_s = np.inf if self.diagnosed_at is None else (now - self.diagnosed_at).total_seconds()
-        return age_s >= AGAIN_S if self.is_claimed else bool(self.flags) and age_s >= UNCHANGED_S
+        return age_s >= AGAIN_S if self.is_followed else bool(self.flags) and age_s >= UNCHANGED_S
 
 
 class Watch:
@@ -82,8 +86,11 @@ class Watch:
         self._kept = dict(kept.entities)
         self.entities: dict[str, EntityWatch] = {}
 
-    def advance(self, endpoint: WatchedEndpoint, now: datetime) -> list[WatchedEntity]:
-        """Read what is new; return the served entities to diagnose. Raises NotFound when there is no table."""
+    def advance(self, endpoint: WatchedEndpoint, now: datetime, open_ids: Collection[str] = ()) -> list[WatchedEntity]:
+        """Read what is new; return the served entities to diagnose. Raises NotFound when there is no table.
+
+        `open_ids` are the served entities with open incidents.
+        """
         self._endpoint = endpoint
         table = InferenceTable(endpoint.table, name=endpoint.name)
         try:
@@ -101,19 +108,21 @@ class Watch:
         if is_other:
             # Also when no row of it counts: the place is kept with it.
             self.save()
+        for entity_id, watch in self.entities.items():
+            watch.is_open = entity_id in open_ids
         return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
 
-    def diagnosed(self, entity_id: str, verdict: Verdict, now: datetime) -> None:
+    def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime) -> None:
         """Note that a served entity was diagnosed."""
         watch = self.entities.get(entity_id)
         if watch is not None:
             watch.diagnosed, watch.diagnosed_at = watch.flags, now
-            watch.is_claimed = verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
+            watch.is_claimed = is_claimed
 
     def span(self, entity_id: str) -> timedelta | None:
         """Return how far back a diagnosis should look: not beyond what was found before, so that its end is seen."""
         watch = self.entities.get(entity_id)
-        return SPAN if watch is not None and watch.is_claimed else None
+        return SPAN if watch is not None and watch.is_followed else None
 
     def counted(self, entity_id: str) -> EntityParity:
         """Return what was counted of a served entity."""

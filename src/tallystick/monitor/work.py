@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from tallystick.errors import TallystickError
-from tallystick.monitor.explain import Explained, load_reference
+from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
 from tallystick.monitor.incidents import (
     Book,
     Change,
     Diagnosis,
     IncidentFiles,
+    Look,
     close_silent,
     is_same,
     note,
@@ -35,11 +37,15 @@ from tallystick.settings import Settings
 _log = logging.getLogger("tallystick.monitor")
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Work:
     """The watches of all endpoints, and their incidents."""
 
-    def __init__(self, settings: Settings, line: MonitorLine) -> None:
-        self._settings, self._line = settings, line
+    def __init__(self, settings: Settings, line: MonitorLine, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._settings, self._line, self._clock = settings, line, clock
         self._webhook = Webhook()
         #: By endpoint id.
         self._books: dict[str, Book] = {}
@@ -69,43 +75,40 @@ class Work:
         watch = self._watches.get(endpoint.id)
         if watch is None:
             watch = self._watches[endpoint.id] = Watch(endpoint)
-        now = datetime.now(UTC)
-        due = watch.advance(endpoint, now)
+        now = self._clock()
+        due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
         for entity in due:
             try:
                 found = diagnose_endpoint(endpoint, entity.name, Asked(since=watch.span(entity.id)), self._line, now)
             except TallystickError as error:
                 _log.warning("%s of %s could not be diagnosed: %s", entity.name, endpoint.name, error.message)
                 continue
-            for each, explained in found:
-                watch.diagnosed(each.id, explained.verdict, now)
-                self._note(endpoint, each, explained, now)
+            for each, looked in found:
+                watch.diagnosed(each.id, is_claimed=is_claim(looked.found[0].verdict), now=now)
+                self._note(endpoint, each, looked, now)
         book = self._book(endpoint)
         self._keep(endpoint, *close_silent(book, (each.id for each in endpoint.entities), now))
 
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
-        now = datetime.now(UTC)
+        now = self._clock()
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
         wanted = Asked(since, asked.rows, asked.html)
         documents = []
-        for entity, explained in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
-            incident_id = self._asked_incident(endpoint, entity, explained, since, now)
+        for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
+            if since is None and endpoint.is_watched:
+                # A proof in the newest rows opens an incident. What is long ago opens none, and nothing closes one.
+                proven = tuple(each for each in looked.found if each.verdict.status is Status.CAUSE_FOUND)
+                if proven:
+                    self._note(endpoint, entity, replace(looked, found=proven, is_clean=False), now)
             reference = load_reference(entity.reference) if asked.html else None
-            documents.append(as_document(explained, entity.name, incident_id, reference, wanted))
+            for explained in looked.found:
+                incident_id = self._incident_of(endpoint, entity, explained)
+                documents.append(as_document(explained, entity.name, incident_id, reference, wanted))
         return msgspec.json.encode({"verdicts": documents})
 
-    def _asked_incident(
-        self,
-        endpoint: WatchedEndpoint,
-        entity: WatchedEntity,
-        explained: Explained,
-        since: timedelta | None,
-        now: datetime,
-    ) -> int | None:
-        """Return the incident of a verdict; a proof in the newest rows opens one. What is long ago opens none."""
-        if since is None and endpoint.is_watched and explained.verdict.status is Status.CAUSE_FOUND:
-            self._note(endpoint, entity, explained, now)
+    def _incident_of(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained) -> int | None:
+        """Return the number of the open incident that a verdict is about."""
         diagnosis = _diagnosis(entity, explained)
         if not diagnosis.is_claim:
             return None
@@ -131,9 +134,12 @@ class Work:
         incidents = tuple(each.summary() for each in self._book(endpoint).open)
         return EndpointParity(endpoint.id, entities, incidents)
 
-    def _note(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained, now: datetime) -> None:
-        self._latest[entity.id] = (explained.verdict.status.value, time_text(now))
-        self._keep(endpoint, *note(self._book(endpoint), _diagnosis(entity, explained), now))
+    def _note(self, endpoint: WatchedEndpoint, entity: WatchedEntity, looked: Looked, now: datetime) -> None:
+        self._latest[entity.id] = (looked.found[0].verdict.status.value, time_text(now))
+        found = tuple(_diagnosis(entity, each) for each in looked.found)
+        is_replayed = any(each.replays for each in looked.found)
+        look = Look(entity.id, found, looked.is_clean, looked.senders, is_replayed)
+        self._keep(endpoint, *note(self._book(endpoint), look, now))
 
     def _keep(self, endpoint: WatchedEndpoint, book: Book, changes: tuple[Change, ...]) -> None:
         self._books[endpoint.id] = book

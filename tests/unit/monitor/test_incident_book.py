@@ -14,10 +14,11 @@ from tallystick.monitor.incidents import (
     CLEAN_S,
     SILENT_S,
     Book,
+    Change,
     Diagnosis,
     IncidentFiles,
+    Look,
     close_silent,
-    note,
 )
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.verdict import Verdict
@@ -50,6 +51,21 @@ def found(
 
 def clean(status: Status = Status.CONSISTENT, entity: str = "e1") -> Diagnosis:
     return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(Verdict(status=status, rows=200)), "")
+
+
+def look(*diagnoses: Diagnosis, **fields: Any) -> Look:
+    """One look: clean when nothing was claimed in it and there were enough rows, which are of all senders."""
+    statuses = {each.verdict["status"] for each in diagnoses}
+    given = {
+        "is_clean": statuses <= {"consistent", "population_changed"},
+        "senders": {("client", "ios/4.2"): 100, ("client", "web/1"): 100},
+        "is_replayed": True,
+    }
+    return Look(diagnoses[0].served_entity_id, diagnoses, **(given | fields))
+
+
+def note(book: Book, diagnosis: Diagnosis, now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    return incidents.note(book, look(diagnosis), now)
 
 
 def book_of(*steps: tuple[float, Diagnosis]) -> Book:
@@ -141,7 +157,45 @@ def test_incidents_of_what_is_gone_or_silent_are_closed() -> None:
     left, changes = close_silent(book, ["e1"], after(60))
     assert ([each.served_entity_id for each in left.open], len(changes)) == (["e1"], 1)
     _, changes = close_silent(left, ["e1"], after(SILENT_S + 1))
-    assert changes[0].incident.closed_because == "no rows came for a day"
+    assert changes[0].incident.closed_because.startswith("for a day")
+
+
+WEB = {"column": "client", "value": "web/1"}
+REPLICA = {"column": "replica", "value": "1"}
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "closes"),
+    [
+        # Another sender's cause holds up nothing, when the rest is clean.
+        (found(), look(found("log", ("hum",), WEB), is_clean=True), True),
+        (found(), look(found("log", ("hum",), WEB), is_clean=False), False),
+        # A sender that stays away, or hardly comes, was not mended.
+        (found(), look(clean(), senders={}), False),
+        (found(), look(clean(), senders={("client", "ios/4.2"): 29}), False),
+        (found(), look(clean(), senders={("client", "ios/4.2"): 30}), True),
+        (found(share=0.04), look(clean(), senders={("client", "ios/4.2"): 8}), True),
+        (found(segment={}), look(clean(), senders={}), True),
+        # What is wrong with a replica shows when it is asked, and in no row.
+        (found("wrong_version", (), REPLICA, stage="routing"), look(clean(), is_replayed=False), False),
+        (found("wrong_version", (), REPLICA, stage="routing"), look(clean(), senders={}), True),
+        (found("step_differs", ("temp",), {}, stage="endpoint"), look(clean(), is_replayed=False), False),
+        (found(), look(found()), False),
+    ],
+)
+def test_only_a_look_that_could_have_found_a_cause_closes_its_incident(
+    known: Diagnosis, seen: Look, closes: bool
+) -> None:
+    book, _ = incidents.note(book_of((0, known)), seen, after(CLEAN_S))
+    assert (1 not in {each.id for each in book.open}) is closes
+
+
+def test_weak_suspicions_of_two_senders_open_an_incident_each_when_they_are_there_again() -> None:
+    twice = look(found(strength="weak"), found("log", ("hum",), WEB, strength="weak"))
+    book, _ = incidents.note(Book("churn"), twice, START)
+    assert book.open == ()
+    book, _ = incidents.note(book, twice, after(300))
+    assert [each.verdict["kind"] for each in book.open] == ["unit", "log"]
 
 
 def test_causes_of_one_endpoint_are_bounded() -> None:

@@ -87,8 +87,8 @@ def sender(place: WatchedEndpoint) -> Sender:
 
 
 def diagnosed(place: WatchedEndpoint) -> Explained:
-    (_, first), *_ = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
-    return first
+    ((_, looked),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
+    return looked.found[0]
 
 
 # -- bodies --------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_sound_rows_have_the_same_verdict_as_sent_and_as_the_model_saw_them(
     rows, _ = rows_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
     sent, _ = sent_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
     assert sent.rows.frame.dtypes.astype(str).to_dict() == rows.frame[list(trained.names)].dtypes.astype(str).to_dict()
-    seen, as_sent = (explain_each(trained, each, Place("", ""), None)[0].verdict for each in (rows, sent))
+    seen, as_sent = (explain_each(trained, each, Place("", ""), None).found[0].verdict for each in (rows, sent))
     assert seen.status is Status.CONSISTENT
     assert (as_sent.status, as_sent.kind, as_sent.rows) == (seen.status, seen.kind, seen.rows)
 
@@ -187,7 +187,7 @@ def test_nulls_are_nulls_however_they_are_read(place: WatchedEndpoint, sender: S
     sender.send(rows, "android/7.1")
     table, now = InferenceTable(place.table), datetime.now(UTC)
     seen, _ = rows_to_judge(table, ENTITY, trained, timedelta(hours=1), now)
-    as_seen = explain_each(trained, seen, Place("", ""), None)[0].verdict
+    as_seen = explain_each(trained, seen, Place("", ""), None).found[0].verdict
     as_sent = diagnosed(place).verdict
     assert (as_seen.kind, set(as_seen.features)) == ("nulls", {"kind", "temp"})
     assert (as_sent.kind, as_sent.features, as_sent.share) == (as_seen.kind, as_seen.features, as_seen.share)
@@ -378,6 +378,8 @@ def test_each_client_with_a_fault_of_its_own_gets_its_verdict(place, sender):
     sender.send(rides(150, 1), "web/2.1")
     sender.send(rides(120, 2).assign(temp=lambda sent: sent.temp * 100), "ios/4.2")
     sender.send(rides(120, 3).assign(kind=lambda sent: sent.kind.str.upper()), "android/7.1")
-    found = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
-    told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for _, each in found}
+    ((_, looked),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
+    told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for each in looked.found}
+    assert looked.is_clean
+    assert looked.senders["client", "ios/4.2"] == 120
     assert told == {("unit", ("temp",), "ios/4.2"), ("letter_case", ("kind",), "android/7.1")}

@@ -53,6 +53,11 @@ def two_clients(rows: int, seed: int = 1) -> tuple[Any, list[str]]:
     return found, ["ios/4.2.17" if each else "android/7.0.1" for each in ios]
 
 
+def diagnosed(place: WatchedEndpoint, entity: str, asked: Asked, line: Any, when: datetime) -> list[tuple[Any, Any]]:
+    found = diagnose_endpoint(place, entity, asked, line, when)
+    return [(each, explained) for each, looked in found for explained in looked.found]
+
+
 # -- the reader ------------------------------------------------------------------------------------------------
 
 
@@ -131,8 +136,8 @@ def test_segments_are_bounded_and_named_by_product_and_version(
 
 @pytest.fixture
 def work(tmp_path: Path) -> Callable[..., Work]:
-    def made(line: Any = None) -> Work:
-        return Work(Settings(tmp_path), line or Line())  # type: ignore[arg-type]
+    def made(line: Any = None, clock: Callable[[], datetime] = now) -> Work:
+        return Work(Settings(tmp_path), line or Line(), clock)  # type: ignore[arg-type]
 
     return made
 
@@ -189,6 +194,39 @@ def test_a_client_that_sends_another_unit_is_an_incident_at_the_next_turn(
     assert len(turns.standing({"churn": place})["churn"].incidents) == 1
     # Its successor knows it.
     assert [each.id for each in work().standing({"churn": place})["churn"].incidents] == [1]
+
+
+def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    moment = now() - timedelta(hours=2)
+    turns = work(clock=lambda: moment)
+
+    def minutes_later(minutes: float, ios: Any, android: Any) -> set[str]:
+        nonlocal moment
+        moment += timedelta(minutes=minutes)
+        seed = int(moment.timestamp())
+        table.add(frame(80, seed), "web/1.0", at=moment)
+        table.add(ios(frame(60, seed + 1)), "ios/4.2", at=moment)
+        table.add(android(frame(60, seed + 2)), "android/7.1", at=moment)
+        turns.turn({"churn": place})
+        return {str(each.segment["value"]) for each in turns.standing({"churn": place})["churn"].incidents}
+
+    def times(rows: Any) -> Any:
+        return rows.assign(temp=rows.temp * 100)
+
+    def upper(rows: Any) -> Any:
+        return rows.assign(kind=rows.kind.str.upper())
+
+    def fair(rows: Any) -> Any:
+        return rows
+
+    assert minutes_later(0, times, upper) == {"ios/4.2", "android/7.1"}
+    assert minutes_later(10, fair, upper) == {"ios/4.2", "android/7.1"}
+    assert minutes_later(16, fair, upper) == {"android/7.1"}
+    # And one that is mended is looked at until it is closed, however little moves.
+    assert [minutes_later(each, fair, fair) for each in (10, 6, 5)] == [{"android/7.1"}] * 3
+    assert minutes_later(5, fair, fair) == set()
 
 
 def test_an_endpoint_that_is_not_to_be_watched_is_left_alone(
@@ -274,7 +312,7 @@ def test_why_a_diagnosis_sees_nothing_is_said_with_what_to_do(place: WatchedEndp
     routes = RouteTable(1, {"churn": EndpointRoute("i", "churn", "root", EndpointState.SERVING, 1, ())})
     nothing = watched_endpoints(routes, tmp_path, str(tmp_path))["churn"]
     assert "not recorded" in said(nothing)
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
     assert explained.verdict.status is Status.CANNOT_TELL
     assert any("no invocation of m was recorded" in limit for limit in explained.verdict.degraded)
 
@@ -305,10 +343,10 @@ def test_rows_of_long_ago_are_judged_when_the_last_hour_has_few_and_that_is_said
 ) -> None:
     table.add(frame(100, 1), at=now() - timedelta(days=3))
     table.add(frame(10, 2))
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
     assert explained.verdict.rows == 110
     assert any("3 days" in limit for limit in explained.verdict.degraded)
-    ((_, recent),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, now())
+    ((_, recent),) = diagnosed(place, "", Asked(timedelta(hours=1)), None, now())
     assert recent.verdict.rows == 10
 
 
@@ -326,7 +364,7 @@ def test_a_table_alone_is_diagnosed_against_a_models_folder(place: WatchedEndpoi
 def test_the_ledger_convicts_what_the_decoded_rows_do_not_show(place: WatchedEndpoint, table: Table) -> None:
     coerced = [{"column": "wind", "kind": "fraction_dropped", "count": 1}]
     table.add(frame(100, 1), coercions=coerced)
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), None, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
     verdict = explained.verdict
     assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "lossy_cast", ("wind",))
 
@@ -358,7 +396,7 @@ def test_a_replica_with_another_model_is_routing_and_nothing_else_is_looked_at(
 ) -> None:
     table.add(*two_clients(300))
     line = Line(checked(one="d" * 64, two="0" * 64, three="d" * 64))
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), line, now())
     verdict = explained.verdict
     assert (verdict.status, verdict.family, verdict.kind) == (Status.CAUSE_FOUND, Family.ROUTING, "wrong_version")
     assert (verdict.segment["column"], verdict.segment["value"], verdict.strength) == ("replica", "two", "proof")
@@ -368,7 +406,7 @@ def test_a_replica_with_another_model_is_routing_and_nothing_else_is_looked_at(
 def test_replicas_that_hold_the_right_model_rule_routing_out(place: WatchedEndpoint, table: Table) -> None:
     table.add(*two_clients(300))
     line = Line(checked(one="d" * 64, two="d" * 64))
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), line, now())
     verdict = explained.verdict
     assert verdict.kind == "unit"
     assert "routing (2/2 replicas serve the digest that was asked for)" in verdict.ruled_out
@@ -383,7 +421,7 @@ def test_golden_rows_that_differ_convict_the_endpoint(place: WatchedEndpoint, ta
     rungs = (RungReport(Rung.IDENTITY, Outcome.PASSED), steps)
     report = GateReport(Outcome.FAILED, digest="d" * 64, rows=64, rungs=rungs)
     line = Line(Replayed(1, msgspec.json.encode({"one": report})))
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), line, now())
     assert (explained.verdict.kind, explained.verdict.stage) == ("step_differs", "endpoint")
     assert explained.verdict.features == ("temp",)
     assert "prep/num/sc" in explained.verdict.evidence[0].text
@@ -393,6 +431,6 @@ def test_a_replica_that_does_not_answer_is_declared_and_convicts_nobody(place: W
     table.add(frame(200, 1))
     silent = GateReport(Outcome.FAILED, rungs=(RungReport(Rung.WIRE, Outcome.FAILED, "Replica 1 did not answer."),))
     line = Line(Replayed(1, msgspec.json.encode({"0": GateReport(Outcome.PASSED, digest="d" * 64), "1": silent})))
-    ((_, explained),) = diagnose_endpoint(place, "", Asked(), line, now())
+    ((_, explained),) = diagnosed(place, "", Asked(), line, now())
     assert explained.verdict.status is Status.CONSISTENT
     assert any("replica 1 was not checked" in limit for limit in explained.verdict.degraded)
