@@ -44,6 +44,9 @@ class KeptEntity(msgspec.Struct, frozen=True):
     #: Width of the windows -> windows.
     rings: dict[int, list[KeptCounters]]
     segments: list[tuple[str, str, dict[int, list[KeptCounters]]]]
+    #: Column and value of segments that are counted, with their counts and the errors of these, and up to which day.
+    frequent: list[tuple[str, str, int, int]] = []
+    day: int = 0
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -85,6 +88,8 @@ def to_kept(watch: EntityWatch) -> KeptEntity:
         None if watch.total is None else _counters(0, watch.total),
         _rings(watch.rings),
         [(column, value, _rings(rings)) for (column, value), rings in watch.segments.items()],
+        [(*key, count, watch.frequent.errors[key]) for key, count in watch.frequent.counts.items()],
+        watch.day,
     )
 
 
@@ -99,6 +104,9 @@ def restore(watch: EntityWatch, reference: Reference, kept: KeptEntity) -> None:
     watch.segments = {
         (column, value): _restored_rings(rings, SEGMENT_LENGTHS, shape) for column, value, rings in kept.segments
     }
+    watch.day = kept.day
+    for column, value, count, error in kept.frequent:
+        watch.frequent.counts[column, value], watch.frequent.errors[column, value] = count, error
 
 
 def _rings(rings: Rings) -> dict[int, list[KeptCounters]]:

@@ -17,6 +17,7 @@ from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import keeping
 from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
 from tallystick.monitor.explain import load_reference
+from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
 from tallystick.monitor.rows import LiveRows, is_traffic, read_rows
@@ -28,13 +29,15 @@ from tallystick.records.reading import InferenceTable
 
 #: Rows of one served entity that are decoded in one turn; of more, a fair sample is.
 BUDGET_ROWS = 2000
-#: Segments of one served entity that are told apart; one that was not seen for two days makes room.
+#: Segments of one served entity that are told apart, the most frequent ones; one that was not seen for two days is not.
 MAX_SEGMENTS = 24
 #: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
 #: change without a cause does: each time replicas have to predict golden rows.
 SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
 #: A row more than this in the future is one with a clock that is wrong; it counts as of now.
 _AHEAD_S = 60
+#: Characters of a segment's value that are kept.
+MAX_NAME = 128
 
 _log = logging.getLogger("tallystick.monitor")
 
@@ -47,7 +50,10 @@ class EntityWatch:
     reference: Reference | None
     rings: Rings = field(default_factory=Rings.empty)
     #: (column, value) -> rings.
-    segments: dict[tuple[str, str], Rings] = field(default_factory=dict)
+    segments: dict[Segment, Rings] = field(default_factory=dict)
+    #: Which segments have rings, and the day up to which that was counted.
+    frequent: Frequent = field(default_factory=Frequent)
+    day: int = 0
     rows: int = 0
     passed_over: int = 0
     total: Counters | None = None
@@ -235,27 +241,25 @@ def count(watch: EntityWatch, reference: Reference, rows: LiveRows, now: datetim
     watch.rows += len(rows)
     hours = at_s // HOUR
     for key, picked in _segments(watch, rows, _seconds(now)).items():
-        rings = watch.segments.setdefault(key, Rings.empty(SEGMENT_LENGTHS))
+        rings = watch.segments[key]
         for hour in np.unique(hours[picked]):
             rings.add(int(hour) * HOUR, tally(observed, picked & (hours == hour)))
 
 
-def _segments(watch: EntityWatch, rows: LiveRows, now_s: int) -> dict[tuple[str, str], np.ndarray]:
-    """Return which rows belong to which segment; a segmentation with one value says nothing that all rows do not."""
-    for stale in [key for key, rings in watch.segments.items() if rings.newest_s < now_s - 2 * DAY]:
+def _segments(watch: EntityWatch, rows: LiveRows, now_s: int) -> dict[Segment, np.ndarray]:
+    """Return which rows belong to which segment that is told apart, after having seen to it that these have rings."""
+    for stale in [key for key, rings in watch.segments.items() if 0 < rings.newest_s < now_s - 2 * DAY]:
+        watch.frequent.forget(stale)
         del watch.segments[stale]
-    found: dict[tuple[str, str], np.ndarray] = {}
-    for column in rows.segments.columns:
-        values = rows.segments[column].astype(str)
-        known = {value for name, value in watch.segments if name == column}
-        if values.nunique() < 2 and not known - set(values.unique()):
-            # Counted all the same, for the time when a second one comes.
-            pass
-        for value in values.value_counts().index:
-            key = (str(column), str(value)[:128])
-            if key in watch.segments or len(watch.segments) + len(found) < MAX_SEGMENTS:
-                found[key] = (values == value).to_numpy()
-    return found
+    if watch.day < now_s // DAY:
+        watch.frequent.halve()
+        watch.day = now_s // DAY
+    values = {str(column): rows.segments[column].astype(str).str[:MAX_NAME] for column in rows.segments.columns}
+    for column, names in values.items():
+        watch.frequent.add({(column, str(value)): int(count) for value, count in names.value_counts().items()})
+    slots = watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments)
+    watch.segments = {key: watch.segments.get(key) or Rings.empty(SEGMENT_LENGTHS) for key in sorted(slots)}
+    return {key: (values[key[0]] == key[1]).to_numpy() for key in slots if key[0] in values}
 
 
 def _coerced(reference: Reference, coercions: Mapping[str, Mapping[str, int]]) -> Counters | None:

@@ -131,6 +131,24 @@ def test_segments_are_bounded_and_named_by_product_and_version(
     assert all(value.count(".") == 1 for column, value in found if column == "client")
 
 
+def test_a_big_client_is_watched_though_agents_that_come_once_were_there_first(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    watch = Watch(place)
+    for number in range(3):
+        table.add(frame(60, number), [f"once{number}-{each}/1.0" for each in range(60)])
+        watch.advance(place, now())
+    table.add(frame(90, 7), ["ios/4.2" if each % 3 else f"again{each}/1.0" for each in range(90)])
+    watch.advance(place, now())
+    assert ("client", "ios/4.2") in watch.entities[ENTITY].segments
+    assert len(watch.entities[ENTITY].segments) == watching.MAX_SEGMENTS
+    again = Watch(place)
+    table.add(frame(1, 8), "once/1.0")
+    again.advance(place, now())
+    assert again.entities[ENTITY].frequent.counts["client", "ios/4.2"] == 60
+    assert ("client", "ios/4.2") in again.entities[ENTITY].segments
+
+
 # -- turns -----------------------------------------------------------------------------------------------------
 
 

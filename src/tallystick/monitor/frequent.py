@@ -1,0 +1,73 @@
+"""Which segments are counted: the frequent ones, in bounded memory, however many senders there are.
+
+Counts of names are cheap, live profiles of segments are not. So many names are counted, after Metwally, Agrawal and
+El Abbadi 2005, "Efficient computation of frequent and top-k elements in data streams" (Space-Saving), and the most
+frequent of them have a slot with a profile. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+#: Column of segments, and value in it.
+Segment = tuple[str, str]
+
+#: Names that are counted: one with more than this part of all counts is among them, whatever else comes.
+CAPACITY = 500
+
+
+@dataclass
+class Frequent:
+    """Counts of the frequent segments. `counts` is never too low, and too high by at most `errors`.
+
+    >>> frequent = Frequent(capacity=2)
+    >>> frequent.add({("client", "ios"): 5, ("client", "web"): 3})
+    >>> frequent.add({("client", "once"): 1})
+    >>> frequent.counts, frequent.errors
+    ({('client', 'ios'): 5, ('client', 'once'): 4}, {('client', 'ios'): 0, ('client', 'once'): 3})
+    """
+
+    capacity: int = CAPACITY
+    counts: dict[Segment, int] = field(default_factory=dict)
+    errors: dict[Segment, int] = field(default_factory=dict)
+
+    def add(self, counted: Mapping[Segment, int]) -> None:
+        """Count rows by segment. O(new names x capacity) when it is full."""
+        for key, rows in counted.items():
+            floor = 0
+            if key in self.counts:
+                self.counts[key] += rows
+                continue
+            if len(self.counts) >= self.capacity:
+                # The newcomer may have been as frequent as the one that makes room, and no more.
+                least = min(self.counts, key=self.counts.__getitem__)
+                floor = self.counts[least]
+                self.forget(least)
+            self.counts[key], self.errors[key] = floor + rows, floor
+
+    def halve(self) -> None:
+        """Let what was long ago weigh half; names that nothing is left of are forgotten."""
+        self.counts = {key: count // 2 for key, count in self.counts.items() if count > 1}
+        self.errors = {key: self.errors[key] // 2 for key in self.counts}
+
+    def forget(self, key: Segment) -> None:
+        """Count a segment no longer."""
+        self.counts.pop(key, None)
+        self.errors.pop(key, None)
+
+    def most_frequent(self, most: int, held: Collection[Segment] = ()) -> set[Segment]:
+        """Return up to `most` segments that have a slot, where `held` have one now.
+
+        A newcomer takes a slot only when it is surely more frequent than the holder may be, so that equals do not take
+        turns. A way to tell senders apart that has one value so far says nothing that all rows do not: it comes last.
+        """
+        values = Counter(column for column, _ in self.counts)
+
+        def rank(key: Segment) -> tuple[bool, int, bool]:
+            is_held = key in held
+            return values[key[0]] > 1, self.counts[key] - (0 if is_held else self.errors[key]), is_held
+
+        # By name where they are equal, so that the order of counting does not matter.
+        return set(sorted(sorted(self.counts), key=rank, reverse=True)[:most])
