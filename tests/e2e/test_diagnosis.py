@@ -191,3 +191,22 @@ def test_a_restarted_monitor_goes_on_and_knows_its_incidents(server):
     assert len(server.api("GET", "/rides/parity/incidents")["incidents"]) == 1
     (found,) = server.api("POST", "/rides/parity/diagnose", {})["verdicts"]
     assert found["incident_id"] == 1
+
+
+def test_a_client_that_gets_refusals_only_is_an_incident_without_anybody_asking(server, trained):
+    _, rows = trained
+    commas = rows.head(60).assign(income=lambda frame: frame["income"].astype(str).str.replace(".", ","))
+    for start in range(0, len(commas), 5):
+        body = {"dataframe_records": commas.iloc[start : start + 5].to_dict(orient="records")}
+        assert server.invoke("rides", body, headers={"user-agent": "erp/2.0"}).status_code == 400
+    found = eventually(
+        lambda: [
+            each
+            for each in server.api("GET", "/rides/parity/incidents")["incidents"]
+            if each["segment"].get("value") == "erp/2.0"
+        ],
+        30,
+    )
+    assert [(each["kind"], each["features"], each["state"]) for each in found] == [
+        ("decimal_comma", ["income"], "open")
+    ]

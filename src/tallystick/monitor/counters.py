@@ -56,6 +56,9 @@ class Counters(msgspec.Struct, frozen=True):
     cells: Counts
     contract: Counts
     fit: Floats
+    #: Requests, and those of them that were refused for their input: these have no rows here.
+    requests: int = 0
+    refused: int = 0
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(
@@ -63,6 +66,8 @@ class Counters(msgspec.Struct, frozen=True):
             self.cells + other.cells,
             self.contract + other.contract,
             self.fit + other.fit,
+            self.requests + other.requests,
+            self.refused + other.refused,
         )
 
 
@@ -75,6 +80,8 @@ class Observed:
     #: The gain of a bet on each row, between -1 and 1; 0 where nothing was bet.
     gains: Floats
     width: int
+    #: Which rows are the first of a request that is counted; none are where requests are not.
+    begins: Mask | None = None
 
     @property
     def rows(self) -> int:
@@ -82,14 +89,16 @@ class Observed:
         return len(self.cells)
 
 
-def nothing(reference: Reference) -> Counters:
-    """Return the counters of no rows."""
+def nothing(reference: Reference, refused: int = 0) -> Counters:
+    """Return the counters of no rows, and of as many refused requests."""
     columns = len(reference.columns)
     return Counters(
         0,
         np.zeros((columns, width_of(reference)), np.int32),
         np.zeros((columns, len(Violation)), np.int32),
         np.zeros((columns, len(BETS))),
+        refused,
+        refused,
     )
 
 
@@ -130,7 +139,9 @@ def tally(observed: Observed, picked: Mask | None = None) -> Counters:
     places = cells + np.arange(columns) * observed.width
     counted = np.bincount(places.ravel(), minlength=columns * observed.width).reshape(columns, observed.width)
     fit = np.log1p(gains[:, :, None] * BETS).sum(axis=0)
-    return Counters(rows, counted.astype(np.int32), contract.sum(axis=0, dtype=np.int32), fit)
+    begins = observed.begins if observed.begins is None or picked is None else observed.begins[picked]
+    requests = 0 if begins is None else int(begins.sum())
+    return Counters(rows, counted.astype(np.int32), contract.sum(axis=0, dtype=np.int32), fit, requests)
 
 
 def _no_values(profile: ColumnProfile, rows: int) -> Any:

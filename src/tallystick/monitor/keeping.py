@@ -31,6 +31,8 @@ class KeptCounters(msgspec.Struct, frozen=True, array_like=True):
     cells: bytes
     contract: bytes
     fit: bytes
+    requests: int = 0
+    refused: int = 0
 
 
 class KeptEntity(msgspec.Struct, frozen=True):
@@ -118,7 +120,13 @@ def _rings(rings: Rings) -> dict[int, list[KeptCounters]]:
 
 def _counters(number: int, counters: Counters) -> KeptCounters:
     return KeptCounters(
-        number, counters.rows, counters.cells.tobytes(), counters.contract.tobytes(), counters.fit.tobytes()
+        number,
+        counters.rows,
+        counters.cells.tobytes(),
+        counters.contract.tobytes(),
+        counters.fit.tobytes(),
+        counters.requests,
+        counters.refused,
     )
 
 
@@ -137,4 +145,6 @@ def _restored(kept: KeptCounters, shape: tuple[int, int]) -> Counters:
         np.frombuffer(kept.cells, np.int32).reshape(columns, width),
         np.frombuffer(kept.contract, np.int32).reshape(columns, len(Violation)),
         np.frombuffer(kept.fit, np.float64).reshape(columns, len(BETS)),
+        kept.requests,
+        kept.refused,
     )

@@ -22,6 +22,8 @@ BESIDE = ("usage_context", "coercions")
 #: What counts as traffic: not copies of it, and not replays.
 TRAFFIC = ("live", "pinned")
 LABEL = "label"
+#: Status of a request that was refused for its input.
+REFUSED_STATUS = 400
 #: Names of segments' columns.
 CLIENT, REQUESTER, USAGE = "client", "requester", "usage_context."
 MAX_USAGE_KEYS = 8
@@ -59,6 +61,17 @@ class LiveRows:
             self.coercions,
             None if self.numbers is None else self.numbers[picked],
         )
+
+
+@dataclass(frozen=True)
+class Senders:
+    """Who sent some requests, and when; an entry for each."""
+
+    segments: pd.DataFrame
+    times: pd.Series[Any]
+
+    def __len__(self) -> int:
+        return len(self.times)
 
 
 def client_of(user_agent: str | None) -> str:
@@ -111,6 +124,15 @@ def read_rows(
     own = dict(table.own_names)
     decoded = reader.read_all()
     return _live(decoded.sort_by(own["_request_time"]), own, set(names))
+
+
+def read_senders(table: InferenceTable, where: ds.Expression, added: Added | None) -> Senders:
+    """Return who sent the requests that a condition picks, and when; their bodies are not read."""
+    columns = ["user_agent", "requester", "usage_context", "request_time"]
+    found = table.invocations(columns=columns, where=where, added=added).read_all()
+    contexts = [dict(each) if each else {} for each in found.column("usage_context").to_pylist()]
+    segments = segments_of(found.column("user_agent").to_pandas(), found.column("requester").to_pandas(), contexts)
+    return Senders(segments, found.column("request_time").to_pandas())
 
 
 def _earliest(table: InferenceTable, entity_id: str, since: datetime | None, limit: int) -> datetime | None:

@@ -1,9 +1,12 @@
 """The screen of every turn: does anything move? Valid however often it is asked, over all columns and segments.
 
 Each count is tested by an e-value against the rate that training had (`parity.anytime`), each column by their mean, and
-columns of all scopes by e-BH (Wang & Ramdas 2022). Windows begin anew each hour and each day; within one, looking again
-costs nothing. Over a day the chance that a served entity whose rows are as in training is flagged at all is at most
-`ALPHA`. A flag is not a verdict: it has the rows diagnosed.
+columns of all scopes by e-BH (Wang & Ramdas 2022). Refused requests are tested beside the columns, against a rate that
+any sender may have: their rows are not read here, and a client of which all are refused has no others.
+
+Windows begin anew each hour and each day; within one, looking again costs nothing. Over a day the chance that a served
+entity whose rows are as in training, and of whose requests no more are refused, is flagged at all is at most `ALPHA`.
+A flag is not a verdict: it has the rows diagnosed.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ ALPHAS: Mapping[int, float] = {DAY: ALPHA / 2, HOUR: ALPHA / 48}
 REFERENCE_Z, SLACK = 3.0, 0.003
 #: The second key, size: total variation over cells, and share of values that break the contract.
 LEAST_DISTANCE, LEAST_VIOLATIONS = 0.05, 0.01
+#: Part of a sender's requests that may be refused for their input, for whatever reason, and the name of that count.
+REFUSED_RATE, REFUSED = 0.05, "(refused)"
 #: Whole traffic, and no segment.
 WHOLE = ("", "")
 
 
 @dataclass(frozen=True, order=True)
 class Flag:
-    """A column that moved: in which scope (column and value of a segment, both empty for all rows)."""
+    """A column that moved, or `REFUSED`: in which scope (column and value of a segment, both empty for all rows)."""
 
     column: str
     segment: str = ""
@@ -48,7 +53,12 @@ def screen(reference: Reference, scopes: Mapping[tuple[str, str], Rings], now_s:
         for (segment, value), rings in scopes.items():
             ring = rings.by_width.get(width)
             counters = None if ring is None else ring.at(now_s)
-            if counters is None or not counters.rows:
+            if counters is None or not (counters.rows or counters.requests):
+                continue
+            tested.append((_refused(counters), Flag(REFUSED, segment, value)))
+            if not counters.rows:
+                # They are tested all the same: what is left out for what it shows would make the others too easy.
+                tested += [(-np.inf, Flag(name, segment, value)) for name in reference.names]
                 continue
             logs = log_e_values(expected, counters)
             large = is_large(expected, counters)
@@ -56,6 +66,14 @@ def screen(reference: Reference, scopes: Mapping[tuple[str, str], Rings], now_s:
                 tested.append((float(logs[j]) if large[j] else -np.inf, Flag(name, segment, value)))
         found |= e_bh(tested, alpha)
     return frozenset(found)
+
+
+def _refused(counters: Counters) -> float:
+    """Return the log e-value of "at most `REFUSED_RATE` of the requests are refused"."""
+    if counters.refused <= REFUSED_RATE * counters.requests:
+        return -np.inf
+    rate = np.array(REFUSED_RATE)
+    return float(rate_log_e_values(np.array(counters.refused), np.array(counters.requests), rate))
 
 
 def e_bh(tested: list[tuple[float, Flag]], alpha: float) -> set[Flag]:

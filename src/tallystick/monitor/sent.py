@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
-from tallystick.monitor.rows import LiveRows, client_of, is_traffic, segments_of
+from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
 from tallystick.parity.columns import Mask
 from tallystick.parity.reference import Reference
 from tallystick.records import schema
@@ -35,7 +35,6 @@ MAX_BYTES = 64 << 20
 MAX_EXTRA, MAX_CLIENTS = 64, 1000
 #: What is told of a refusal's message.
 MAX_WORDS = 14
-REFUSED = 400
 
 _META = ("databricks_request_id", "request_time", "status_code", "user_agent", "error_code", "request_bytes")
 _BODY = (
@@ -72,7 +71,7 @@ class Refusals:
         whose = client or max(self.refused, key=lambda each: self.refused[each])
         words = f": {self.words[whose]}" if whose in self.words else ""
         of_client = " of this client" if client else ""
-        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED}{words}"
+        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED_STATUS}{words}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class _Chosen:
 
 
 def _of_entity(entity_id: str) -> ds.Expression:
-    known = ds.field("status_code").isin([200, REFUSED])
+    known = ds.field("status_code").isin([200, REFUSED_STATUS])
     return is_traffic() & known & (ds.field("served_entity_id") == entity_id)
 
 
@@ -172,7 +171,7 @@ def _choose(table: InferenceTable, entity_id: str, wanted: set[str], since: date
         frame = batch.to_pandas()
         clients = {agent: client_of(agent) for agent in frame["user_agent"].unique()}
         frame["client"] = [clients[agent] for agent in frame["user_agent"]]
-        is_refused = (frame["status_code"] == REFUSED).to_numpy()
+        is_refused = (frame["status_code"] == REFUSED_STATUS).to_numpy()
         for counter, some in ((requests, frame), (refusals, frame[is_refused])):
             counted = some["client"].value_counts().to_dict()
             counter.update({key: n for key, n in counted.items() if key in counter or len(counter) < MAX_CLIENTS})

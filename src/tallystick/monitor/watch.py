@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
-from tallystick.monitor.rows import LiveRows, is_traffic, read_rows
+from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, Senders, is_traffic, no_live_rows, read_rows, read_senders
 from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS, EntityParity
@@ -158,14 +160,11 @@ class Watch:
             watch = self._entity(watched[entity_id])
             if watch.reference is None:
                 continue
-            where = ds.field("databricks_request_id").isin(picked.ids)
-            rows = read_rows(table, entity_id, watch.reference.names, where=where, added=added, feedback=False)
-            if len(rows) > BUDGET_ROWS:
-                kept = np.sort(self._random.choice(len(rows), BUDGET_ROWS, replace=False))
-                rows = rows.taken(kept)
+            rows = self._rows(table, entity_id, watch.reference, picked, added)
+            refused = read_senders(table, _ids(picked.refused), added) if picked.refused else None
             watch.passed_over += max(0, picked.rows - len(rows))
-            if len(rows):
-                count(watch, watch.reference, rows, now)
+            if len(rows) or refused is not None:
+                count(watch, watch.reference, rows, now, picked, refused)
                 watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, _seconds(now))
                 got.add(entity_id)
         serving = {each.id for each in endpoint.entities}
@@ -173,6 +172,17 @@ class Watch:
             del self.entities[gone]
         self._kept = {key: kept for key, kept in self._kept.items() if key in serving}
         return got
+
+    def _rows(
+        self, table: InferenceTable, entity_id: str, reference: Reference, picked: Picked, added: Added
+    ) -> LiveRows:
+        if not picked.ids:
+            return no_live_rows(reference.names)
+        where = _ids(picked.ids)
+        rows = read_rows(table, entity_id, reference.names, where=where, added=added, feedback=False)
+        if len(rows) <= BUDGET_ROWS:
+            return rows
+        return rows.taken(np.sort(self._random.choice(len(rows), BUDGET_ROWS, replace=False)))
 
     def _entity(self, entity: WatchedEntity) -> EntityWatch:
         watch = self.entities.get(entity.id)
@@ -192,74 +202,139 @@ class Watch:
 
 @dataclass
 class Picked:
-    """The invocations of one served entity that are decoded, and how many rows there are in all."""
+    """The invocations of one served entity that are looked at, of those that are new."""
 
+    #: Those that are decoded, and rows of all that were answered.
     ids: list[str] = field(default_factory=list)
     rows: int = 0
+    #: Those that were refused for their input, and which of `ids` are counted beside them: as fair a sample.
+    refused: list[str] = field(default_factory=list)
+    beside: frozenset[str] = frozenset()
 
 
 def choose(table: InferenceTable, added: Added, entity_ids: set[str], random: np.random.Generator) -> dict[str, Picked]:
     """Return a fair sample of the new invocations of each served entity, of about BUDGET_ROWS rows."""
-    wanted = is_traffic() & (ds.field("status_code") == 200) & ds.field("served_entity_id").isin(sorted(entity_ids))
-    columns = ["served_entity_id", "databricks_request_id", "request_rows"]
-    kept: dict[str, pd.DataFrame] = {}
+    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
+    wanted = is_traffic() & is_judged & ds.field("served_entity_id").isin(sorted(entity_ids))
+    columns = ["served_entity_id", "databricks_request_id", "request_rows", "status_code"]
+    kept: dict[tuple[str, bool], pd.DataFrame] = {}
     totals: Counter[str] = Counter()
     for batch in table.invocations(columns=columns, where=wanted, added=added):
         frame = batch.to_pandas()
+        frame["is_refused"] = frame["status_code"] == REFUSED_STATUS
         frame["request_rows"] = frame["request_rows"].fillna(1).clip(lower=1)
         # Those with the least draws are a fair sample, however many batches there are.
         frame["draw"] = random.random(len(frame))
-        for entity_id, part in frame.groupby("served_entity_id"):
-            key = str(entity_id)
-            totals[key] += int(part["request_rows"].sum())
+        for (entity_id, is_refused), part in frame.groupby(["served_entity_id", "is_refused"]):
+            key = str(entity_id), bool(is_refused)
+            totals[key[0]] += 0 if is_refused else int(part["request_rows"].sum())
             both = pd.concat([kept[key], part]) if key in kept else part
             kept[key] = both.nsmallest(BUDGET_ROWS, "draw")
-    found = {}
-    for key, frame in kept.items():
+    return {key: _picked(kept.get((key, False)), kept.get((key, True)), rows) for key, rows in totals.items()}
+
+
+def _picked(answered: pd.DataFrame | None, refused: pd.DataFrame | None, rows: int) -> Picked:
+    """Return what is looked at, of the least draws of both kinds in order."""
+    parts: list[dict[str, float]] = []
+    least = 1.0
+    for frame in (answered, refused):
+        if frame is None:
+            parts.append({})
+            continue
         # One large request alone may be more than the budget.
         before = frame["request_rows"].cumsum() - frame["request_rows"]
-        ids = frame.loc[before < BUDGET_ROWS, "databricks_request_id"].tolist()
-        found[key] = Picked(ids, totals[key])
-    return found
+        some = frame[(before < BUDGET_ROWS).to_numpy()] if frame is answered else frame
+        if len(some) < len(frame) or len(frame) >= BUDGET_ROWS:
+            least = min(least, float(some["draw"].iloc[-1]))
+        parts.append(dict(zip(some["databricks_request_id"], some["draw"], strict=True)))
+    # Up to the least of both last draws it is one sample, in which either kind has the share that it has in all.
+    one, other = ([key for key, draw in part.items() if draw <= least] for part in parts)
+    return Picked(list(parts[0]), rows, other, frozenset(one))
 
 
-def count(watch: EntityWatch, reference: Reference, rows: LiveRows, now: datetime) -> None:
-    """Add rows to the profiles of a served entity and its segments, each to the minute that it came in."""
-    observed = observe(reference, rows.frame)
-    at_s = (pd.to_datetime(rows.times, utc=True).astype("datetime64[s, UTC]").astype("int64")).to_numpy()
-    at_s = np.minimum(at_s, _seconds(now) + _AHEAD_S)
-    minutes = at_s // MINUTE
-    for minute in np.unique(minutes):
-        picked = minutes == minute
-        watch.rings.add(int(minute) * MINUTE, tally(observed, picked))
-    whole = tally(observed)
+def _ids(ids: list[str]) -> ds.Expression:
+    return ds.field("databricks_request_id").isin(ids)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of what is counted, who sent it and when; `tally` counts those picked."""
+
+    segments: pd.DataFrame
+    at_s: np.ndarray
+    tally: Callable[[np.ndarray], Counters]
+
+
+def count(
+    watch: EntityWatch,
+    reference: Reference,
+    rows: LiveRows,
+    now: datetime,
+    picked: Picked | None = None,
+    refused: Senders | None = None,
+) -> None:
+    """Add rows to the profiles of a served entity and its segments, each to the minute that it came in.
+
+    Where some requests were `refused`, they and those picked to be counted beside them are added, too.
+    """
+    parts = []
+    if len(rows):
+        observed = observe(reference, rows.frame)
+        if picked is not None:
+            is_first = ~rows.request_ids.duplicated()
+            observed = replace(observed, begins=(is_first & rows.request_ids.isin(picked.beside)).to_numpy())
+        parts.append(_Part(rows.segments, _at_s(rows.times, now), partial(tally, observed)))
+    if refused is not None and len(refused):
+        parts.append(
+            _Part(refused.segments, _at_s(refused.times, now), lambda some: nothing(reference, int(some.sum())))
+        )
+    for part in parts:
+        _add(watch.rings, part, np.ones(len(part.at_s), dtype=bool), MINUTE)
+        whole = part.tally(np.ones(len(part.at_s), dtype=bool))
+        watch.total = whole if watch.total is None else watch.total + whole
     coerced = _coerced(reference, rows.coercions or {})
-    if coerced is not None:
-        watch.rings.add(int(at_s.max()), coerced)
-        whole = whole + coerced
-    watch.total = whole if watch.total is None else watch.total + whole
+    if coerced is not None and len(rows):
+        watch.rings.add(int(parts[0].at_s.max()), coerced)
+        watch.total = coerced if watch.total is None else watch.total + coerced
     watch.rows += len(rows)
-    hours = at_s // HOUR
-    for key, picked in _segments(watch, rows, _seconds(now)).items():
-        rings = watch.segments[key]
-        for hour in np.unique(hours[picked]):
-            rings.add(int(hour) * HOUR, tally(observed, picked & (hours == hour)))
+    for key, members in _segments(watch, parts, _seconds(now)).items():
+        for part, mask in zip(parts, members, strict=True):
+            _add(watch.segments[key], part, mask, HOUR)
 
 
-def _segments(watch: EntityWatch, rows: LiveRows, now_s: int) -> dict[Segment, np.ndarray]:
-    """Return which rows belong to which segment that is told apart, after having seen to it that these have rings."""
+def _add(rings: Rings, part: _Part, members: np.ndarray, width_s: int) -> None:
+    windows = part.at_s // width_s
+    for window in np.unique(windows[members]):
+        rings.add(int(window) * width_s, part.tally(members & (windows == window)))
+
+
+def _at_s(times: pd.Series[Any], now: datetime) -> np.ndarray:
+    seconds = pd.to_datetime(times, utc=True).astype("datetime64[s, UTC]").astype("int64").to_numpy()
+    return np.asarray(np.minimum(seconds, _seconds(now) + _AHEAD_S))
+
+
+def _segments(watch: EntityWatch, parts: Sequence[_Part], now_s: int) -> dict[Segment, list[np.ndarray]]:
+    """Return which segments are told apart, with their members in each part; see to it that these have rings."""
     for stale in [key for key, rings in watch.segments.items() if 0 < rings.newest_s < now_s - 2 * DAY]:
         watch.frequent.forget(stale)
         del watch.segments[stale]
     if watch.day < now_s // DAY:
         watch.frequent.halve()
         watch.day = now_s // DAY
-    values = {str(column): rows.segments[column].astype(str).str[:MAX_NAME] for column in rows.segments.columns}
-    for column, names in values.items():
-        watch.frequent.add({(column, str(value)): int(count) for value, count in names.value_counts().items()})
-    slots = watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments)
-    watch.segments = {key: watch.segments.get(key) or Rings.empty(SEGMENT_LENGTHS) for key in sorted(slots)}
-    return {key: (values[key[0]] == key[1]).to_numpy() for key in slots if key[0] in values}
+    names = [{str(name): part.segments[name].astype(str).str[:MAX_NAME] for name in part.segments} for part in parts]
+    for columns in names:
+        for column, values in columns.items():
+            watch.frequent.add({(column, str(value)): int(rows) for value, rows in values.value_counts().items()})
+    slots = sorted(watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments))
+    watch.segments = {key: watch.segments.get(key) or Rings.empty(SEGMENT_LENGTHS) for key in slots}
+    nobody = [np.zeros(len(part.at_s), dtype=bool) for part in parts]
+    return {
+        (column, value): [
+            (columns[column] == value).to_numpy() if column in columns else none
+            for columns, none in zip(names, nobody, strict=True)
+        ]
+        for column, value in slots
+    }
 
 
 def _coerced(reference: Reference, coercions: Mapping[str, Mapping[str, int]]) -> Counters | None:

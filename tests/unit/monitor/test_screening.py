@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from monitor_rows import frame, reference
 
-from tallystick.monitor.counters import observe, tally
+from tallystick.monitor.counters import nothing, observe, tally
 from tallystick.monitor.rings import HOUR, MINUTE, SEGMENT_LENGTHS, Rings
-from tallystick.monitor.screening import WHOLE, Flag, e_bh, screen
+from tallystick.monitor.screening import REFUSED, REFUSED_RATE, WHOLE, Flag, e_bh, screen
 from tallystick.parity import Reference
 from tallystick.parity.anytime import rate_e_value, rate_log_e_values
 
@@ -37,6 +38,30 @@ class Day:
         found = screen(self.trained, self.scopes, self.now)
         self.now += MINUTE
         return found
+
+    def requests(self, answered: int, refused: int) -> frozenset[Flag]:
+        """Requests of a client; others have as many, which are answered."""
+        for scope, more in ((WHOLE, answered + refused), (IOS, 0)):
+            counted = nothing(self.trained, refused)
+            counted = msgspec.structs.replace(counted, requests=answered + refused + more)
+            self.scopes[scope].add(self.now, counted)
+        return screen(self.trained, self.scopes, self.now)
+
+
+def test_a_client_whose_requests_are_all_refused_is_flagged_after_a_handful(trained: Reference) -> None:
+    day = Day(trained)
+    flagged = [day.requests(0, 1) for _ in range(6)]
+    assert flagged[1] == frozenset()
+    assert Flag(REFUSED, *IOS) in flagged[-1]
+
+
+def test_refusals_now_and_then_are_flagged_on_no_day_however_often_it_looks(trained: Reference) -> None:
+    """At the rate itself ALPHA allows one day in a hundred; with these seeds it is none in twenty, at 60 looks each."""
+    for seed in range(20):
+        day, random = Day(trained), np.random.default_rng(seed)
+        for _ in range(60):
+            refused = int(random.binomial(10, REFUSED_RATE))
+            assert day.requests(10 - refused, refused) == frozenset()
 
 
 def test_the_logarithms_are_those_of_the_e_values() -> None:

@@ -214,6 +214,63 @@ def test_a_client_that_sends_another_unit_is_an_incident_at_the_next_turn(
     assert [each.id for each in work().standing({"churn": place})["churn"].incidents] == [1]
 
 
+REFUSAL = {
+    "status_code": 400,
+    "error_code": "BAD_REQUEST",
+    "response": '{"error_code": "BAD_REQUEST", "message": "Column \'temp\': got \'12,5\', expected a number (double)."}',
+    "request_rows": None,
+}
+
+
+def comma(rows: Any) -> Any:
+    return rows.assign(temp=rows["temp"].astype(str).str.replace(".", ","))
+
+
+def test_a_client_whose_requests_are_all_refused_is_an_incident_at_the_next_turn(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    turns = work()
+    table.add(frame(100, 1), "web/1.0")
+    turns.turn({"churn": place})
+    table.add(comma(frame(40, 2)), "ios/4.2.17", **REFUSAL)
+    turns.turn({"churn": place})
+    standing = turns.standing({"churn": place})["churn"]
+    (incident,) = standing.incidents
+    assert (incident.kind, incident.features) == ("decimal_comma", ("temp",))
+    assert (incident.segment["column"], incident.segment["value"]) == ("client", "ios/4.2")
+    assert "client ios/4.2" in incident.title
+    assert standing.entities["m"].rows == 100
+
+
+def test_requests_that_are_refused_without_a_fault_in_their_rows_open_nothing_and_are_looked_at_once(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    line = Line()
+    turns = work(line)
+    for number in range(3):
+        table.add(frame(60, number), "web/1.0")
+        table.add(frame(30, 9), "curl/8.1", **REFUSAL | {"request": "{"})
+        turns.turn({"churn": place})
+    assert turns.standing({"churn": place})["churn"].incidents == ()
+    assert line.asked == [Replaying.CHECK]
+
+
+def test_a_sample_of_many_requests_has_as_many_refused_ones_as_there_were(
+    place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "BUDGET_ROWS", 200)
+    table.add(frame(1600, 1), "web/1.0")
+    table.add(frame(400, 2), "ios/4.2", **REFUSAL)
+    watch = Watch(place)
+    watch.advance(place, now())
+    counted = watch.entities[ENTITY].rings.by_width[DAY].total()
+    assert counted is not None
+    assert counted.rows == 200
+    assert 200 <= counted.requests <= 260
+    # A fifth of all, within three standard deviations.
+    assert counted.refused / counted.requests == pytest.approx(0.2, abs=0.08)
+
+
 def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
