@@ -206,5 +206,5 @@ def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
         "closed_because",
         "title",
     )
-    told = ("status", "family", "kind", "features", "segment", "strength", "share", "rows")
+    told = ("status", "family", "kind", "features", "segment", "strength", "share", "rows", "also")
     return {key: incident.get(key) for key in kept} | {key: verdict.get(key) for key in told}

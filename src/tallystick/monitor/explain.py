@@ -138,8 +138,8 @@ def _leaves_clean(rows: Sent, last: Explained) -> bool:
     if others is not None:
         # Rows that are too few to be judged may hold anything.
         return not others.any()
-    # It is named only where nothing else is.
-    return verdict.kind == "extra_column" and len(rows) >= FEWEST_ROWS
+    # What else is broken in the rows was found with it, and is told.
+    return last.examined is not None and len(rows) >= FEWEST_ROWS
 
 
 def _explain(

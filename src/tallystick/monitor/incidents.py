@@ -5,6 +5,8 @@
 | none | a cause that is proven or strong | a new incident is opened | open |
 | none | a weak suspicion, for the second time in a row | a new incident is opened | open |
 | open | the same cause again | last seen, rows and share are brought up to date | open |
+| open | the same cause again, with another one beside it | the same, and that is told | open |
+| none | the cause that was told beside an open incident's, which is gone | a new incident is opened | open |
 | open | a look that does not find it, before `CLEAN_S` are over | nothing | open |
 | any | a look that says nothing of it | nothing | as it was |
 | open | a look that does not find it, `CLEAN_S` after it was last seen | it is closed | closed |
@@ -12,20 +14,20 @@
 | closed | the same cause again | a new incident is opened | open |
 
 The same cause is the same kind of fault in the same served entity, with a column in common, from the same sender as
-far as one is named. A look says nothing of a cause when there are too few rows to tell, or rows that no found cause
-explains are not clean, or its sender sent too few of them, or, for one in a replica, no replica was asked. So what one
-sender does wrong holds up no incident of another's, and a sender that stays away is not one that was mended. Pure, but
-for `IncidentFiles`.
+far as one is named. Several causes in the same rows are one incident, under the first of them; which is the first may
+change from look to look.
+
+A look says nothing of a cause when there are too few rows to tell, or rows that no found cause explains are not clean,
+or its sender sent too few of them, or another cause is in its columns, or, for one in a replica, no replica was asked.
+So what one sender does wrong holds up no incident of another's, and a sender that stays away is not one that was
+mended. Pure.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,13 +36,13 @@ from tallystick.protocol.monitoring import IncidentState, IncidentSummary
 
 #: How long a cause has to stay away, and how long no row may come, until its incident is closed.
 CLEAN_S, SILENT_S = 900.0, 24 * 3600.0
-#: Closed incidents that are kept of one endpoint; the oldest go first.
-MAX_KEPT = 200
 #: Causes of one endpoint that are open at a time; beyond, a new one waits until one closes.
 MAX_OPEN = 20
 #: Rows of its sender that a cause has to stay away from; fewer, where fewer have shown it.
 ENOUGH_ROWS = 30
 _CLAIMED = ("cause_found", "suspected")
+#: Sender of a cause that names none.
+NOBODY = ("", "")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +88,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
             updated_at=self.updated_at,
             closed_at=self.closed_at,
             title=self.title,
+            also=tuple(verdict.get("also", ())),
         )
 
 
@@ -150,6 +153,12 @@ def note(book: Book, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...
         book, change = _claimed(book, claim, before, time_text(now))
         changes += change
     again = {change.incident.id for change in changes}
+    for each in book.open:
+        if each.id not in again and any(_is_beside(each, claim) for claim in claims):
+            touched = msgspec.structs.replace(each, updated_at=time_text(now), seen=each.seen + 1)
+            book = _with(book, each, touched)
+            changes.append(Change(touched, False))
+            again.add(each.id)
     closed = [
         _closed(each, now, "it was not seen any more")
         for each in book.open
@@ -165,8 +174,18 @@ def _speaks_against(look: Look, incident: Incident) -> bool:
         return False
     if verdict["stage"].startswith(("routing", "endpoint")):
         return look.is_replayed
-    sender = verdict["segment"].get("column"), verdict["segment"].get("value")
-    return sender == (None, None) or look.senders.get(sender, 0) >= max(1, min(ENOUGH_ROWS, affected(verdict)))
+    sender = _sender(verdict)
+    columns = set(verdict["features"])
+    for claim in look.found:
+        whose = _sender(claim.verdict)
+        if (
+            claim.is_claim
+            and whose in (sender, NOBODY)
+            and columns & {name for _, names in _causes(claim) for name in names}
+        ):
+            # What is wrong with a column hides what else is.
+            return False
+    return sender == NOBODY or look.senders.get(sender, 0) >= max(1, min(ENOUGH_ROWS, affected(verdict)))
 
 
 def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) -> tuple[Book, tuple[Change, ...]]:
@@ -182,15 +201,49 @@ def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) ->
 
 
 def is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
-    """Whether a diagnosis found the cause of an incident again."""
-    mine, other = incident.verdict, diagnosis.verdict
-    if incident.served_entity_id != diagnosis.served_entity_id or mine["kind"] != other["kind"]:
+    """Whether a diagnosis found the cause of an incident again, as its first."""
+    return _is_of_sender(incident, diagnosis) and _are_alike(_cause(incident.verdict), _cause(diagnosis.verdict))
+
+
+def _is_beside(incident: Incident, diagnosis: Diagnosis) -> bool:
+    """Whether a diagnosis found the cause of an incident again, beside another."""
+    mine = _cause(incident.verdict)
+    return _is_of_sender(incident, diagnosis) and any(_are_alike(mine, each) for each in _causes(diagnosis)[1:])
+
+
+def _told_beside(incident: Incident, diagnosis: Diagnosis) -> dict[str, Any] | None:
+    """Return what an incident tells of a diagnosis' first cause beside its own; None where it does not."""
+    first = _cause(diagnosis.verdict)
+    if not _is_of_sender(incident, diagnosis):
+        return None
+    return next((each for each in incident.verdict.get("others", ()) if _are_alike(_cause(each), first)), None)
+
+
+def _is_of_sender(incident: Incident, diagnosis: Diagnosis) -> bool:
+    if incident.served_entity_id != diagnosis.served_entity_id:
         return False
-    columns = set(mine["features"]), set(other["features"])
-    if any(columns) and not columns[0] & columns[1]:
-        return False
-    senders = [(each["segment"].get("column"), each["segment"].get("value")) for each in (mine, other)]
-    return senders[0] == senders[1] or (None, None) in senders
+    senders = _sender(incident.verdict), _sender(diagnosis.verdict)
+    return senders[0] == senders[1] or NOBODY in senders
+
+
+def _sender(verdict: Mapping[str, Any]) -> tuple[str, str]:
+    segment = verdict["segment"]
+    return str(segment.get("column", "")), str(segment.get("value", ""))
+
+
+def _cause(verdict: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    return verdict["kind"], tuple(verdict["features"])
+
+
+def _causes(diagnosis: Diagnosis) -> list[tuple[str, tuple[str, ...]]]:
+    """Return kind and columns of all causes of a diagnosis, the first one first."""
+    return [_cause(each) for each in (diagnosis.verdict, *diagnosis.verdict.get("others", ()))]
+
+
+def _are_alike(one: tuple[str, tuple[str, ...]], other: tuple[str, tuple[str, ...]]) -> bool:
+    """Whether two causes are of one kind, with a column in common where they have any."""
+    columns = set(one[1]), set(other[1])
+    return one[0] == other[0] and (bool(columns[0] & columns[1]) or not any(columns))
 
 
 def _claimed(
@@ -200,13 +253,19 @@ def _claimed(
     known = next((each for each in book.open if is_same(each, diagnosis)), None)
     if known is not None:
         updated = _updated(known, diagnosis, stamp)
-        return _with(book, known, updated), (Change(updated, False),)
+        return _with(book, known, updated), (Change(updated, _has_more(known, updated)),)
+    told = [(each, other) for each in book.open for other in [_told_beside(each, diagnosis)] if other is not None]
+    if any(_is_beside(each, diagnosis) for each, _ in told):
+        # The same two: only which of them is the first is another.
+        return book, ()
     is_clear = diagnosis.verdict["status"] == "cause_found" or diagnosis.verdict["strength"] == "strong"
-    was_there = any(_is_alike(each, diagnosis) for each in before)
+    was_there = bool(told) or any(_are_alike(_cause(each.verdict), _cause(diagnosis.verdict)) for each in before)
     if not (is_clear or was_there) or len(book.open) >= MAX_OPEN:
         return replace(book, suspicions=(*book.suspicions, diagnosis)), ()
+    number = book.last_id + 1
+    began = min([other["first_seen"] for _, other in told if other["first_seen"]], default="")
     opened = Incident(
-        id=book.last_id + 1,
+        id=number,
         endpoint=book.endpoint,
         served_entity=diagnosis.served_entity,
         served_entity_id=diagnosis.served_entity_id,
@@ -214,10 +273,8 @@ def _claimed(
         opened_at=stamp,
         updated_at=stamp,
         rows_affected=affected(diagnosis.verdict),
-        verdict=diagnosis.verdict | {"reproduce": _command(book.endpoint, book.last_id + 1)},
-        title=diagnosis.title,
-        text=_with_command(diagnosis, book.endpoint, book.last_id + 1),
         rows=diagnosis.rows,
+        **_told(diagnosis, book.endpoint, number, began, _since(diagnosis, (), stamp)),
     )
     book = replace(book, open=(*book.open, opened), last_id=opened.id)
     return book, (Change(opened, True),)
@@ -227,10 +284,38 @@ def _command(endpoint: str, number: int) -> str:
     return f"tallystick diagnose {endpoint} --incident {number} --rows"
 
 
-def _with_command(diagnosis: Diagnosis, endpoint: str, number: int) -> str:
-    """Return the text of a diagnosis with the command that shows the incident in place of the one that asks anew."""
-    asked = diagnosis.verdict["reproduce"]
-    return diagnosis.text.replace(asked, _command(endpoint, number)) if asked else diagnosis.text
+def _told(
+    diagnosis: Diagnosis, endpoint: str, number: int, began: str, others: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return verdict, title and text as an incident has them: since it began, and with the command that shows it.
+
+    `began` is empty where nothing is known of it but what the diagnosis saw.
+    """
+    given = diagnosis.verdict
+    changed = {"reproduce": _command(endpoint, number), "first_seen": began or given["first_seen"]}
+    title, text = diagnosis.title, diagnosis.text
+    for key, value in changed.items():
+        if given[key]:
+            title, text = title.replace(given[key], value), text.replace(given[key], value)
+    return {"verdict": given | changed | {"others": others}, "title": title, "text": text}
+
+
+def _since(diagnosis: Diagnosis, known: Sequence[Mapping[str, Any]], stamp: str) -> list[dict[str, Any]]:
+    """Return the other causes of a diagnosis with the time when each was first told."""
+    found = []
+    for other in diagnosis.verdict.get("others", ()):
+        before = next((each for each in known if _are_alike(_cause(each), _cause(other))), None)
+        first = stamp.replace("T", " ") if before is None else before["first_seen"]
+        found.append(other | {"first_seen": first})
+    return found
+
+
+def _has_more(known: Incident, updated: Incident) -> bool:
+    """Whether another cause is told beside an incident's that was not."""
+    before = [_cause(each) for each in known.verdict.get("others", ())]
+    return not all(
+        any(_are_alike(_cause(each), other) for other in before) for each in updated.verdict.get("others", ())
+    )
 
 
 def affected(verdict: dict[str, Any]) -> int:
@@ -240,23 +325,21 @@ def affected(verdict: dict[str, Any]) -> int:
 
 def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     ranks = {"proof": 2, "strong": 1}
-    is_clearer = ranks.get(diagnosis.verdict["strength"], 0) >= ranks.get(incident.verdict["strength"], 0)
-    verdict = incident.verdict
-    if is_clearer:
+    known = incident.verdict
+    others = _since(diagnosis, known.get("others", ()), stamp)
+    told: dict[str, Any] = {"verdict": known | {key: diagnosis.verdict[key] for key in ("share", "rows")}}
+    if ranks.get(diagnosis.verdict["strength"], 0) >= ranks.get(known["strength"], 0):
         # When it began was seen best by the first diagnosis: later ones have later rows only.
-        began = verdict["first_seen"] or diagnosis.verdict["first_seen"]
-        verdict = diagnosis.verdict | {"reproduce": _command(incident.endpoint, incident.id), "first_seen": began}
-    else:
-        verdict = verdict | {key: diagnosis.verdict[key] for key in ("share", "rows")}
+        told = _told(diagnosis, incident.endpoint, incident.id, known["first_seen"], others)
+    elif others:
+        told["verdict"] |= {"others": others}
     return msgspec.structs.replace(
         incident,
         updated_at=stamp,
         seen=incident.seen + 1,
         rows_affected=incident.rows_affected + affected(diagnosis.verdict),
-        verdict=verdict,
-        title=diagnosis.title if is_clearer else incident.title,
-        text=_with_command(diagnosis, incident.endpoint, incident.id) if is_clearer else incident.text,
-        rows=diagnosis.rows if is_clearer and diagnosis.rows else incident.rows,
+        rows=diagnosis.rows if "title" in told and diagnosis.rows else incident.rows,
+        **told,
     )
 
 
@@ -275,14 +358,6 @@ def _without(book: Book, closed: Sequence[Incident]) -> Book:
     return replace(book, open=tuple(each for each in book.open if each.id not in ids))
 
 
-def _is_alike(one: Diagnosis, other: Diagnosis) -> bool:
-    return (
-        one.served_entity_id == other.served_entity_id
-        and one.verdict["kind"] == other.verdict["kind"]
-        and bool(set(one.verdict["features"]) & set(other.verdict["features"]) or not one.verdict["features"])
-    )
-
-
 def time_text(when: datetime) -> str:
     """Return a time as incidents have it.
 
@@ -295,46 +370,3 @@ def time_text(when: datetime) -> str:
 
 def _age_s(stamp: str, now: datetime) -> float:
     return (now - datetime.fromisoformat(stamp)) / timedelta(seconds=1)
-
-
-class IncidentFiles:
-    """The incidents of one endpoint on disk: a JSON file each. What cannot be read is passed over, and kept."""
-
-    def __init__(self, folder: Path, endpoint: str) -> None:
-        self._folder, self._endpoint = folder, endpoint
-
-    def load(self) -> Book:
-        """Return the book: all that are open, and the last number."""
-        found = list(self._all())
-        return Book(
-            self._endpoint,
-            tuple(each for each in found if each.state is IncidentState.OPEN),
-            last_id=max((number for number, _ in self._paths()), default=0),
-        )
-
-    def save(self, changes: Iterable[Change]) -> None:
-        """Write what changed; forget the oldest of those that are closed. Raises OSError."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for change in changes:
-            path = self._folder / f"{change.incident.id}.json"
-            temporary = path.with_suffix(".tmp")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(change.incident))
-            temporary.replace(path)
-        paths = sorted(self._paths())
-        if len(paths) <= MAX_KEPT + MAX_OPEN:
-            return
-        # The newest number stays, since it must never be given twice.
-        closed = [each.id for each in self._all() if each.state is IncidentState.CLOSED]
-        for number in sorted(closed)[: len(paths) - MAX_KEPT]:
-            with contextlib.suppress(OSError):
-                (self._folder / f"{number}.json").unlink()
-
-    def _all(self) -> Iterable[Incident]:
-        for _, path in sorted(self._paths()):
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
-                yield msgspec.json.decode(path.read_bytes(), type=Incident)
-
-    def _paths(self) -> list[tuple[int, Path]]:
-        return [(int(path.stem), path) for path in self._folder.glob("*.json") if path.stem.isdecimal()]

@@ -21,7 +21,6 @@ TIMEOUT_S = 5.0
 PAUSES_S = (1.0, 5.0)
 #: Notices that may wait; beyond, the newest is dropped and logged.
 MAX_WAITING = 100
-EVENTS = {IncidentState.OPEN: "parity_incident_opened", IncidentState.CLOSED: "parity_incident_closed"}
 
 _log = logging.getLogger("tallystick.monitor")
 
@@ -87,4 +86,11 @@ def payload(incident: Incident) -> bytes:
     """Return what is posted: the incident without its example rows, as nobody asked who reads it there."""
     whole: dict[str, Any] = msgspec.to_builtins(incident)
     del whole["rows"]
-    return msgspec.json.encode({"event": EVENTS[incident.state], "incident": whole})
+    return msgspec.json.encode({"event": event_of(incident), "incident": whole})
+
+
+def event_of(incident: Incident) -> str:
+    """Return what is told of an incident."""
+    if incident.state is IncidentState.CLOSED:
+        return "parity_incident_closed"
+    return "parity_incident_opened" if incident.seen == 1 else "parity_incident_changed"

@@ -12,11 +12,11 @@ import msgspec
 
 from tallystick.errors import TallystickError
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
+from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
     Book,
     Change,
     Diagnosis,
-    IncidentFiles,
     Look,
     close_silent,
     is_same,
@@ -30,7 +30,7 @@ from tallystick.monitor.watch import Watch
 from tallystick.monitor.webhook import Webhook
 from tallystick.parity.kinds import Status
 from tallystick.parity.verdict import render
-from tallystick.parity.words import headline
+from tallystick.parity.words import title
 from tallystick.protocol.monitoring import Diagnose, EndpointParity, EntityParity
 from tallystick.settings import Settings
 
@@ -166,6 +166,6 @@ def _diagnosis(entity: WatchedEntity, explained: Explained) -> Diagnosis:
         entity.id,
         msgspec.to_builtins(explained.verdict),
         render(explained.verdict),
-        headline(explained.verdict),
+        title(explained.verdict),
         rows,
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.advice import before_training, fix_for, settle
+from tallystick.parity.columns import Mask
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
@@ -16,7 +17,8 @@ from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
 from tallystick.parity.population import is_undecidable, label_shift, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
-from tallystick.parity.verdict import Evidence, Verdict, family_of, plain
+from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
+from tallystick.parity.words import brief_name
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -27,6 +29,8 @@ STRONG_NATS = 12.0
 FEWEST_TRAINED = 50
 #: Rows that a judgement of distributions needs; faults of form need one.
 FEWEST_ROWS = 30
+#: Other causes that are told beside the first.
+MOST_OTHERS = 5
 
 
 @dataclass(frozen=True)
@@ -164,13 +168,9 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
     is_certain = main.exact or is_repaired
     is_proven = is_repaired or (main.exact and main.at_endpoint)
+    others = _others(inquiry, set(features), bool(context.segment))
     explained = context.transplanted.explained if context.transplanted else None
     has_model = reference.model is not None or context.repaired is not None
-    transformation = dict(main.transformation)
-    if len(same) > 1:
-        transformation["each"] = {
-            finding.features[0]: dict(finding.transformation) for finding in same if finding.features
-        }
     return _verdict(
         reference,
         inquiry,
@@ -179,7 +179,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         family=family_of(main.kind),
         kind=main.kind,
         features=features,
-        transformation=plain(transformation),
+        transformation=plain(_parameters(same)),
         share=float(max(finding.share for finding in same)),
         segment=plain(context.segment),
         stage=_stage(main, context),
@@ -188,7 +188,8 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         confidence=_confidence(main, is_certain),
         evidence=_evidence(main, inquiry, context),
         ruled_out=_ruled_out(inquiry, context),
-        also=_also(main, inquiry, set(features)),
+        also=tuple(name for name, _ in others),
+        others=tuple(other for _, other in others if other is not None),
         explained=explained,
         fix=fix_for(main.kind),
         settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
@@ -211,12 +212,46 @@ def _confidence(main: Finding, is_certain: bool) -> float:
     return float(max(odds, 0.97)) if is_certain else float(min(odds, 0.95))
 
 
-def _also(main: Finding, inquiry: Inquiry, features: set[str]) -> tuple[str, ...]:
-    """Return at most two other strong findings; on the same columns they are side effects of the first."""
-    others = [
-        f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features and _is_strong(f)
-    ]
-    return tuple(f"{finding.kind}: {', '.join(finding.features[:5])}" for finding in others[:2])
+def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tuple[str, OtherCause | None]]:
+    """Return the other strong findings in words, and as causes; on the same columns they are side effects of the first.
+
+    One of rows that the first is not in is somebody else's, where the first is one sender's: that is in the words only.
+    """
+    main = inquiry.findings[0]
+    known = [f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features]
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in (f for f in known if _is_strong(f)):
+        by_kind.setdefault(finding.kind, []).append(finding)
+    inside = np.logical_or.reduce([finding.rows for finding in inquiry.findings if finding.kind == main.kind])
+    found: list[tuple[str, OtherCause | None]] = []
+    for kind, same in list(by_kind.items())[:MOST_OTHERS]:
+        rows = np.logical_or.reduce([finding.rows for finding in same])
+        other = OtherCause(
+            family=family_of(kind),
+            kind=kind,
+            features=tuple(dict.fromkeys(name for finding in same for name in finding.features)),
+            transformation=plain(_parameters(same)),
+            share=float(max(finding.share for finding in same)),
+            fix=fix_for(kind),
+        )
+        is_elsewhere = has_sender and _rate(rows, inside) < _rate(rows, ~inside)
+        if is_elsewhere:
+            found.append((f"{kind} in other rows: {', '.join(other.features[:5])}", None))
+        else:
+            found.append((brief_name(other), other))
+    return found
+
+
+def _parameters(same: list[Finding]) -> dict[str, Any]:
+    """Return the parameters of findings of one kind: those of the first, and by column where there are several."""
+    found = dict(same[0].transformation)
+    if len(same) > 1:
+        found["each"] = {finding.features[0]: dict(finding.transformation) for finding in same if finding.features}
+    return found
+
+
+def _rate(rows: Mask, inside: Mask) -> float:
+    return float(rows[inside].mean()) if inside.any() else 0.0
 
 
 def _is_strong(finding: Finding) -> bool:

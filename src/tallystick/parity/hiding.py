@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tallystick.parity.verdict import Evidence, Verdict
+from tallystick.parity.words import brief_name
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -31,6 +32,7 @@ def without_hidden(verdict: Verdict, reference: Reference) -> Verdict:
     A verdict on raw columns only is returned as it is.
     """
     hidden = hidden_columns(reference)
+    verdict = _others_without(verdict, hidden)
     if not hidden & set(verdict.features):
         return verdict
     secrets = [text for value in _values(verdict.transformation) for text in _forms(value)]
@@ -39,6 +41,19 @@ def without_hidden(verdict: Verdict, reference: Reference) -> Verdict:
         Evidence(piece.number, _redacted(piece.text, secrets, names), piece.question) for piece in verdict.evidence
     )
     return msgspec.structs.replace(verdict, transformation=_open(verdict.transformation), evidence=evidence)
+
+
+def _others_without(verdict: Verdict, hidden: frozenset[str]) -> Verdict:
+    if not any(hidden & set(other.features) for other in verdict.others):
+        return verdict
+    others = tuple(
+        msgspec.structs.replace(other, transformation=_open(other.transformation))
+        if hidden & set(other.features)
+        else other
+        for other in verdict.others
+    )
+    words = dict(zip(map(brief_name, verdict.others), map(brief_name, others), strict=True))
+    return msgspec.structs.replace(verdict, others=others, also=tuple(words.get(text, text) for text in verdict.also))
 
 
 def _open(transformation: Mapping[str, Any]) -> dict[str, Any]:

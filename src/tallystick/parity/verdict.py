@@ -34,6 +34,20 @@ class Evidence(msgspec.Struct, frozen=True):
     ] = ""
 
 
+class OtherCause(msgspec.Struct, frozen=True, kw_only=True):
+    """Another cause in the rows that the first one is in: of the same sender, where one is named."""
+
+    family: Annotated[Family, Meta(description="Where the cause lives.")]
+    kind: Annotated[str, Meta(description="Stable id of the cause.")]
+    features: Annotated[tuple[str, ...], Meta(description="Columns that are affected, none of them the first cause's.")]
+    transformation: Annotated[dict[str, Any], Meta(description="Parameters of the kind.")] = {}
+    share: Annotated[float, Meta(description="Part of the rows that is affected, 0 to 1.")] = 0.0
+    fix: Annotated[str, Meta(description="What mends it.")] = ""
+    first_seen: Annotated[
+        str, Meta(description="When a diagnosis first saw it beside the incident's cause; empty outside incidents.")
+    ] = ""
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is the matter with live rows, how sure that is, and what would settle or mend it.
 
@@ -76,7 +90,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Annotated[float, Meta(description="Probability that the kind is right, 0 to 1.")] = 0.0
     evidence: Annotated[tuple[Evidence, ...], Meta(description="What speaks for it, numbered.")] = ()
     ruled_out: Annotated[tuple[str, ...], Meta(description="What was looked at and is not the cause.")] = ()
-    also: Annotated[tuple[str, ...], Meta(description="At most two other findings, in other columns.")] = ()
+    also: Annotated[tuple[str, ...], Meta(description="Other findings, in other columns, in words.")] = ()
+    others: Annotated[
+        tuple[OtherCause, ...],
+        Meta(description="Other causes in the same rows, in other columns: each is to be mended by itself."),
+    ] = ()
     explained: Annotated[
         float | None,
         Meta(

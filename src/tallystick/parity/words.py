@@ -16,7 +16,7 @@ from tallystick.parity.kinds import Status
 from tallystick.parity.parameters import count, in_words, listed, percent
 
 if TYPE_CHECKING:
-    from tallystick.parity.verdict import Verdict
+    from tallystick.parity.verdict import OtherCause, Verdict
 
 #: From this share on it is "all rows", and a segment's rows are not told apart.
 ALL = 0.995
@@ -138,10 +138,10 @@ _INSIDE: dict[str, Words] = {
 }
 
 
-def words_of(verdict: Verdict) -> Words:
-    """Return the words of a verdict's kind; raises KeyError for a kind without."""
-    inside = _INSIDE.get(verdict.kind)
-    return inside if inside and "step" in verdict.transformation else WORDS[verdict.kind]
+def words_of(cause: Verdict | OtherCause) -> Words:
+    """Return the words of a cause's kind; raises KeyError for a kind without."""
+    inside = _INSIDE.get(cause.kind)
+    return inside if inside and "step" in cause.transformation else WORDS[cause.kind]
 
 
 def headline(verdict: Verdict) -> str:
@@ -233,12 +233,29 @@ def name_of(verdict: Verdict) -> str:
     """
     if not verdict.kind:
         return ""
-    brief = short(verdict.kind, verdict.transformation, words_of(verdict).short)
-    name = f"{verdict.family} \N{MIDDLE DOT} {verdict.kind}{f' {brief}' if brief else ''}"
-    if verdict.features:
-        plural = "s" if len(verdict.features) > 1 else ""
-        name += f" \N{MIDDLE DOT} column{plural} {listed(verdict.features)}"
+    return f"{verdict.family} \N{MIDDLE DOT} {brief_name(verdict)}"
+
+
+def brief_name(cause: Verdict | OtherCause) -> str:
+    """Return kind, parameters and columns of a cause.
+
+    >>> from tallystick.parity.kinds import Family
+    >>> from tallystick.parity.verdict import OtherCause
+    >>> brief_name(OtherCause(family=Family.SCHEMA, kind="decimal_comma", features=("hum", "wind")))
+    'decimal_comma · columns hum and wind'
+    """
+    brief = short(cause.kind, cause.transformation, words_of(cause).short)
+    name = f"{cause.kind}{f' {brief}' if brief else ''}"
+    if cause.features:
+        plural = "s" if len(cause.features) > 1 else ""
+        name += f" \N{MIDDLE DOT} column{plural} {listed(cause.features)}"
     return name
+
+
+def title(verdict: Verdict) -> str:
+    """Return all causes of a verdict in a line: the first in a sentence, the others by name."""
+    others = "; ".join(brief_name(other) for other in verdict.others)
+    return f"{headline(verdict)} Also {others}." if others else headline(verdict)
 
 
 def short(kind: str, transformation: Mapping[str, Any], template: str | None = None) -> str:

@@ -47,8 +47,9 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     opened_at: str
     updated_at: str
     closed_at: str = ""
-    #: The verdict in a sentence.
+    #: The verdict in a sentence, and what else was found.
     title: str = ""
+    also: tuple[str, ...] = ()
 
 
 class EntityParity(msgspec.Struct, frozen=True):

@@ -9,19 +9,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from tallystick.monitor import incidents
+from tallystick.monitor import incident_files, incidents
+from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
     CLEAN_S,
     SILENT_S,
     Book,
     Change,
     Diagnosis,
-    IncidentFiles,
     Look,
     close_silent,
 )
 from tallystick.parity.kinds import Family, Status
-from tallystick.parity.verdict import Verdict
+from tallystick.parity.verdict import OtherCause, Verdict
 from tallystick.protocol.monitoring import IncidentState
 
 START = datetime(2026, 1, 31, 14, 0, tzinfo=UTC)
@@ -38,6 +38,7 @@ def found(
     segment: dict[str, Any] = IOS,
     strength: str = "proof",
     entity: str = "e1",
+    title_since: bool = False,
     **fields: Any,
 ) -> Diagnosis:
     status = Status.CAUSE_FOUND if strength == "proof" else Status.SUSPECTED
@@ -45,8 +46,9 @@ def found(
         status=status, family=Family.PREPROCESSING, kind=kind, features=features, segment=segment, strength=strength,
         **({"share": 0.3, "rows": 200, "reproduce": "tallystick diagnose churn --rows"} | fields),
     )  # fmt: skip
+    title = f"Since {verdict.first_seen} {kind}." if title_since else f"{kind}."
     text = f"text of {kind}\nReproduce {verdict.reproduce}"
-    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(verdict), text, f"{kind}.")
+    return Diagnosis(f"name of {entity}", entity, msgspec.to_builtins(verdict), text, title)
 
 
 def clean(status: Status = Status.CONSISTENT, entity: str = "e1") -> Diagnosis:
@@ -222,8 +224,8 @@ def test_files_give_back_what_is_open_and_never_a_number_twice(tmp_path: Path) -
 
 
 def test_the_oldest_closed_ones_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incidents, "MAX_KEPT", 3)
-    monkeypatch.setattr(incidents, "MAX_OPEN", 1)
+    monkeypatch.setattr(incident_files, "MAX_KEPT", 3)
+    monkeypatch.setattr(incident_files, "MAX_OPEN", 1)
     files = IncidentFiles(tmp_path, "churn")
     book = Book("churn")
     for number in range(8):
@@ -234,3 +236,64 @@ def test_the_oldest_closed_ones_are_forgotten(tmp_path: Path, monkeypatch: pytes
     assert kept[-1] == 8
     assert len(kept) <= 4
     assert files.load().last_id == 8
+
+
+# -- several causes of one sender ------------------------------------------------------------------------------
+
+
+def beside(kind: str, *features: str) -> OtherCause:
+    return OtherCause(family=Family.PREPROCESSING, kind=kind, features=features)
+
+
+def both() -> Diagnosis:
+    return found(others=(beside("log", "hum"),))
+
+
+def turned() -> Diagnosis:
+    return found("log", ("hum",), others=(beside("unit", "temp"),), first_seen="2026-01-31 14:20:00Z")
+
+
+def states(*steps: tuple[float, Look]) -> tuple[Book, list[tuple[int, str, bool]]]:
+    book, told = Book("churn"), list[tuple[int, str, bool]]()
+    for seconds, seen in steps:
+        book, changes = incidents.note(book, seen, after(seconds))
+        told += [(each.incident.id, each.incident.state.value, each.is_news) for each in changes]
+    return book, told
+
+
+def test_two_causes_of_one_sender_are_one_incident_whichever_is_the_first() -> None:
+    book, told = states((0, look(both())), (300, look(turned())), (600, look(both())))
+    assert told == [(1, "open", True), (1, "open", False), (1, "open", False)]
+    (incident,) = book.open
+    assert (incident.verdict["kind"], incident.updated_at) == ("unit", "2026-01-31T14:10:00Z")
+    assert [(each["kind"], each["first_seen"]) for each in incident.verdict["others"]] == [
+        ("log", "2026-01-31 14:00:00Z")
+    ]
+
+
+def test_a_cause_that_comes_beside_an_open_ones_is_news_once() -> None:
+    _, told = states((0, look(found())), (300, look(both())), (600, look(both())))
+    assert told == [(1, "open", True), (1, "open", True), (1, "open", False)]
+
+
+def test_the_second_cause_becomes_an_incident_at_the_first_look_without_the_first_and_knows_since_when() -> None:
+    second = found("log", ("hum",), strength="weak", first_seen="2026-01-31 14:20:00Z", title_since=True)
+    book, told = states((0, look(both())), (1800, look(second, is_clean=True)))
+    # The weak suspicion needs no second look: it was seen before, beside the other.
+    assert told == [(1, "open", True), (2, "open", True), (1, "closed", True)]
+    (incident,) = book.open
+    assert incident.verdict["first_seen"] == "2026-01-31 14:00:00Z"
+    assert incident.title == "Since 2026-01-31 14:00:00Z log."
+
+
+def test_another_first_cause_keeps_a_known_one_open() -> None:
+    book, told = states((0, look(found())), (CLEAN_S, look(turned(), is_clean=True)))
+    assert {each.id for each in book.open} == {1, 2}
+    assert told[1:] == [(2, "open", True), (1, "open", False)]
+
+
+@pytest.mark.parametrize(("segment", "closes"), [(IOS, False), ({}, False), (WEB, True)])
+def test_another_fault_in_the_same_column_says_nothing_of_the_first(segment: dict[str, Any], closes: bool) -> None:
+    seen = look(found("clipped", ("temp",), segment), is_clean=True)
+    book, _ = incidents.note(book_of((0, found())), seen, after(CLEAN_S))
+    assert (1 not in {each.id for each in book.open}) is closes

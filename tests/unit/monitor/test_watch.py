@@ -304,6 +304,37 @@ def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
     assert minutes_later(5, fair, fair) == set()
 
 
+def test_two_faults_of_one_client_are_told_together_and_the_second_goes_on_without_a_gap(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    moment = now() - timedelta(hours=2)
+    turns = work(clock=lambda: moment)
+
+    def minutes_later(minutes: float, factor: float) -> Any:
+        nonlocal moment
+        moment += timedelta(minutes=minutes)
+        seed = int(moment.timestamp())
+        table.add(frame(80, seed), "web/1.0", at=moment)
+        broken = frame(60, seed + 1)
+        broken = broken.assign(temp=broken["temp"] * factor, kind=broken["kind"].str.upper())
+        table.add(broken, "ios/4.2", at=moment)
+        turns.turn({"churn": place})
+        return turns.standing({"churn": place})["churn"].incidents
+
+    (incident,) = minutes_later(0, 100)
+    assert len(incident.also) == 1
+    assert all(name in incident.title for name in incident.also)
+    whole = json.loads((place.incidents / "1.json").read_bytes())
+    assert {whole["verdict"]["kind"], *(each["kind"] for each in whole["verdict"]["others"])} == {"unit", "letter_case"}
+    assert incident.also[0] in whole["text"]
+    # The client mends the unit: what is left is an incident before the first one closes.
+    open_kinds = []
+    for minutes in (16, 5, 5, 5):
+        open_kinds.append([each.kind for each in minutes_later(minutes, 1)])
+    assert all("letter_case" in kinds for kinds in open_kinds)
+    assert open_kinds[-1] == ["letter_case"]
+
+
 def test_an_endpoint_that_is_not_to_be_watched_is_left_alone(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path
 ) -> None:

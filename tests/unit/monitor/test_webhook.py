@@ -66,6 +66,8 @@ def test_a_notice_has_the_verdict_and_no_rows() -> None:
     assert "rows" not in body["incident"]
     closed = msgspec.structs.replace(incident(), state=IncidentState.CLOSED)
     assert json.loads(payload(closed))["event"] == "parity_incident_closed"
+    again = msgspec.structs.replace(incident(), seen=2)
+    assert json.loads(payload(again))["event"] == "parity_incident_changed"
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org/x", "gopher://x", "/relative"])

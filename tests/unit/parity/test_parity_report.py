@@ -16,8 +16,9 @@ from parity_rows import rows_of
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.parity import Reference, Status, Verdict, diagnose, examine, render_html
 from tallystick.parity.hiding import HIDDEN, without_hidden
+from tallystick.parity.kinds import Family
 from tallystick.parity.scales import scale_for
-from tallystick.parity.verdict import Evidence
+from tallystick.parity.verdict import Evidence, OtherCause
 
 NASTY = '<script>alert("1")</script>'
 FAULTS = {
@@ -216,6 +217,28 @@ def test_hidden_values_leave_parameters_and_evidence(live):
     text = msgspec.structs.replace(verdict, features=("fare",), transformation={"value": 37.5, "factor": 2.0})
     said = without_hidden(text, reference)
     assert said.transformation == {"factor": 2.0}
+
+
+def test_hidden_values_of_another_cause_are_not_told_either(live):
+    reference = Reference.from_frame(rows_of(2000, 1), privacy={"season": "hashed"})
+    verdict = msgspec.structs.replace(
+        diagnose(reference, FAULTS["unit"](live)),
+        kind="unit",
+        features=("fare",),
+        transformation={"factor": 100.0},
+        also=("renamed_level 'Geheimzeit' for 'autumn' · column season", "more digits"),
+        others=(
+            OtherCause(
+                family=Family.SCHEMA,
+                kind="renamed_level",
+                features=("season",),
+                transformation={"map": {"Geheimzeit": "autumn"}},
+            ),
+        ),
+    )
+    said = without_hidden(verdict, reference)
+    assert "Geheimzeit" not in said.to_json().decode()
+    assert said.also == ("renamed_level · column season", "more digits")
 
 
 def test_example_rows_and_golden_rows_are_shown_when_given(modelled, live):

@@ -6,6 +6,8 @@ import pytest
 from parity_rows import rows_of
 
 from tallystick.parity import Status, diagnose
+from tallystick.parity.kinds import FAMILY_OF
+from tallystick.parity.words import title
 
 
 def _clients(count: int, share: float, seed: int) -> pd.DataFrame:
@@ -57,6 +59,32 @@ def test_what_no_single_row_shows_is_found_in_the_segment(reference):
     live, who = _sent("category_relabelled", 1200, 0.08, 13)
     verdict = diagnose(reference, live, segments=who)
     assert (verdict.kind, verdict.segment.get("value")) == ("category_relabelled", "ios/4.2")
+
+
+def test_two_faults_of_one_client_are_both_in_its_verdict(reference):
+    rows, who = rows_of(400, 15), _clients(400, 0.3, 15)
+    mine = (who.client == "ios/4.2").to_numpy()
+    broken = FAULTS["letter_case"](FAULTS["unit"](rows))
+    verdict = diagnose(reference, pd.concat([rows[~mine], broken[mine]]).sort_index(), segments=who)
+    assert verdict.segment["value"] == "ios/4.2"
+    (other,) = verdict.others
+    assert {(verdict.kind, verdict.features), (other.kind, other.features)} == {
+        ("unit", ("fare",)),
+        ("letter_case", ("season",)),
+    }
+    assert (other.family, bool(other.fix)) == (FAMILY_OF[other.kind], True)
+    assert title(verdict).endswith(f" Also {verdict.also[0]}.")
+    assert f"Also      {verdict.also[0]}" in str(verdict)
+
+
+def test_a_fault_of_another_client_is_none_of_the_first_ones(reference):
+    rows, who = rows_of(600, 16), _clients(600, 0.4, 16)
+    android = (who.client == "android/7").to_numpy()
+    live, _ = _sent("unit", 600, 0.4, 16)
+    live = pd.concat([live[~android], FAULTS["letter_case"](rows)[android]]).sort_index()
+    verdict = diagnose(reference, live, segments=who)
+    assert (verdict.segment["value"], verdict.others) in [("ios/4.2", ()), ("android/7", ())]
+    assert "in other rows" in verdict.also[0]
 
 
 def test_a_fault_of_everybody_is_blamed_on_nobody(reference):
