@@ -14,7 +14,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.gate.report import GateReport
 from tallystick.monitor.judge import judge
-from tallystick.monitor.ledger import verdict_of_ledger
+from tallystick.monitor.ledger import verdict_of_ledger, with_ledger
 from tallystick.monitor.replays import (
     CannotReplay,
     Checked,
@@ -40,6 +40,8 @@ MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
 HIDDEN = "(hidden)"
 #: Causes of different senders that are told apart in one diagnosis.
 MOST_CAUSES = 5
+#: What says that nothing is broken; too few rows say nothing.
+_CLEAN = (Status.CONSISTENT, Status.POPULATION_CHANGED)
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -72,6 +74,8 @@ class Explained:
     #: What was answered to the judged rows, where it can be compared, and what replicas said, by their number.
     predictions: Any = field(default=None, repr=False)
     replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
+    #: Whether the rows were looked at, and nothing is broken in them but what the verdict says.
+    is_else_clean: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,15 +135,9 @@ def _others(rows: Sent, verdict: Verdict) -> Any:
 
 def _leaves_clean(rows: Sent, last: Explained) -> bool:
     """Whether nothing is broken in the rows that the last verdict was about, but for what it found."""
-    verdict = last.verdict
-    if not is_claim(verdict):
-        return verdict.status in (Status.CONSISTENT, Status.POPULATION_CHANGED)
-    others = _others(rows, verdict)
-    if others is not None:
-        # Rows that are too few to be judged may hold anything.
-        return not others.any()
-    # What else is broken in the rows was found with it, and is told.
-    return last.examined is not None and len(rows) >= FEWEST_ROWS
+    others = _others(rows, last.verdict) if is_claim(last.verdict) else None
+    # Rows of others that are too few to be judged may hold anything.
+    return last.is_else_clean if others is None else not others.any()
 
 
 def _explain(
@@ -163,11 +161,14 @@ def _explain(
         return Explained(finished, replays=checked.reports)
     examined = _examined(reference, sent, replicas, checked, limits)
     verdict = examined.verdict
-    if verdict.status is not Status.CAUSE_FOUND:
-        told = verdict_of_ledger(rows.coercions or {}, int((~sent.is_refused).sum()), reference.names)
-        if told is not None and verdict.status is not Status.SUSPECTED:
-            return Explained(_finished(told, reference, place, limits, ruled_out(checked, place.digest), len(rows)))
-    finished = _finished(verdict, reference, place, limits, ruled_out(checked, place.digest), verdict.rows)
+    told = verdict_of_ledger(rows, int((~sent.is_refused).sum()), reference.names)
+    cleared = ruled_out(checked, place.digest)
+    if told is not None and not is_claim(verdict):
+        is_clean = verdict.status in _CLEAN
+        return Explained(_finished(told, reference, place, limits, cleared, len(rows)), is_else_clean=is_clean)
+    if told is not None:
+        verdict = with_ledger(verdict, told)
+    finished = _finished(verdict, reference, place, limits, cleared, verdict.rows)
     finished = _with_refusals(finished, sent)
     answered = None if rows.predictions is None else rows.predictions[examined.judged]
     is_numeric = answered is not None and answered.dtype.kind in "biuf"
@@ -177,6 +178,8 @@ def _explain(
         examined,
         answered if is_numeric else None,
         checked.reports,
+        # What else is broken in the rows was found with the cause, and is told.
+        len(rows) >= FEWEST_ROWS if is_claim(verdict) else verdict.status in _CLEAN,
     )
 
 

@@ -6,10 +6,16 @@ The ledger is written where a request is parsed, so it sees what the decoded row
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
+import msgspec
+
+from tallystick.monitor.rows import LiveRows
 from tallystick.parity.advice import fix_for
 from tallystick.parity.kinds import Status
-from tallystick.parity.verdict import Evidence, Verdict, family_of
+from tallystick.parity.segments import blame, segment_frame
+from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of
+from tallystick.parity.words import brief_name
 from tallystick.protocol.ledger import Coercion
 
 #: Kind of a coercion -> kind of a cause. What is left out gives the model what was meant, or may be so in training.
@@ -28,11 +34,12 @@ CAUSES: Mapping[str, str] = {
 LEAST_SHARE = 0.01
 
 
-def verdict_of_ledger(coercions: Mapping[str, Mapping[str, int]], rows: int, names: Collection[str]) -> Verdict | None:
-    """Return the cause that the ledger shows: the most frequent change that gave the model another value.
+def verdict_of_ledger(live: LiveRows, rows: int, names: Collection[str]) -> Verdict | None:
+    """Return the cause that the ledger shows: the most frequent change that gave the model another value, and whose.
 
-    `coercions` is column -> kind -> values; only columns of training count.
+    `rows` were answered; only columns of training count.
     """
+    coercions = live.coercions
     counted: dict[str, dict[str, int]] = {}
     for column, kinds in coercions.items():
         for kind, count in kinds.items():
@@ -51,6 +58,7 @@ def verdict_of_ledger(coercions: Mapping[str, Mapping[str, int]], rows: int, nam
         features=tuple(columns),
         transformation={"coercion": str(kind)},
         share=min(1.0, max(counted[kind].values()) / rows),
+        segment=_sender(live, kind, columns),
         stage="client request",
         strength="strong",
         confidence=0.97,
@@ -61,3 +69,40 @@ def verdict_of_ledger(coercions: Mapping[str, Mapping[str, int]], rows: int, nam
         fix=fix_for(cause),
         rows=rows,
     )
+
+
+def _sender(live: LiveRows, kind: str, columns: Collection[str]) -> dict[str, Any]:
+    """Return the sender of the requests in which columns were changed so; empty when it is no one sender."""
+    segments = segment_frame(live.segments, len(live))
+    if segments is None:
+        return {}
+    changed = {
+        request
+        for request, entries in zip(live.request_ids, live.ledger, strict=True)
+        if any(entry["kind"] == kind and entry["column"] in columns for entry in entries or ())
+    }
+    return blame(segments, live.request_ids.isin(changed).to_numpy())
+
+
+def with_ledger(verdict: Verdict, told: Verdict) -> Verdict:
+    """Return a verdict that names another cause with what the ledger says beside it.
+
+    In its own columns that is more evidence; in others it is another cause, in words only where it is another sender's.
+    """
+    if set(told.features) <= {*verdict.features, *(name for other in verdict.others for name in other.features)}:
+        count = len(verdict.evidence)
+        more = tuple(msgspec.structs.replace(each, number=count + each.number) for each in told.evidence)
+        return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, *more))
+    other = OtherCause(
+        family=told.family,
+        kind=told.kind,
+        features=told.features,
+        transformation=told.transformation,
+        share=told.share,
+        fix=told.fix,
+    )
+    senders = [(each.segment.get("column"), each.segment.get("value")) for each in (verdict, told)]
+    if senders[0] != senders[1] and verdict.segment:
+        words = f"{told.kind} in other rows: {', '.join(told.features[:5])}"
+        return msgspec.structs.replace(verdict, also=(*verdict.also, words))
+    return msgspec.structs.replace(verdict, also=(*verdict.also, brief_name(other)), others=(*verdict.others, other))

@@ -41,13 +41,23 @@ class LiveRows:
     request_ids: pd.Series[Any]
     predictions: Any = None
     labels: Any = None
-    #: The ledger of these requests: column -> kind -> values.
-    coercions: Mapping[str, Mapping[str, int]] | None = None
+    #: What was changed to fit the signature: entries of column, kind and count at the first row of each request.
+    ledger: Any = None
     #: Place of each row in its request, from 0.
     numbers: Any = None
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def coercions(self) -> dict[str, dict[str, int]]:
+        """Column -> kind -> values that were changed to fit the signature, in all of these requests."""
+        found: dict[str, dict[str, int]] = {}
+        for entries in self.ledger if self.ledger is not None else ():
+            for entry in entries or ():
+                kinds = found.setdefault(entry["column"], {})
+                kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + entry["count"]
+        return found
 
     def taken(self, picked: Any) -> LiveRows:
         """Return some of the rows, by positions."""
@@ -58,7 +68,7 @@ class LiveRows:
             self.request_ids.iloc[picked].reset_index(drop=True),
             None if self.predictions is None else self.predictions[picked],
             None if self.labels is None else self.labels[picked],
-            self.coercions,
+            None if self.ledger is None else self.ledger[picked],
             None if self.numbers is None else self.numbers[picked],
         )
 
@@ -174,7 +184,7 @@ def _live(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRow
         requests,
         _plain(decoded, own.get(PREDICTION)),
         _plain(decoded, own.get(LABEL)),
-        _coercions(decoded.filter(pc.equal(decoded.column(own["_row"]), 0)).column(own["_coercions"])),
+        _ledger(decoded, own),
         decoded.column(own["_row"]).to_numpy(),
     )
 
@@ -212,10 +222,11 @@ def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: Se
     return pd.DataFrame(found).reset_index(drop=True)
 
 
-def _coercions(column: pa.ChunkedArray) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
-    for entries in column.to_pylist():
-        for entry in entries or ():
-            kinds = found.setdefault(entry["column"], {})
-            kinds[entry["kind"]] = kinds.get(entry["kind"], 0) + entry["count"]
-    return found
+def _ledger(decoded: pa.Table, own: Mapping[str, str]) -> Any:
+    is_first = pc.equal(decoded.column(own["_row"]), 0)
+    ledger = np.full(len(decoded), None, dtype=object)
+    for place, entries in zip(
+        np.flatnonzero(is_first.to_numpy()), decoded.filter(is_first).column(own["_coercions"]).to_pylist(), strict=True
+    ):
+        ledger[place] = entries
+    return ledger

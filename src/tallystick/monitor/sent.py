@@ -354,7 +354,7 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
     unknown = np.full(len(entries), None, dtype=object)
     labels = None if rows.labels is None else np.concatenate([np.asarray(rows.labels, dtype=object), unknown])
     if not len(rows):
-        return LiveRows(frame, more, times, ids, coercions=rows.coercions)
+        return LiveRows(frame, more, times, ids)
     answered = None
     if rows.predictions is not None and rows.predictions.dtype.kind in "biuf":
         answered = np.concatenate([rows.predictions.astype(np.float64), np.full(len(entries), np.nan)])
@@ -366,6 +366,7 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
         request_ids=pd.concat([rows.request_ids, ids], ignore_index=True),
         predictions=answered,
         labels=labels,
+        ledger=None if rows.ledger is None else np.concatenate([rows.ledger, unknown]),
         numbers=None,
     )
 

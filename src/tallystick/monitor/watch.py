@@ -292,7 +292,7 @@ def count(
         _add(watch.rings, part, np.ones(len(part.at_s), dtype=bool), MINUTE)
         whole = part.tally(np.ones(len(part.at_s), dtype=bool))
         watch.total = whole if watch.total is None else watch.total + whole
-    coerced = _coerced(reference, rows.coercions or {})
+    coerced = _coerced(reference, rows.coercions)
     if coerced is not None and len(rows):
         watch.rings.add(int(parts[0].at_s.max()), coerced)
         watch.total = coerced if watch.total is None else watch.total + coerced

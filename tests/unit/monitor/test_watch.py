@@ -475,6 +475,54 @@ def test_the_ledger_convicts_what_the_decoded_rows_do_not_show(place: WatchedEnd
     assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "lossy_cast", ("wind",))
 
 
+def cut(column: str) -> dict[str, Any]:
+    return {"coercions": [{"column": column, "kind": "fraction_dropped", "count": 1}]}
+
+
+def test_what_the_ledger_says_of_one_client_is_told_with_the_client(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(100, 1), "web/1.0")
+    table.add(frame(50, 2), "ios/4.2", **cut("wind"))
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
+    assert (explained.verdict.kind, explained.verdict.segment["value"]) == ("lossy_cast", "ios/4.2")
+
+
+@pytest.mark.parametrize("strength", ["unit", "standardized"])
+def test_the_ledger_is_another_cause_beside_a_claim_in_other_columns(
+    place: WatchedEndpoint, table: Table, strength: str
+) -> None:
+    broken = frame(80, 2)
+    temp = broken["temp"] * 100 if strength == "unit" else (broken["temp"] - 20) / 6
+    table.add(frame(120, 1), "web/1.0")
+    table.add(broken.assign(temp=temp), "ios/4.2", **cut("wind"))
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
+    verdict = explained.verdict
+    assert (verdict.features, verdict.segment["value"]) == (("temp",), "ios/4.2")
+    assert [(other.kind, other.features) for other in verdict.others] == [("lossy_cast", ("wind",))]
+    assert "lossy_cast" in verdict.also[-1]
+
+
+def test_the_ledger_of_the_same_columns_is_evidence_and_blames_nobody_else(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    table.add(frame(120, 1), "web/1.0")
+    table.add(frame(80, 2).assign(temp=lambda rows: rows["temp"] * 100), "ios/4.2", **cut("temp"))
+    ((_, explained),) = diagnosed(place, "", Asked(), None, now())
+    verdict = explained.verdict
+    assert (verdict.kind, verdict.others) == ("unit", ())
+    assert [piece.number for piece in verdict.evidence] == list(range(1, len(verdict.evidence) + 1))
+    assert any("coercion ledger" in piece.text and "temp: 80 values" in piece.text for piece in verdict.evidence)
+
+
+def test_the_ledger_of_another_client_is_that_clients_verdict(place: WatchedEndpoint, table: Table) -> None:
+    table.add(frame(120, 1), "web/1.0")
+    table.add(frame(80, 2).assign(temp=lambda rows: rows["temp"] * 100), "ios/4.2")
+    table.add(frame(60, 3), "android/7.1", **cut("wind"))
+    (_, first), (_, second) = diagnosed(place, "", Asked(), None, now())
+    assert (first.verdict.kind, first.verdict.segment["value"], first.verdict.others) == ("unit", "ios/4.2", ())
+    assert "lossy_cast in other rows: wind" in first.verdict.also
+    assert (second.verdict.kind, second.verdict.segment["value"]) == ("lossy_cast", "android/7.1")
+
+
 def test_examples_show_nothing_that_the_reference_keeps_to_itself() -> None:
     hidden = Reference.from_frame(
         frame(800).assign(kind=["rare" if n < 3 else "warm" for n in range(800)]),
