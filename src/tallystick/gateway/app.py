@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tallystick.errors import BadRequest, InternalError, PermissionDenied, TallystickError
 from tallystick.gateway.answers import Send, log_failure, render_error, send_error
-from tallystick.gateway.ask import ask_replica, is_asked
+from tallystick.gateway.ask import ask_replica, is_asked, misplaced
 from tallystick.gateway.http import GuardedProtocol
 from tallystick.gateway.invoke import Invoker, Receive, Scope
 from tallystick.gateway.limits import is_known_host, refuse_cross_site
@@ -49,15 +49,21 @@ class App:
             return
         path: str = scope["path"]
         try:
-            self._check_sender(dict(scope["headers"]), scope)
+            headers = dict(scope["headers"])
+            self._check_sender(headers, scope)
             target = parse_invocation_path(scope["raw_path"])
+            is_one_replicas = is_asked(headers)
             if target is not None and scope["method"] == "POST":
                 endpoint_name, entity_name = target
-                if entity_name is not None and is_asked(dict(scope["headers"])):
+                if is_one_replicas and entity_name is None:
+                    raise misplaced(endpoint_name)
+                if is_one_replicas and entity_name is not None:
                     await ask_replica(self._invoker, endpoint_name, entity_name, scope, receive, send)
                 else:
                     await self._invoker.invoke(endpoint_name, entity_name, scope, receive, send)
             elif path == _SUFFIX and scope["method"] == "POST":
+                if is_one_replicas:
+                    raise misplaced()
                 await self._invoker.invoke(self._only_endpoint(), None, scope, receive, send)
             elif path in self._probes and scope["method"] in ("GET", "HEAD"):
                 await self._send_probe(path, scope["method"], send)
@@ -128,7 +134,7 @@ class App:
         headers = dict(scope["headers"])
         if b'"stream"' in body or b"content-encoding" in headers:
             return False
-        if target[1] is not None and is_asked(headers):
+        if is_asked(headers):
             return False
         respond = functools.partial(connection.respond, cycle)
         try:

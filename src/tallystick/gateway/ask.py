@@ -10,7 +10,7 @@ import asyncio
 import time
 
 from tallystick.entities import Enforcement
-from tallystick.errors import BadRequest, TallystickError
+from tallystick.errors import BadRequest, InvalidParameter, TallystickError
 from tallystick.gateway.answers import Send, answer_headers, render_error, send_answer
 from tallystick.gateway.call import Call
 from tallystick.gateway.invoke import Invoker, Receive, Scope
@@ -23,6 +23,15 @@ REPLICA, TRACE = b"x-tallystick-replica", b"x-tallystick-trace"
 def is_asked(headers: dict[bytes, bytes]) -> bool:
     """Whether a request is for one replica."""
     return REPLICA in headers or TRACE in headers
+
+
+def misplaced(endpoint_name: str = "") -> InvalidParameter:
+    """Return the refusal of a request for one replica at an address that draws the replica."""
+    name = endpoint_name[:80] or "<endpoint>"
+    return InvalidParameter(
+        "x-tallystick-replica and x-tallystick-trace ask one replica of one served entity: send the request to "
+        f"/serving-endpoints/{name}/served-models/<served entity>/invocations, or leave the headers out."
+    )
 
 
 async def ask_replica(

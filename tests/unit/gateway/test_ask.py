@@ -1,6 +1,7 @@
 """Requests to one replica: to whom they are open, where they go, and what they leave alone."""
 
 import asyncio
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from test_pool import Bench
 from tallystick.auth import Principal
 from tallystick.entities import SLOTS, Grant, Level
 from tallystick.errors import EndpointNotFound, PermissionDenied, TemporarilyUnavailable, TooManyRequests
+from tallystick.gateway.app import App
 from tallystick.gateway.call import Call
 from tallystick.gateway.pool import MAX_ASKED
 from tallystick.gateway.replica import ReplicaLink
@@ -43,6 +45,40 @@ def test_those_who_manage_reach_what_is_not_routed_yet():
     assert [found.id for found in table.find_entities("churn", "m-1", ADMIN)] == ["a", "c"]
     with pytest.raises(EndpointNotFound, match="m-9"):
         table.find_entities("churn", "m-9", ADMIN)
+
+
+class Unasked:
+    """A gateway whose invocations nobody should reach here."""
+
+    def __init__(self):
+        self.register = SimpleNamespace(refused=lambda *_: None)
+
+    def new_request_id(self):
+        return "r1"
+
+    def begin(self, *_):
+        raise AssertionError("answered without the replica that was asked for")
+
+    async def invoke(self, *_):
+        raise AssertionError("answered without the replica that was asked for")
+
+
+@pytest.mark.parametrize("header", [b"x-tallystick-replica", b"x-tallystick-trace"])
+@pytest.mark.parametrize("path", ["/serving-endpoints/churn/invocations", "/invocations"])
+def test_one_replica_cannot_be_asked_for_where_it_is_drawn(header, path):
+    sent = []
+    headers = [(b"host", b"localhost"), (header, b"0")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers}
+    app = App(Unasked(), None, frozenset())
+
+    async def send(message):
+        sent.append(message)
+
+    assert app.take(None, SimpleNamespace(scope=scope, body=b"{}")) is False
+    asyncio.run(app(scope, None, send))
+    body = msgspec.json.decode(sent[1]["body"])
+    assert (sent[0]["status"], body["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert "/served-models/<served entity>/invocations" in body["message"]
 
 
 def test_what_is_not_routed_yet_takes_no_invocations():
