@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import msgspec
 import pytest
 
+from tallystick.monitor import webhook as webhooks
 from tallystick.monitor.incidents import Incident
 from tallystick.monitor.webhook import PAUSES_S, Webhook, payload
 from tallystick.protocol.monitoring import IncidentState
@@ -22,6 +27,10 @@ def incident() -> Incident:
         opened_at="2026-01-31T14:02:11Z", updated_at="2026-01-31T14:02:11Z", verdict={"kind": "unit"},
         text="CAUSE FOUND", rows=({"sent": {"temp": 2000}},),
     )  # fmt: skip
+
+
+async def no_pause(_: float) -> None:
+    """Go on at once."""
 
 
 class Listener:
@@ -53,8 +62,12 @@ def test_a_notice_is_tried_three_times_and_no_redirect_is_followed(
     answers: tuple[int | Exception, ...], tries: int, is_taken: bool
 ) -> None:
     listener, pauses = Listener(*answers), list[float]()
-    webhook = Webhook(transport=httpx.MockTransport(listener), sleep=pauses.append)
-    assert webhook.deliver(URL, payload(incident())) is is_taken
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    webhook = Webhook(transport=httpx.MockTransport(listener), sleep=sleep)
+    assert asyncio.run(webhook.deliver(URL, payload(incident()))) is is_taken
     assert len(listener.got) == tries
     assert pauses == list(PAUSES_S)[: tries - 1]
     assert {request.url.host for request in listener.got} == {"hooks.example.org"}
@@ -79,22 +92,92 @@ def test_only_http_is_posted_to(url: str, caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_what_fails_is_logged_without_the_path_which_may_be_a_secret(caplog: pytest.LogCaptureFixture) -> None:
-    webhook = Webhook(transport=httpx.MockTransport(Listener(404)), sleep=lambda _: None)
-    webhook.deliver(URL, b"{}")
+    webhook = Webhook(transport=httpx.MockTransport(Listener(404)))
+    asyncio.run(webhook.deliver(URL, b"{}"))
     assert "hooks.example.org" in caplog.text
     assert "secret" not in caplog.text
 
 
-class Endless(httpx.SyncByteStream):
-    def __iter__(self) -> Iterator[bytes]:
+class Endless(httpx.AsyncByteStream):
+    def __aiter__(self) -> AsyncIterator[bytes]:
         raise AssertionError("the answer's body is of no interest, and may never end")
 
 
 def test_an_answer_is_not_read_beyond_its_status() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless()))
-    assert Webhook(transport=transport).deliver(URL, b"{}")
+    assert asyncio.run(Webhook(transport=transport).deliver(URL, b"{}"))
 
 
 @pytest.mark.parametrize("url", ["http://a..b/", f"http://{'a' * 70}.com/", "http://xn--zz/"])
 def test_a_host_that_is_no_name_does_not_end_the_sending(url: str) -> None:
-    assert not Webhook(sleep=lambda _: None).deliver(url, b"{}")
+    assert not asyncio.run(Webhook(sleep=no_pause).deliver(url, b"{}"))
+
+
+@contextlib.contextmanager
+def receiver(*, drips: bool) -> Iterator[tuple[str, threading.Event]]:
+    """A server that takes notices, or one that answers with a byte of a header now and then, for ever."""
+    got, stop = threading.Event(), threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            got.set()
+            connection.sendall(b"HTTP/1.1 " if drips else b"HTTP/1.1 204 No Content\r\n\r\n")
+            while drips and not stop.wait(0.02):
+                connection.sendall(b"2")
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/hook", got
+    finally:
+        stop.set()
+        listening.close()
+
+
+def test_a_receiver_that_drips_its_answer_is_left_at_the_deadline_and_delays_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.3)
+    with receiver(drips=True) as (slow, slow_got), receiver(drips=False) as (quick, quick_got):
+        assert not asyncio.run(Webhook(sleep=no_pause).deliver(slow, b"{}"))
+        assert "TimeoutError" in caplog.text
+        monkeypatch.setattr(webhooks, "TIMEOUT_S", 60.0)
+        slow_got.clear()
+        webhook = Webhook(sleep=no_pause)
+        webhook.post(slow, incident())
+        assert slow_got.wait(10)
+        webhook.post(quick, incident())
+        # The slow one is waited for still.
+        assert quick_got.wait(10)
+
+
+def test_what_waits_is_bounded_for_each_receiver_and_in_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(webhooks, "MAX_WAITING_EACH", 2)
+    monkeypatch.setattr(webhooks, "MAX_WAITING", 3)
+    taken: list[str] = []
+
+    async def flood() -> None:
+        webhook = Webhook()
+
+        async def deliver(url: str, body: bytes) -> bool:
+            taken.append(url)
+            return True
+
+        monkeypatch.setattr(webhook, "deliver", deliver)
+        for url in ("a", "a", "a", "b", "b", "c"):
+            webhook._take(url, b"{}", f"one of {url}")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(flood())
+    assert sorted(taken) == ["a", "a", "b"]
+    assert [record.getMessage().split(" is ")[0] for record in caplog.records] == ["one of a", "one of b", "one of c"]
