@@ -112,6 +112,10 @@ class InternalError(TallystickError):
     """A fault of ours; the log has the rest under the request id."""
 
 
+class DamagedTable(TallystickError):
+    """A table of records is there, and cannot be read."""
+
+
 class NotImplementedHere(TallystickError):
     """Part of the Databricks API that this server leaves out."""
 

@@ -19,6 +19,7 @@ from tallystick.monitor.sent import Sent, sent_rows, span_of
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
 from tallystick.parity.verdict import render
+from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
 #: Rows that are judged at most, and how many make it worth to look no further back.
@@ -41,7 +42,7 @@ def diagnose_endpoint(
 ) -> list[tuple[WatchedEntity, Looked]]:
     """Return the verdicts on each served entity of an endpoint.
 
-    Raises NotFound and InvalidParameter, with what to do.
+    Raises NotFound, InvalidParameter and DamagedTable, with what to do.
     """
     if not endpoint.table:
         raise InvalidParameter(
@@ -69,7 +70,8 @@ def _look(
 ) -> Looked:
     assert entity.reference is not None
     reference = load_reference(entity.reference)
-    sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
+    with telling_damage(table.location):
+        sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
     notes = (*notes, *_not_read(table))
     place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
@@ -141,18 +143,21 @@ def _words(span: timedelta) -> str:
 def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None = None) -> list[tuple[str, Explained]]:
     """Return the verdicts on a table, without a server: one for each served entity in it.
 
-    `model` is a model's folder, or the folder of a reference. Raises NotFound and InvalidParameter.
+    `model` is a model's folder, or the folder of a reference. Raises NotFound, InvalidParameter
+    and DamagedTable.
     """
     reference = load_reference(Path(model))
     table = InferenceTable(location)
     found: dict[str, str] = {}
-    for batch in table.invocations(columns=["served_entity_id", "served_entity_name"]):
-        found |= dict(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    with telling_damage(table.location):
+        for batch in table.invocations(columns=["served_entity_id", "served_entity_name"]):
+            found |= dict(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
     verdicts: list[tuple[str, Explained]] = []
     for entity_id, name in found.items():
         if not entity_id:
             continue
-        sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
+        with telling_damage(table.location):
+            sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
         if len(sent):
             looked = explain_each(reference, sent, Place("", name), None, notes)
             verdicts += [(name or "", explained) for explained in looked.found]

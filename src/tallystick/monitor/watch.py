@@ -27,6 +27,7 @@ from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS, EntityParity
 from tallystick.records.added import Added
+from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
 #: Rows of one served entity that are decoded in one turn; of more, a fair sample is.
@@ -95,22 +96,23 @@ class Watch:
         self.entities: dict[str, EntityWatch] = {}
 
     def advance(self, endpoint: WatchedEndpoint, now: datetime, open_ids: Collection[str] = ()) -> list[WatchedEntity]:
-        """Read what is new; return the served entities to diagnose. Raises NotFound when there is no table.
+        """Read what is new; return the served entities to diagnose. Raises DamagedTable when it cannot be read.
 
         `open_ids` are the served entities with open incidents.
         """
         self._endpoint = endpoint
         table = InferenceTable(endpoint.table, name=endpoint.name)
+        got: set[str] = set()
         try:
             added = table.added(self._version, self._table_id)
+            if not added.is_whole and self._table_id:
+                _log.warning("some rows of %s are gone before they were looked at", endpoint.name)
+            if added.files:
+                with telling_damage(endpoint.table):
+                    got = self._read(table, added, endpoint, now)
         except NotFound:
             # It begins with the first invocation.
             return []
-        if not added.is_whole and self._table_id:
-            _log.warning("some rows of %s are gone before they were looked at", endpoint.name)
-        got: set[str] = set()
-        if added.files:
-            got = self._read(table, added, endpoint, now)
         is_other = (added.table_id, added.version) != (self._table_id, self._version)
         self._table_id, self._version = added.table_id, added.version
         if is_other:

@@ -31,6 +31,7 @@ from tallystick.protocol.signature import Signature, parse_signature
 from tallystick.records import schema
 from tallystick.records.added import Added, added_since
 from tallystick.records.bodies import Ints, connect, one_chunk
+from tallystick.records.damage import READ_ERRORS, damaged_table
 from tallystick.records.decode import InputDecoder, Requests, as_recorded, infer_fields
 from tallystick.records.files import with_known_ranges
 from tallystick.records.labels import Labels
@@ -263,8 +264,8 @@ class InferenceTable:
             raise NotFound(
                 f"There is no inference table for '{self.name}' at {location}. It begins with the first invocation."
             ) from error
-        except (DeltaError, OSError) as error:
-            raise NotFound(f"The table at {location} cannot be read: {error}") from error
+        except READ_ERRORS as error:
+            raise damaged_table(location, error) from error
 
     def _open_if_there(self, location: str) -> tuple[DeltaTable, ds.Dataset] | None:
         if not location or not _is_table(location, self._options):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
-from tallystick.errors import InvalidParameter, NotFound
+from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import watch as watching
 from tallystick.monitor.explain import HIDDEN, shown
@@ -534,6 +534,46 @@ def test_examples_show_nothing_that_the_reference_keeps_to_itself() -> None:
     assert shown(hidden, "kind", "warm") == "warm"
     assert shown(hidden, "not in training", 1) == HIDDEN
     assert (shown(hidden, "wind", float("nan")), shown(hidden, "wind", 1.5)) == (None, 1.5)
+
+
+def first_file(location: Path) -> Path:
+    return next(path for path in location.rglob("*.parquet") if "_delta_log" not in path.parts)
+
+
+@pytest.mark.parametrize(
+    ("hurt", "said"),
+    [
+        (
+            lambda at: first_file(at).write_bytes(b"no parquet"),
+            r"data file part-\S+ of [\d-]+ is damaged: it is no whole",
+        ),
+        (lambda at: first_file(at).write_bytes(first_file(at).read_bytes()[:-40]), r"data file \S+ of \S+ is damaged"),
+        (lambda at: first_file(at).unlink(), r"data file part-\S+ of [\d-]+ is missing. Put back a copy of this file"),
+        (
+            lambda at: (at / "_delta_log" / f"{2:020}.json").write_text("?"),
+            r"entry 2 of its log \(_delta_log\) is damaged",
+        ),
+        (lambda at: (at / "_delta_log" / f"{0:020}.json").unlink(), r"entry 0 of its log \(_delta_log\) is missing"),
+    ],
+    ids=["garbage", "cut off", "missing", "log", "log missing"],
+)
+def test_a_damaged_table_is_named_with_what_is_wrong_and_no_path(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path, hurt: Any, said: str
+) -> None:
+    table.add(frame(50, 1))
+    table.add(frame(50, 2))
+    hurt(Path(place.table))
+    asked: list[Callable[[], Any]] = [
+        lambda: work().diagnose(place, Diagnose(1, "churn")),
+        lambda: diagnose_table(place.table, str(place.entities[0].reference), Asked()),
+        lambda: Watch(place).advance(place, now()),
+    ]
+    for each in asked:
+        with pytest.raises(DamagedTable, match=said) as caught:
+            each()
+        assert caught.value.message.startswith("The table 'churn_payload' cannot be read: ")
+        assert "a new table begins" in caught.value.message
+        assert str(tmp_path) not in caught.value.message
 
 
 # -- identity first --------------------------------------------------------------------------------------------
