@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tallystick
 from tallystick.errors import DeploymentFailed
+from tallystick.protocol.scrub import without_secrets
 from tallystick.protocol.worker_spec import NeedsEnvironment
 
 #: What the worker itself imports; the model's own pins win where it has any.
@@ -101,7 +102,7 @@ def _uv() -> str:
 
 
 async def _run(argv: list[str], say: Callable[[str], None]) -> None:
-    say(f"$ uv {' '.join(argv[1:])}\n")
+    say(without_secrets(f"$ uv {' '.join(argv[1:])}\n"))
     child = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.DEVNULL,
@@ -114,7 +115,7 @@ async def _run(argv: list[str], say: Callable[[str], None]) -> None:
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
             async for raw in child.stdout:
-                line = raw.decode(errors="replace")
+                line = without_secrets(raw.decode(errors="replace"))
                 say(line)
                 last = [*last, line.strip()][-6:]
             status = await child.wait()

@@ -24,6 +24,7 @@ from tallystick.gate.environment import PACKAGE
 from tallystick.gate.golden import Golden
 from tallystick.parity.endpoint import Environment, read_environment
 from tallystick.parity.intervene import FLIP_SHARE, SAME
+from tallystick.protocol.scrub import without_secrets
 
 #: Environments that one ablation may build: a search over 30 packages for one guilty takes about seven.
 MOST_BUILDS = 12
@@ -251,7 +252,7 @@ def _run(argv: list[str], timeout_s: float, failure: str) -> None:
     except OSError as error:
         raise AblationFailed(f"{failure}: {error}") from error
     if done.returncode:
-        words = " ".join(done.stderr.decode(errors="replace").split())[-500:]
+        words = without_secrets(" ".join(done.stderr.decode(errors="replace").split())[-1000:])[-500:]
         raise AblationFailed(f"{failure}: {words}{_hint(words)}")
 
 

@@ -1,14 +1,16 @@
 """What of a model's exception a caller may read. Pure.
 
 The exception's own words are what the caller needs most often ("could not convert string to float: 'abc'"), and
-nobody knows what they hold. So they are bounded, made printable, and rid of paths and of known secrets. The
-whole, with its traceback, is in the model's log.
+nobody knows what they hold. So they are bounded, made printable, and rid of paths, of known secrets and of
+what looks like one. The whole, with its traceback, is in the model's log.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from tallystick.protocol.scrub import without_secrets
 
 #: Longer texts embed data (MLflow's own enforcement prints the whole frame).
 MAX_CHARACTERS = 300
@@ -32,7 +34,8 @@ def public_text(error: BaseException, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if secret:
             words = words.replace(secret, "<secret>")
-    words = _UNPRINTABLE.sub(" ", _PATH.sub("<path>", words)).strip()
+    words = without_secrets(_UNPRINTABLE.sub(" ", words))
+    words = _PATH.sub("<path>", words).strip()
     if len(words) > MAX_CHARACTERS:
         words = words[:MAX_CHARACTERS].rstrip() + " …"
     return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -106,6 +106,14 @@ def test_a_callers_text_holds_no_path_secret_or_megabytes():
     assert len(text) < MAX_CHARACTERS + 40
 
 
+def test_a_secret_that_nobody_named_is_known_by_its_form_and_leaves_no_text_of_a_model():
+    error = OSError("GET https://ann:pw1@hub.example/a/vocab.txt?sig=2b3c failed (token=t0p-s3cret, Bearer abc123xyz)")
+    text = public_text(error)
+    assert [word for word in ("ann", "pw1", "2b3c", "t0p-s3cret", "abc123xyz") if word in text] == []
+    assert text.startswith("OSError: GET https:")
+    assert public_text(ValueError("column token_count: got 'abc'")) == "ValueError: column token_count: got 'abc'"
+
+
 def test_an_exception_whose_text_fails_is_told_by_its_type():
     class Odd(Exception):
         def __str__(self):
