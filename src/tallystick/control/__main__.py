@@ -21,7 +21,6 @@ from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
 from tallystick.control.feedback_api import add_feedback_routes
 from tallystick.control.gatekeeper import Gatekeeper
-from tallystick.control.incidents_api import add_incident_routes
 from tallystick.control.journal import STREAM_NAME, EntityRecords, StreamJournal, Tables
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.logs import BuildLogs, FileLogs
@@ -85,7 +84,7 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
         on_change=lambda: _look(wakeup),
     )
     links.monitor.replay = MonitorReplays(service, gatekeeper, gate)
-    service = dataclasses.replace(service, parity=parity_of(gatekeeper, service, links.monitor))
+    service = dataclasses.replace(service, parity=parity_of(gatekeeper, service, links.monitor, settings.data_dir))
     reconciler = Reconciler(
         settings, service, supervisor, links, launcher, build_logs, _now_ms, entity_records, gatekeeper, gate.tokens
     )
@@ -128,7 +127,6 @@ async def serve(settings: Settings, service: Service, wakeup: _Wakeup, lifeline:
     )
     add_metrics_routes(api, service, metrics)
     add_feedback_routes(api, service, journal)
-    add_incident_routes(api, service, links.monitor, settings.data_dir)
     app = InForce(api, reconciler)
     path = settings.run_dir / "control.sock"
     path.unlink(missing_ok=True)

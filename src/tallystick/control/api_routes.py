@@ -10,6 +10,7 @@ from tallystick.control import api_schemas as schemas
 from tallystick.control.api_handlers import LogSource
 from tallystick.control.api_operation import Operation
 from tallystick.control.api_rules import Rule
+from tallystick.control.incidents_api import incident_routes
 from tallystick.control.parity_api import parity_routes
 
 #: Tells how server and processes stand, for the admin's eye.
@@ -100,6 +101,7 @@ def _endpoint_routes(logs: LogSource) -> tuple[Operation, ...]:
         ),
         *_inference_table_routes(),
         *parity_routes(_ENDPOINT),
+        *incident_routes(_ENDPOINT),
         Operation("GET", f"{_ENDPOINT}/openapi", view, "How to invoke the endpoint, as OpenAPI", handle.openapi),
         Operation(
             "GET",

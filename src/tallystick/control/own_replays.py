@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tallystick.auth import StoredToken, new_token
 from tallystick.control.gatekeeper import Gatekeeper
-from tallystick.control.incidents import Monitor
+from tallystick.control.incidents import Monitor, get_incident, list_incidents
 from tallystick.control.parity import Parity
 from tallystick.control.plan import replica_id
 from tallystick.control.service import Service
@@ -76,7 +77,7 @@ def is_known(table: RouteTable, endpoint_name: str, entity_id: ServedEntityId) -
     return route is not None and any(entity.id == entity_id for entity in (*route.entities, *route.pending))
 
 
-def parity_of(gatekeeper: Gatekeeper, service: Service, monitor: Monitor) -> Parity:
+def parity_of(gatekeeper: Gatekeeper, service: Service, monitor: Monitor, data_dir: Path) -> Parity:
     """Return what the service asks of parity."""
     return Parity(
         gate=gatekeeper.described,
@@ -84,4 +85,7 @@ def parity_of(gatekeeper: Gatekeeper, service: Service, monitor: Monitor) -> Par
         live=lambda endpoint: monitor.live(endpoint.name),
         # From memory: those that are closed are on disk, and listed by a route of their own.
         incidents=lambda endpoint: msgspec.to_builtins(list(monitor.open_for(endpoint.name))),
+        kept=lambda endpoint: list_incidents(data_dir, endpoint.id),
+        incident=lambda endpoint, number: get_incident(data_dir, endpoint.id, number),
+        diagnose=lambda endpoint, asked: monitor.diagnose(endpoint.name, **asked),
     )

@@ -22,6 +22,10 @@ async def _nothing(_endpoint: Endpoint, _entity_name: str | None) -> dict[str, A
     raise TemporarilyUnavailable("Golden rows cannot be replayed yet: the server is starting.", retry_after_s=1)
 
 
+async def _no_diagnosis(_endpoint: Endpoint, _asked: dict[str, Any]) -> dict[str, Any]:
+    raise TemporarilyUnavailable("Rows cannot be diagnosed yet: the server is starting.", retry_after_s=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Parity:
     """What others know of an endpoint's parity. Called on the event loop."""
@@ -32,8 +36,14 @@ class Parity:
     check: Callable[[Endpoint, str | None], Awaitable[dict[str, Any]]] = _nothing
     #: How live requests stand to training.
     live: Callable[[Endpoint], dict[str, Any]] = lambda _endpoint: {}
-    #: Summaries of incidents, newest first.
+    #: Summaries of open incidents.
     incidents: Callable[[Endpoint], list[dict[str, Any]]] = lambda _endpoint: []
+    #: Summaries of all incidents that are kept, newest first; one whole, by its number. They block, and are called in
+    #: a thread.
+    kept: Callable[[Endpoint], list[dict[str, Any]]] = lambda _endpoint: []
+    incident: Callable[[Endpoint, str], dict[str, Any]] = lambda _endpoint, _number: {}
+    #: Diagnoses recorded rows now: (endpoint, fields of `incidents_api.parse_diagnose`).
+    diagnose: Callable[[Endpoint, dict[str, Any]], Awaitable[dict[str, Any]]] = _no_diagnosis
 
 
 DEFAULTS: Mapping[str, Any] = {"gate": Policy.AUTO.value, "monitor": True, "webhook": ""}

@@ -78,7 +78,7 @@ async def client(app: FastAPI, service: Service) -> AsyncIterator[httpx.AsyncCli
 
 
 def concrete(route: APIRoute) -> str:
-    return route.path.format(name="churn", id="churn", served_model="churn-1")
+    return route.path.format(name="churn", id="churn", served_model="churn-1", incident="1")
 
 
 def assert_error(answer: httpx.Response, status: int, code: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from tallystick.auth import Principal
 from tallystick.control import incidents as module
 from tallystick.control.api import create_app
 from tallystick.control.api_rules import principal_by_token
+from tallystick.control.gatekeeper import Gatekeeper
 from tallystick.control.incidents import Monitor, get_incident, list_incidents
-from tallystick.control.incidents_api import DIAGNOSE_PATH, INCIDENT_PATH, INCIDENTS_PATH, add_incident_routes
+from tallystick.control.incidents_api import incident_routes
 from tallystick.control.link_server import GatewayLinks
 from tallystick.control.memory_store import MemoryStore
+from tallystick.control.own_replays import parity_of
 from tallystick.control.service import Service, build_service
 from tallystick.errors import InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
 from tallystick.protocol.message import MessageReader, render_message
@@ -37,6 +40,8 @@ from tallystick.protocol.monitoring import (
     Watching,
 )
 
+ENDPOINT_PATH = "/api/2.0/serving-endpoints/{name}"
+DIAGNOSE_PATH, INCIDENTS_PATH = f"{ENDPOINT_PATH}/parity/diagnose", f"{ENDPOINT_PATH}/parity/incidents"
 PAGE = (Path(__file__).parents[3] / "docs" / "control-api.md").read_text()
 INCIDENT = IncidentSummary(
     7, "m", IncidentState.OPEN, "cause_found", "preprocessing", "unit", ("temp",), {}, "proof", 0.3, 200, "", ""
@@ -217,8 +222,9 @@ async def client(service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncC
         async def diagnose(self, endpoint: str, *args: Any, **asked: Any) -> dict[str, Any]:
             return {"verdicts": [], "asked": {"endpoint": endpoint} | asked}
 
-    app = create_app(service, Logs(), principal_by_token(service), status)
-    add_incident_routes(app, service, Answers(), tmp_path)
+    keeper = Gatekeeper(None, None, is_reachable=lambda *_: True, on_change=lambda: None)  # type: ignore[arg-type]
+    known = dataclasses.replace(service, parity=parity_of(keeper, service, Answers(), tmp_path))
+    app = create_app(known, Logs(), principal_by_token(service), status)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as made:
         yield made
 
@@ -258,6 +264,6 @@ async def test_what_cannot_be_asked_is_refused(service: Service, client: httpx.A
     assert answer.status_code == 400
 
 
-@pytest.mark.parametrize("path", [DIAGNOSE_PATH, INCIDENTS_PATH, INCIDENT_PATH])
+@pytest.mark.parametrize("path", [operation.path for operation in incident_routes(ENDPOINT_PATH)])
 def test_the_page_on_the_control_api_has_the_routes(path: str) -> None:
     assert path.removeprefix("/api/2.0/serving-endpoints/{name}") in PAGE
