@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tallystick.errors import TallystickError, Unauthenticated
+from tallystick.private_file import replace_private
 
 SERVER_FILE = "server.json"
 ADMIN_TOKEN_FILE = "admin.token"  # noqa: S105  a file's name
@@ -122,12 +123,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 def write_server_file(data_dir: Path, url: str) -> None:
     """Leave the address for the commands on this machine."""
-    path = data_dir / SERVER_FILE
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"url": url, "pid": os.getpid()}, file)
-    temporary.replace(path)
+    replace_private(data_dir / SERVER_FILE, json.dumps({"url": url, "pid": os.getpid()}).encode())
 
 
 def remove_server_file(data_dir: Path) -> None:

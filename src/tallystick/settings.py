@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from tallystick.private_file import replace_private
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -115,11 +117,7 @@ class Settings:
 
 def write_settings(settings: Settings) -> None:
     """Write the settings for the other processes of this server (mode 0600: the database URL may hold a password)."""
-    temporary = settings.settings_file.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(settings, enc_hook=str))
-    temporary.replace(settings.settings_file)
+    replace_private(settings.settings_file, msgspec.json.encode(settings, enc_hook=str))
 
 
 def read_settings(path: str | Path) -> Settings:

@@ -36,6 +36,7 @@ from tallystick.control.worker_launch import WorkerLauncher
 from tallystick.errors import TallystickError
 from tallystick.journal.writer import Journal
 from tallystick.lifeline import Lifeline, die_with_parent, outlive_server_signals
+from tallystick.private_file import replace_private
 from tallystick.settings import Settings, read_settings
 
 #: The server's own token, for the CLI on this machine.
@@ -213,11 +214,7 @@ def ensure_admin_token(service: Service, data_dir: Path) -> bool:
         return False
     text, token = new_token("admin", is_admin=True, now_ms=_now_ms(), comment="made at first start")
     service.store.add_token(token)
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-    temporary.replace(path)
+    replace_private(path, f"{text}\n".encode())
     return True
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 
 from tallystick.control.incidents import Monitor
 from tallystick.control.metrics.tally import Tally
+from tallystick.private_file import replace_private
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
 from tallystick.protocol.monitoring import AskReplay, Diagnosed, Watching
 from tallystick.protocol.routes import (
@@ -77,7 +77,7 @@ class GatewayLinks:
 
     async def publish(self, table: RouteTable) -> None:
         """Keep the table on disk, then send it to every gateway."""
-        await asyncio.to_thread(_write_durably, self._path, msgspec.msgpack.encode(table))
+        await asyncio.to_thread(replace_private, self._path, msgspec.msgpack.encode(table), is_synced=True)
         self.table = table
         data = render_message(Publish(table))
         for writer in list(self._writers):
@@ -176,13 +176,3 @@ class GatewayLinks:
             self._recorder = None
             for number in list(self._flushes):
                 self._flushed(Flushed(number, "The recorder ended before it had finished; it is started again."))
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -15,6 +15,7 @@ from tallystick.control.logs import worker_log
 from tallystick.control.plan import replica_id
 from tallystick.entities import CONCURRENCY_PER_WORKER, ResolvedModel, ServedEntity, ServedEntityId
 from tallystick.gate.report import Policy
+from tallystick.private_file import replace_private
 from tallystick.protocol.routes import Replica
 from tallystick.protocol.supervise import ProcessSpec
 from tallystick.protocol.worker_spec import EXIT_NEEDS_ENVIRONMENT, WorkerSpec
@@ -94,7 +95,7 @@ class WorkerLauncher:
         )
         self._policies[place.id] = policy
         path = self._specs / f"{place.id}.json"
-        _write_private(path, msgspec.json.encode(spec))
+        replace_private(path, msgspec.json.encode(spec))
         python = resolved.python if resolved is not None and resolved.python is not None else sys.executable
         # -P: a file in the folder that the server was started in must not shadow a module.
         argv = (python, "-P", "-m", "tallystick.worker", str(path))
@@ -112,7 +113,7 @@ class WorkerLauncher:
             # Not there yet: it is written with the policy of its day.
             return
         if spec.policy is not policy:
-            _write_private(path, msgspec.json.encode(msgspec.structs.replace(spec, policy=policy)))
+            replace_private(path, msgspec.json.encode(msgspec.structs.replace(spec, policy=policy)))
         self._policies[replica] = policy
 
     def _variables(self, entity: ServedEntity, variables: Mapping[str, str]) -> dict[str, str]:
@@ -120,12 +121,3 @@ class WorkerLauncher:
         threads = str(max(1, cores // entity.workers))
         defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": threads}
         return defaults | self._environment | dict(variables)
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    # Beside, then renamed: a worker that starts again may read it at any moment.
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    temporary.replace(path)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from tallystick.monitor.incidents import MAX_OPEN, Book, Change, Incident
+from tallystick.private_file import replace_private
 from tallystick.protocol.monitoring import IncidentState
 
 #: Closed incidents that are kept of one endpoint; the oldest go first.
@@ -35,12 +35,7 @@ class IncidentFiles:
         """Write what changed; forget the oldest of those that are closed. Raises OSError."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for change in changes:
-            path = self._folder / f"{change.incident.id}.json"
-            temporary = path.with_suffix(".tmp")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(change.incident))
-            temporary.replace(path)
+            replace_private(self._folder / f"{change.incident.id}.json", msgspec.json.encode(change.incident))
         paths = sorted(self._paths())
         if len(paths) <= MAX_KEPT + MAX_OPEN:
             return

@@ -5,7 +5,6 @@ What cannot be read, or belongs to another reference, is begun anew.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from tallystick.monitor.counters import BETS, Counters, Violation, width_of
 from tallystick.monitor.rings import LENGTHS, SEGMENT_LENGTHS, Rings
 from tallystick.monitor.routes import PROFILE_FILE as FILE
 from tallystick.parity.reference import Reference
+from tallystick.private_file import replace_private
 
 if TYPE_CHECKING:
     from tallystick.monitor.watch import EntityWatch
@@ -72,11 +72,7 @@ def load(folder: Path) -> Kept:
 def save(folder: Path, kept: Kept) -> None:
     """Write it beside, then put it in its place. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = folder / f"{FILE}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.msgpack.encode(kept))
-    temporary.replace(folder / FILE)
+    replace_private(folder / FILE, msgspec.msgpack.encode(kept))
 
 
 def to_kept(watch: EntityWatch) -> KeptEntity:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
+from tallystick.private_file import replace_private
 from tallystick.protocol.monitoring import PARITY_FOLDER, EndpointParity, EntityParity
 from tallystick.protocol.routes import RouteTable, table_path
 
@@ -67,11 +68,7 @@ class Routes:
         self._kept = {each.id: each for each in standing.values()}
         with contextlib.suppress(OSError):
             self._standing_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self._standing_path.with_suffix(".tmp")
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.msgpack.encode(self._kept))
-            temporary.replace(self._standing_path)
+            replace_private(self._standing_path, msgspec.msgpack.encode(self._kept))
 
     def _standing(self, endpoint: WatchedEndpoint) -> EndpointParity:
         known = self._known().get(endpoint.id, EndpointParity(endpoint.id))

@@ -20,6 +20,7 @@ from typing import TypeAlias
 import msgspec
 
 from tallystick.journal.format import Access, Context, Invocation
+from tallystick.private_file import replace_private
 from tallystick.records.tracing import parse_traceparent
 
 _log = logging.getLogger("tallystick.records")
@@ -245,7 +246,7 @@ class AccessLog:
             del self._positions[next(iter(self._positions))]
         # Without a position the lines are there all the same; a restart may double them.
         with contextlib.suppress(OSError):
-            _write_private(self._positions_file, msgspec.json.encode(self._positions))
+            replace_private(self._positions_file, msgspec.json.encode(self._positions))
 
     def _append(self, text: bytes) -> None:
         descriptor = self._open()
@@ -309,11 +310,3 @@ def _read_positions(path: Path) -> dict[str, int]:
     except (OSError, ValueError):
         # Absent or damaged: the worst that follows is lines that are there twice.
         return {}
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    temporary.replace(path)
