@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from tallystick.monitor.replays import (
     ruled_out,
     wrong_version,
 )
-from tallystick.monitor.rows import LiveRows
+from tallystick.monitor.rows import LiveRows, Senders
 from tallystick.monitor.sent import Sent, as_decoded
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS
@@ -85,8 +86,18 @@ class Looked:
     found: tuple[Explained, ...]
     #: Whether the rows that no cause found here explains were judged, and nothing is broken in them.
     is_clean: bool
-    #: (column, value) of a segment -> its rows, of those that were looked at.
-    senders: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: Who sent the rows that were looked at, and when.
+    who: Senders = field(repr=False)
+
+    def senders(self, since: datetime | None = None) -> dict[tuple[str, str], int]:
+        """Return (column, value) of a segment -> its rows that came since then."""
+        is_new = slice(None) if since is None else (pd.to_datetime(self.who.times, utc=True) > since).to_numpy()
+        segments = self.who.segments[is_new]
+        return {
+            (str(column), str(value)): int(count)
+            for column in segments.columns
+            for value, count in segments[column].astype(str).value_counts().items()
+        }
 
 
 def explain_each(
@@ -98,7 +109,7 @@ def explain_each(
     Blocks for seconds with `replicas`.
     """
     rest = given if isinstance(given, Sent) else as_decoded(given)
-    senders = _senders(rest.rows.segments)
+    who = Senders(rest.rows.segments, rest.rows.times)
     checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
     last = _explain(reference, rest, place, replicas, notes, checked)
     found = [last]
@@ -109,20 +120,12 @@ def explain_each(
         rest = rest.taken(others)
         last = _explain(reference, rest, place, replicas, notes, checked)
         found += [last] if is_claim(last.verdict) else []
-    return Looked(tuple(found), _leaves_clean(rest, last), senders)
+    return Looked(tuple(found), _leaves_clean(rest, last), who)
 
 
 def is_claim(verdict: Verdict) -> bool:
     """Whether a verdict names a cause."""
     return verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
-
-
-def _senders(segments: pd.DataFrame) -> dict[tuple[str, str], int]:
-    return {
-        (str(column), str(value)): int(count)
-        for column in segments.columns
-        for value, count in segments[column].astype(str).value_counts().items()
-    }
 
 
 def _others(rows: Sent, verdict: Verdict) -> Any:

@@ -18,9 +18,10 @@ far as one is named. Several causes in the same rows are one incident, under the
 change from look to look.
 
 A look says nothing of a cause when there are too few rows to tell, or rows that no found cause explains are not clean,
-or its sender sent too few of them, or another cause is in its columns, or, for one in a replica, no replica was asked.
-So what one sender does wrong holds up no incident of another's, and a sender that stays away is not one that was
-mended. Pure.
+or another cause is in its columns, or, for one in a replica, no replica was asked.
+For one that names its sender, rows of this sender are counted since it was last found: it is closed when as many came
+as have shown it, or `ENOUGH_ROWS`. So what one sender does wrong holds up no incident of another's, and a sender that
+stays away is not one that was mended. Pure.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     #: Diagnoses that found it, and rows that were affected in them, all together.
     seen: int = 1
     rows_affected: int = 0
+    #: Rows of its sender that came since it was last found, as far as they were looked at.
+    clean_rows: int = 0
     #: The verdict of the clearest diagnosis; a proof is never replaced by a suspicion.
     verdict: dict[str, Any]
     #: The verdict in a sentence, and as text.
@@ -117,7 +120,7 @@ class Look:
     found: tuple[Diagnosis, ...] = ()
     #: Whether the rows that no cause found here explains were judged, and nothing is broken in them.
     is_clean: bool = False
-    #: Rows that were looked at, by sender: (column, value) of a segment.
+    #: Rows that came since the look before, by sender: (column, value) of a segment.
     senders: Mapping[tuple[str, str], int] = field(default_factory=dict)
     #: Whether replicas said what they hold, and replayed golden rows.
     is_replayed: bool = False
@@ -155,24 +158,42 @@ def note(book: Book, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...
     again = {change.incident.id for change in changes}
     for each in book.open:
         if each.id not in again and any(_is_beside(each, claim) for claim in claims):
-            touched = msgspec.structs.replace(each, updated_at=time_text(now), seen=each.seen + 1)
+            touched = msgspec.structs.replace(each, updated_at=time_text(now), seen=each.seen + 1, clean_rows=0)
             book = _with(book, each, touched)
             changes.append(Change(touched, False))
             again.add(each.id)
-    closed = [
-        _closed(each, now, "it was not seen any more")
-        for each in book.open
-        if each.id not in again and _speaks_against(look, each) and _age_s(each.updated_at, now) >= CLEAN_S
-    ]
-    return _without(book, closed), (*changes, *(Change(each, True) for each in closed))
+    for each in book.open:
+        if each.id not in again and _speaks_against(look, each):
+            book, change = _not_found(book, each, look, now)
+            changes += change
+    return book, tuple(changes)
+
+
+def _not_found(book: Book, incident: Incident, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...]]:
+    """Return the book after a look that should have found an incident's cause, and did not."""
+    sender = _sender(incident.verdict)
+    clean_rows = incident.clean_rows + look.senders.get(sender, 0)
+    is_rows_matter = not _is_in_replica(incident.verdict) and sender != NOBODY
+    is_enough = not is_rows_matter or clean_rows >= max(1, min(ENOUGH_ROWS, affected(incident.verdict)))
+    if is_enough and _age_s(incident.updated_at, now) >= CLEAN_S:
+        closed = _closed(incident, now, "it was not seen any more")
+        return _without(book, (closed,)), (Change(closed, True),)
+    if clean_rows == incident.clean_rows:
+        return book, ()
+    counted = msgspec.structs.replace(incident, clean_rows=clean_rows)
+    return _with(book, incident, counted), (Change(counted, False),)
+
+
+def _is_in_replica(verdict: Mapping[str, Any]) -> bool:
+    return str(verdict["stage"]).startswith(("routing", "endpoint"))
 
 
 def _speaks_against(look: Look, incident: Incident) -> bool:
-    """Whether a look that did not find the cause of an incident says that it is gone."""
+    """Whether a look that did not find the cause of an incident could have."""
     verdict = incident.verdict
     if incident.served_entity_id != look.served_entity_id or not look.is_clean:
         return False
-    if verdict["stage"].startswith(("routing", "endpoint")):
+    if _is_in_replica(verdict):
         return look.is_replayed
     sender = _sender(verdict)
     columns = set(verdict["features"])
@@ -185,7 +206,7 @@ def _speaks_against(look: Look, incident: Incident) -> bool:
         ):
             # What is wrong with a column hides what else is.
             return False
-    return sender == NOBODY or look.senders.get(sender, 0) >= max(1, min(ENOUGH_ROWS, affected(verdict)))
+    return True
 
 
 def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) -> tuple[Book, tuple[Change, ...]]:
@@ -337,6 +358,7 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
         incident,
         updated_at=stamp,
         seen=incident.seen + 1,
+        clean_rows=0,
         rows_affected=incident.rows_affected + affected(diagnosis.verdict),
         rows=diagnosis.rows if "title" in told and diagnosis.rows else incident.rows,
         **told,

@@ -129,6 +129,11 @@ class Watch:
             watch.diagnosed, watch.diagnosed_at = watch.flags, now
             watch.is_claimed = is_claimed
 
+    def diagnosed_at(self, entity_id: str) -> datetime | None:
+        """Return when a served entity was diagnosed last; None when that is not known."""
+        watch = self.entities.get(entity_id)
+        return None if watch is None else watch.diagnosed_at
+
     def span(self, entity_id: str) -> timedelta | None:
         """Return how far back a diagnosis should look: not beyond what was found before, so that its end is seen."""
         watch = self.entities.get(entity_id)

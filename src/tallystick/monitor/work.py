@@ -84,8 +84,8 @@ class Work:
                 _log.warning("%s of %s could not be diagnosed: %s", entity.name, endpoint.name, error.message)
                 continue
             for each, looked in found:
+                self._note(endpoint, each, looked, now, watch.diagnosed_at(each.id))
                 watch.diagnosed(each.id, is_claimed=is_claim(looked.found[0].verdict), now=now)
-                self._note(endpoint, each, looked, now)
         book = self._book(endpoint)
         self._keep(endpoint, *close_silent(book, (each.id for each in endpoint.entities), now))
 
@@ -134,11 +134,19 @@ class Work:
         incidents = tuple(each.summary() for each in self._book(endpoint).open)
         return EndpointParity(endpoint.id, entities, incidents)
 
-    def _note(self, endpoint: WatchedEndpoint, entity: WatchedEntity, looked: Looked, now: datetime) -> None:
+    def _note(
+        self,
+        endpoint: WatchedEndpoint,
+        entity: WatchedEntity,
+        looked: Looked,
+        now: datetime,
+        before: datetime | None = None,
+    ) -> None:
+        """Note what a look found; `before` is when the look before was."""
         self._latest[entity.id] = (looked.found[0].verdict.status.value, time_text(now))
         found = tuple(_diagnosis(entity, each) for each in looked.found)
         is_replayed = any(each.replays for each in looked.found)
-        look = Look(entity.id, found, looked.is_clean, looked.senders, is_replayed)
+        look = Look(entity.id, found, looked.is_clean, looked.senders(before), is_replayed)
         self._keep(endpoint, *note(self._book(endpoint), look, now))
 
     def _keep(self, endpoint: WatchedEndpoint, book: Book, changes: tuple[Change, ...]) -> None:

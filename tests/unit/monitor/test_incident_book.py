@@ -192,6 +192,20 @@ def test_only_a_look_that_could_have_found_a_cause_closes_its_incident(
     assert (1 not in {each.id for each in book.open}) is closes
 
 
+def test_rows_of_a_sender_that_comes_seldom_are_counted_from_look_to_look_until_it_is_found_again() -> None:
+    few = look(clean(), senders={("client", "ios/4.2"): 12})
+    again = (900, look(found()))
+    _, told = states(
+        (0, look(found())), *((300 * n, few) for n in (1, 2)), again, *((900 + 300 * n, few) for n in (1, 2, 3))
+    )
+    assert told[-1] == (1, "closed", True)
+    assert [state for _, state, _ in told].count("closed") == 1
+    book, _ = states(
+        (0, look(found())), *((300 * n, few) for n in (1, 2)), again, *((900 + 500 * n, few) for n in (1, 2))
+    )
+    assert [each.clean_rows for each in book.open] == [24]
+
+
 def test_weak_suspicions_of_two_senders_open_an_incident_each_when_they_are_there_again() -> None:
     twice = look(found(strength="weak"), found("log", ("hum",), WEB, strength="weak"))
     book, _ = incidents.note(Book("churn"), twice, START)

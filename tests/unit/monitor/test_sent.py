@@ -381,5 +381,6 @@ def test_each_client_with_a_fault_of_its_own_gets_its_verdict(place, sender):
     ((_, looked),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
     told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for each in looked.found}
     assert looked.is_clean
-    assert looked.senders["client", "ios/4.2"] == 120
+    assert looked.senders()["client", "ios/4.2"] == 120
+    assert looked.senders(datetime.now(UTC)) == {}
     assert told == {("unit", ("temp",), "ios/4.2"), ("letter_case", ("kind",), "android/7.1")}
