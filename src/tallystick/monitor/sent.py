@@ -33,6 +33,8 @@ MAX_REFUSED_ROWS, MAX_REQUEST_ROWS = 1000, 200
 MAX_BYTES = 64 << 20
 #: Columns that training did not have, of all rows, and clients whose refusals are counted.
 MAX_EXTRA, MAX_CLIENTS = 64, 1000
+#: Part of the refusals from which a client is said to have most of them.
+MOST = 0.8
 #: What is told of a refusal's message.
 MAX_WORDS = 14
 
@@ -71,7 +73,10 @@ class Refusals:
         whose = client or max(self.refused, key=lambda each: self.refused[each])
         words = f": {self.words[whose]}" if whose in self.words else ""
         of_client = " of this client" if client else ""
-        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED_STATUS}{words}"
+        # Where all rows have the fault no sender is named for it, and somebody has to be told.
+        share = self.refused[whose] / refused
+        by = "" if client or share < MOST else f", {'all' if share == 1 else 'most'} of client {whose}"
+        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED_STATUS}{by}{words}"
 
 
 @dataclass(frozen=True)

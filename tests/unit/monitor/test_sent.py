@@ -223,7 +223,11 @@ def test_a_decimal_comma_that_is_refused_is_found_with_its_client_and_the_refusa
 
 def test_only_refused_requests_are_judged_too(place: WatchedEndpoint, sender: Sender) -> None:
     sender.send(rides(60, 2).assign(temp="12,5"), "ios/4.2", request_rows=None, **REFUSAL)
-    assert diagnosed(place).verdict.kind == "decimal_comma"
+    verdict = diagnosed(place).verdict
+    assert verdict.kind == "decimal_comma"
+    assert verdict.evidence[-1].text.startswith(
+        "60 of 60 requests were refused with 400, all of client ios/4.2: BAD_REQUEST"
+    )
 
 
 def test_refused_requests_without_a_fault_leave_the_others_verdict_alone(
