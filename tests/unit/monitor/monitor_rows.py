@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,9 @@ def frame(rows: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
+@functools.cache
 def reference(seed: int = 100) -> Reference:
+    """Frozen, so that one serves all tests."""
     return Reference.from_frame(frame(4000, seed))
 
 
