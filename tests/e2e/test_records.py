@@ -44,9 +44,9 @@ def row_of(server, endpoint: str, answer) -> dict:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory, registry):
+def recorded(tmp_path_factory):
     """A server for the tests that change what is recorded, or kill a part of it; the last one stops it."""
-    server = Server(tmp_path_factory.mktemp("records") / "data", "--tracking-uri", registry.uri, "--gateways", "2")
+    server = Server(tmp_path_factory.mktemp("records") / "data", "--gateways", "2")
     models = {"m": TWO_WORKERS, "n": CHAOS, "plain": PLAIN, "words": WORDS}
     for name, entity in models.items():
         server.deploy(name, entity, wait=False)
