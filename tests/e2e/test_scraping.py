@@ -44,9 +44,11 @@ def by(found, name, label):
 def counted(server):
     """An endpoint with two served entities, with 20 invocations at the first and 5 + 3 bad ones at the other."""
     name = f"counted{time.monotonic_ns()}"
-    server.deploy(name, PLAIN | {"name": "a"}, PLAIN | {"name": "b"}, routes={"a": 100, "b": 0})
+    found = server.deploy(name, PLAIN | {"name": "a"}, PLAIN | {"name": "b"}, routes={"a": 100, "b": 0})
+    assert found["state"]["ready"] == "READY", found
     for _ in range(20):
-        assert server.invoke(name, TWO).status_code == 200
+        answer = server.invoke(name, TWO)
+        assert answer.status_code == 200, answer.text
     for _ in range(5):
         assert server.invoke(name, ONE, entity="b").status_code == 200
     for _ in range(3):
