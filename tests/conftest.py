@@ -1,18 +1,8 @@
-"""Which process runs what, and how property tests draw.
+"""Which process of pytest-xdist runs what."""
 
-Property tests draw the same examples on every run of `make test`, and new ones on every `make fuzz`: a draw that fails
-once in a thousand runs is a bug to look for on purpose, not a reason for a commit to be red by chance.
-"""
-
-import os
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("fixed", derandomize=True, deadline=None)
-settings.register_profile("explore", derandomize=False, deadline=None, max_examples=300, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 #: Files of tests/e2e with a server of their own. All others share one, and with it one process of pytest-xdist: each
 #: further one would make the registry, the server and its workers again, which is some fifteen seconds of a core.
