@@ -13,7 +13,7 @@ test: $(VENV)/.done  ## All tests, in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: $(VENV)/.done  ## The tests of one part each: no process, no model, no table
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest tests/unit -p no:hypothesispytest $(ARGS)
 
 e2e: $(VENV)/.done  ## The tests with real processes and real clients
 	$(BIN)/pytest tests/e2e $(ARGS)

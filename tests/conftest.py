@@ -1,5 +1,6 @@
-"""Which process of pytest-xdist runs what."""
+"""Which process of pytest-xdist runs what, and what the collector of garbage leaves alone."""
 
+import gc
 from pathlib import PurePosixPath
 
 import pytest
@@ -21,3 +22,8 @@ def pytest_xdist_make_scheduler(config, log):
             return "server" if path.parent.name == "e2e" and path.name not in OWN_SERVER else str(path)
 
     return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: not to look at them again at each collection of garbage saves a fifteenth of the time."""
+    gc.freeze()
