@@ -12,8 +12,8 @@ demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once
 test: $(VENV)/.done  ## All tests, in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-unit: $(VENV)/.done  ## The tests that start no process
-	$(BIN)/pytest tests/unit $(ARGS)
+unit: $(VENV)/.done  ## The tests of one part each: no process, no model, no table
+	$(BIN)/pytest tests/unit -p no:hypothesispytest $(ARGS)
 
 e2e: $(VENV)/.done  ## The tests with real processes and real clients
 	$(BIN)/pytest tests/e2e $(ARGS)

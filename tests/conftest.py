@@ -1,12 +1,29 @@
-"""How property tests draw: the same examples on every run of `make test`, new ones on every `make fuzz`.
+"""Which process of pytest-xdist runs what, and what the collector of garbage leaves alone."""
 
-A draw that fails once in a thousand runs is a bug to look for on purpose, not a reason for a commit to be red by chance.
-"""
+import gc
+from pathlib import PurePosixPath
 
-import os
+import pytest
 
-from hypothesis import settings
+#: Files of tests/e2e with a server of their own. All others share one, and with it one process of pytest-xdist: each
+#: further one would make the registry, the server and its workers again, which is some fifteen seconds of a core.
+OWN_SERVER = {"test_diagnosis.py", "test_parity_gate.py", "test_records.py", "test_restarts.py"}
 
-settings.register_profile("fixed", derandomize=True, deadline=None)
-settings.register_profile("explore", derandomize=False, deadline=None, max_examples=300, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        """Gives out whole files, and those that share the server as one."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            path = PurePosixPath(nodeid.partition("::")[0])
+            return "server" if path.parent.name == "e2e" and path.name not in OWN_SERVER else str(path)
+
+    return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish():
+    """Modules and tests stay: not to look at them again at each collection of garbage saves a fifteenth of the time."""
+    gc.freeze()

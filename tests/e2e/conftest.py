@@ -58,14 +58,12 @@ def server(tmp_path_factory, registry):
 
 
 @pytest.fixture
-def own_server(tmp_path, registry):
+def own_server(tmp_path):
     """Makes servers that a test may break."""
     servers = []
 
     def start(*options: str, data_dir: Path | None = None, **kwargs) -> Server:
-        server = Server(
-            data_dir or tmp_path / f"data{len(servers)}", "--tracking-uri", registry.uri, *options, **kwargs
-        )
+        server = Server(data_dir or tmp_path / f"data{len(servers)}", *options, **kwargs)
         servers.append(server)
         return server
 

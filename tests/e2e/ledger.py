@@ -4,6 +4,7 @@ Each invocation is sent once, with a client_request_id and a number of its own t
 `ok` (a complete 2xx), `no` (a complete answer that says no) or `maybe` (reset, timeout, partial: nobody can tell).
 """
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -245,7 +246,9 @@ def kill_all(server) -> None:
     """Kill the whole tree at once."""
     pids = [*server.children().values(), server.process.pid]
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        # One that was killed before may be gone since it was listed.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     server.stop()
     eventually(lambda: not [pid for pid in pids if os.path.exists(f"/proc/{pid}")])
 

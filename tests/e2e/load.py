@@ -1,8 +1,10 @@
 """Constant load from several clients, with a ledger of what each request came to."""
 
 import asyncio
+import contextlib
 import json
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ class Load:
         self.answers: list[tuple[float, str, int, float]] = []
         self.failures: list[str] = []
         self._stop = threading.Event()
+        self._pause_s = 0.0
         self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
     def __enter__(self):
@@ -31,10 +34,17 @@ class Load:
             thread.join(60)
             assert not thread.is_alive(), "a request hangs"
 
+    @contextlib.contextmanager
+    def resting(self):
+        """Send some hundred requests a second instead of all that two cores can: for waits, which they would prolong."""
+        self._pause_s = 0.02
+        yield
+        self._pause_s = 0.0
+
     def _run(self):
         headers = {"Authorization": f"Bearer {self.server.token}"}
         with httpx.Client(base_url=self.server.url, headers=headers, timeout=30) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_s):
                 began = time.monotonic()
                 try:
                     answer = client.post(self.path, json=self.body)
@@ -58,18 +68,31 @@ class Load:
         return Counter(name for began, name, _, _ in self.answers if began >= since)
 
 
-async def count_answers(server, name: str, body: dict, *, requests: int, connections: int) -> Counter:
-    """Send many requests over raw sockets (a full client would take ten times as long); count who answered."""
-    payload, counts = json.dumps(body).encode(), Counter()
+def raw_request(server, name: str, body: dict) -> bytes:
+    """Return the bytes of one invocation, for a socket."""
+    payload = json.dumps(body).encode()
     head = (
         f"POST /serving-endpoints/{name}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         f"Authorization: Bearer {server.token}\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
     )
+    return head.encode() + payload
+
+
+def leave_at_once(server, name: str, body: dict) -> None:
+    """Send an invocation and be gone before its answer."""
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(raw_request(server, name, body))
+        time.sleep(0.01)
+
+
+async def count_answers(server, name: str, body: dict, *, requests: int, connections: int) -> Counter:
+    """Send many requests over raw sockets (a full client would take ten times as long); count who answered."""
+    request, counts = raw_request(server, name, body), Counter()
 
     async def ask(times: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(times):
-            writer.write(head.encode() + payload)
+            writer.write(request)
             answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             await reader.readexactly(int(re.search(r"content-length: (\d+)", answer)[1]))
             assert answer.startswith("http/1.1 200"), answer

@@ -115,3 +115,9 @@ def eventually(check, timeout_s: float = 20.0):
             assert found, f"{check} stayed {found!r}"
             return found
         time.sleep(0.05)
+
+
+def serve(*options: str) -> subprocess.CompletedProcess[str]:
+    """Start a server that is expected to refuse; return how it ended."""
+    argv = [sys.executable, "-m", "tallystick", "serve", *options]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=20)

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import mlflow.deployments
+import mlflow.deployments.cli
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import BadRequest, InvalidParameterValue, NotFound, ResourceAlreadyExists, ResourceConflict
 from databricks.sdk.service.serving import (
@@ -20,7 +22,9 @@ from databricks.sdk.service.serving import (
     ServingEndpointPermissionLevel,
     TrafficConfig,
 )
-from running import eventually
+from running import MODELS, eventually
+
+PLAIN = str(MODELS / "plain.py")
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +135,7 @@ def test_the_sdk_raises_its_own_exceptions(workspace, sdk_endpoint):
 
 def test_the_sdk_deletes(workspace):
     api = workspace.serving_endpoints
-    one = EndpointCoreConfigInput(
-        name="", served_entities=[ServedEntityInput(entity_name="cancer", entity_version="1")]
-    )
+    one = EndpointCoreConfigInput(name="", served_entities=[ServedEntityInput(entity_name=PLAIN)])
     api.create("short-lived", config=one)
     with pytest.raises(ResourceConflict):
         api.update_config("short-lived", served_entities=one.served_entities)
@@ -178,11 +180,14 @@ def test_mlflow_deployments_command_line(server, monkeypatch):
     target = ["-t", server.url.replace("http://", "tallystick://")]
     mlflow_cli = [sys.executable, "-m", "mlflow", "deployments"]
     done = subprocess.run(
-        [*mlflow_cli, "create", *target, "--name", "by-cli", "-m", "models:/cancer/2"], capture_output=True, text=True
+        [*mlflow_cli, "create", *target, "--name", "by-cli", "-m", PLAIN], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert server.api("GET", "/by-cli")["state"]["ready"] == "READY"
-    assert subprocess.run([*mlflow_cli, "delete", *target, "--name", "by-cli"], capture_output=True).returncode == 0
+    # In this process: that a new one finds the plugin is seen by now, and each takes seconds to start.
+    deleted = CliRunner().invoke(mlflow.deployments.cli.commands, ["delete", *target, "--name", "by-cli"])
+    assert deleted.exit_code == 0, deleted.output
+    assert server.http.get("/api/2.0/serving-endpoints/by-cli").status_code == 404
 
 
 def test_curl_style_calls(server, cancer, registry):

@@ -110,8 +110,13 @@ def test_a_model_with_type_hints(server, tmp_path):
     assert server.invoke("hints", {"inputs": ["ann", "bob"]}).json() == {"predictions": ["hello ann", "hello bob"]}
 
 
-def test_a_model_that_streams(server):
+@pytest.fixture(scope="module")
+def stream(server):
     server.deploy("stream", {"entity_name": str(MODELS / "streaming.py")})
+    return "stream"
+
+
+def test_a_model_that_streams(server, stream):
     body = {"inputs": ["go"], "stream": True}
     with server.http.stream("POST", "/serving-endpoints/stream/invocations", json=body) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -122,12 +127,11 @@ def test_a_model_that_streams(server):
     assert server.invoke("stream", {"inputs": ["go"]}).json() == {"predictions": ["1 rows"]}
 
 
-def test_mlflow_reads_the_stream(server, monkeypatch):
-    server.deploy("stream-mlflow", {"entity_name": str(MODELS / "streaming.py")})
+def test_mlflow_reads_the_stream(server, stream, monkeypatch):
     monkeypatch.setenv("DATABRICKS_HOST", server.url)
     monkeypatch.setenv("DATABRICKS_TOKEN", server.token)
     client = mlflow.deployments.get_deploy_client("databricks")
-    assert [item["word"] for item in client.predict_stream(endpoint="stream-mlflow", inputs={"inputs": ["x"]})] == [
+    assert [item["word"] for item in client.predict_stream(endpoint=stream, inputs={"inputs": ["x"]})] == [
         "one",
         "two",
         "three",
@@ -166,7 +170,6 @@ def test_models_that_cannot_be_brought_up_say_why(server, tmp_path):
     cases = {
         "no-version": ({"entity_name": "cancer", "entity_version": "99"}, "cancer"),
         "no-model": ({"entity_name": "no_such_model", "entity_version": "1"}, "no_such_model"),
-        "no-folder": ({"entity_name": "/no/such/folder"}, "There is no file or folder"),
         "syntax": ({"entity_name": f"{tmp_path}/syntax.py"}, "not valid Python"),
         "raises": ({"entity_name": f"{tmp_path}/raises.py"}, "RuntimeError: no luck"),
         "empty": ({"entity_name": f"{tmp_path}/empty.py"}, "holds no model"),
@@ -196,7 +199,8 @@ def test_a_deployment_that_fails_changes_nothing_for_callers(server):
     before = server.api("GET", "/survivor")["config"]
     bad = {"entity_name": "/no/such/folder", "name": "bad"}
     with Load(server, "survivor", {"inputs": [[1.0]]}, clients=2) as load:
-        found = server.deploy("survivor", good, bad, routes={"good": 50, "bad": 50})
+        with load.resting():
+            found = server.deploy("survivor", good, bad, routes={"good": 50, "bad": 50})
         load.wait_for(10)
     assert not load.failures
     assert set(load.served()) == {"good"}
@@ -211,7 +215,8 @@ def test_a_first_deployment_that_fails_says_why(server):
     assert "config" not in found
     state = found["pending_config"]["served_entities"][0]["state"]
     assert state["deployment"] == "DEPLOYMENT_FAILED"
-    assert "no file or folder" in state["deployment_state_message"]
+    assert "There is no file or folder" in state["deployment_state_message"]
+    assert "There is no file or folder" in server.api("GET", "/never/served-models/bad/build-logs")["logs"]
     refused = server.invoke("never", {"inputs": [1]})
     assert refused.status_code == 400
     server.deploy("never", {"entity_name": str(MODELS / "plain.py"), "name": "good"})

@@ -44,9 +44,9 @@ def row_of(server, endpoint: str, answer) -> dict:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory, registry):
+def recorded(tmp_path_factory):
     """A server for the tests that change what is recorded, or kill a part of it; the last one stops it."""
-    server = Server(tmp_path_factory.mktemp("records") / "data", "--tracking-uri", registry.uri, "--gateways", "2")
+    server = Server(tmp_path_factory.mktemp("records") / "data", "--gateways", "2")
     models = {"m": TWO_WORKERS, "n": CHAOS, "plain": PLAIN, "words": WORDS}
     for name, entity in models.items():
         server.deploy(name, entity, wait=False)
@@ -120,7 +120,9 @@ def test_a_full_disk_costs_counted_rows_or_where_a_row_is_required_the_answer(ow
         with Ledger(server, "r", padding=2000, clients=1, seed=2) as strict:
             eventually(lambda: strict.count("no") > 30)
         began = time.monotonic()
-        slow = [server.chaos("r", "sleep", 0.5) for _ in range(10)]
+        # As large as the others: a smaller record may still find room.
+        large = {"dataframe_records": [{"op": "sleep", "x": 0.5}], "usage_context": {"padding": "x" * 2000}}
+        slow = [server.invoke("r", large) for _ in range(10)]
         took_s = time.monotonic() - began
     finally:
         os.kill(recorder, signal.SIGCONT)

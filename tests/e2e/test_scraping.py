@@ -40,19 +40,40 @@ def by(found, name, label):
     return {dict(labels)[label]: value for (sample, labels), value in found.items() if sample == name}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def counted(server):
     """An endpoint with two served entities, with 20 invocations at the first and 5 + 3 bad ones at the other."""
     name = f"counted{time.monotonic_ns()}"
-    server.deploy(name, PLAIN | {"name": "a"}, PLAIN | {"name": "b"}, routes={"a": 100, "b": 0})
+    found = server.deploy(name, PLAIN | {"name": "a"}, PLAIN | {"name": "b"}, routes={"a": 100, "b": 0})
+    assert found["state"]["ready"] == "READY", found
     for _ in range(20):
-        assert server.invoke(name, TWO).status_code == 200
+        answer = server.invoke(name, TWO)
+        assert answer.status_code == 200, answer.text
     for _ in range(5):
         assert server.invoke(name, ONE, entity="b").status_code == 200
     for _ in range(3):
         assert server.invoke(name, {"neither": 1}, entity="b").status_code == 400
     yield name
     server.api("DELETE", f"/{name}")
+
+
+def test_the_databricks_client_reads_the_last_minute(server, counted):
+    client = WorkspaceClient(host=server.url, token=server.token)
+
+    def read():
+        return client.serving_endpoints.export_metrics(counted).contents.read().decode()
+
+    def values_of(text, name):
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return {sample.labels.get("served_entity_name", ""): sample.value for sample in families[name].samples}
+
+    eventually(lambda: sum(values_of(read(), "request_count_total").values()) == 28)
+    text = read()
+    assert values_of(text, "request_4xx_count_total") == {"a": 0, "b": 3}
+    assert values_of(text, "provisioned_concurrent_requests_total") == {"a": 4, "b": 4}
+    told_ms = {line.split()[-1] for line in text.splitlines() if not line.startswith("#")}
+    assert len(told_ms) == 1
+    assert abs(int(told_ms.pop()) / 1000 - time.time()) < 60
 
 
 def test_counts_are_exactly_what_was_invoked(server, counted):
@@ -114,25 +135,6 @@ def test_the_server_tells_of_its_processes(server):
     assert values(found, "tallystick_gateway_route_table_version") == values(found, "tallystick_route_table_version")
     assert values(found, "tallystick_gateways_connected") == [1]
     assert by(found, "tallystick_process_cpu_seconds_total", "process")["gateway-0"] > 0
-
-
-def test_the_databricks_client_reads_the_last_minute(server, counted):
-    client = WorkspaceClient(host=server.url, token=server.token)
-
-    def read():
-        return client.serving_endpoints.export_metrics(counted).contents.read().decode()
-
-    def values_of(text, name):
-        families = {family.name: family for family in text_string_to_metric_families(text)}
-        return {sample.labels.get("served_entity_name", ""): sample.value for sample in families[name].samples}
-
-    eventually(lambda: sum(values_of(read(), "request_count_total").values()) == 28)
-    text = read()
-    assert values_of(text, "request_4xx_count_total") == {"a": 0, "b": 3}
-    assert values_of(text, "provisioned_concurrent_requests_total") == {"a": 4, "b": 4}
-    told_ms = {line.split()[-1] for line in text.splitlines() if not line.startswith("#")}
-    assert len(told_ms) == 1
-    assert abs(int(told_ms.pop()) / 1000 - time.time()) < 60
 
 
 def test_counts_wait_while_control_is_away(own_server):

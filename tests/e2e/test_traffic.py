@@ -61,7 +61,8 @@ def test_versions_and_weights_change_under_load_and_no_request_is_lost(server):
     with Load(server, name, ONE, check=lambda answer: answer.json() == {"predictions": [6.0]}) as load:
         load.wait_for(100)
         for old, new in itertools.pairwise(versions):
-            server.deploy(name, old, new, routes={old["name"]: 100, new["name"]: 0})
+            with load.resting():
+                server.deploy(name, old, new, routes={old["name"]: 100, new["name"]: 0})
             for share in (1, 50, 100):
                 server.deploy(name, old, new, routes={old["name"]: 100 - share, new["name"]: share})
             server.deploy(name, new)

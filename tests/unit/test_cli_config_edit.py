@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import pairwise
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from cli_config import NEW, config, routes
 
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Model, find_entity, parse_model, parse_split, with_model
-
-
-def config(**shares: float) -> dict[str, Any]:
-    """Return a config as the API tells it, from served entity names (with _ for -) to shares."""
-    names = {name.replace("_", "-"): share for name, share in shares.items()}
-    return {
-        "served_entities": [
-            {
-                "id": f"id-{name}",
-                "name": name,
-                "entity_name": name.rpartition("-")[0],
-                "entity_version": name.rpartition("-")[2],
-                "environment_vars": {"A": "{{secrets/s/k}}"},
-                "state": {"deployment": "DEPLOYMENT_READY"},
-                "creator": "admin",
-            }
-            for name in names
-        ],
-        "traffic_config": {
-            "routes": [{"served_entity_name": name, "traffic_percentage": share} for name, share in names.items()]
-        },
-        "config_version": 4,
-    }
-
-
-def routes(body: dict[str, Any]) -> dict[str, float]:
-    return {route["served_entity_name"]: route["traffic_percentage"] for route in body["traffic_config"]["routes"]}
-
-
-NEW = {"name": "churn-4", "entity_name": "churn", "entity_version": "4"}
 
 
 def model(text: str, version: str | None = None, here: tuple[str, ...] = ()) -> Model:
@@ -130,20 +97,6 @@ def test_a_share_is_refused_where_nobody_can_take_the_rest() -> None:
 def test_auto_capture_is_kept() -> None:
     before = config(churn_3=100) | {"auto_capture_config": {"enabled": True}}
     assert with_model(before, NEW)["auto_capture_config"] == {"enabled": True}
-
-
-@given(
-    st.lists(st.integers(0, 10_000), min_size=1, max_size=14).filter(any),
-    st.integers(0, 10_000),
-)
-def test_scaled_shares_sum_to_100_in_steps_of_a_hundredth(weights: list[int], slots: int) -> None:
-    total = sum(weights)
-    cuts = [sum(weights[:index]) * 10_000 // total for index in range(len(weights) + 1)]
-    shares = {f"m_{index}": (high - low) / 100 for index, (low, high) in enumerate(pairwise(cuts))}
-    body = with_model(config(**shares), NEW, share=Decimal(slots) / 100)
-    exact = [Decimal(str(share)) for share in routes(body).values()]
-    assert sum(exact) == 100
-    assert all(share >= 0 and share == share.quantize(Decimal("0.01")) for share in exact)
 
 
 @pytest.mark.parametrize(

@@ -153,11 +153,15 @@ def _resolve_file(source: Path, cache: Path, uri: str) -> ResolvedModel:
     digest = hashlib.sha256(text).hexdigest()
     kept = cache / digest / source.name
     kept.parent.mkdir(exist_ok=True)
-    scratch = kept.with_suffix(".tmp")
-    scratch.write_bytes(text)
-    sync_all(scratch)
-    scratch.replace(kept)
-    sync_all(kept.parent)
+    # In a folder of its own: other workers may be writing the same file.
+    scratch = Path(tempfile.mkdtemp(dir=cache, prefix="copy-"))
+    try:
+        (scratch / source.name).write_bytes(text)
+        sync_all(scratch)
+        (scratch / source.name).replace(kept)
+        sync_all(kept.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return ResolvedModel(str(kept), digest, uri)
 
 

@@ -1,45 +1,12 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from route_tables import ADMIN, routes
 
 from tallystick.auth import Principal
 from tallystick.entities import SLOTS, Grant, Level
 from tallystick.errors import EndpointNotFound, InvalidState, PermissionDenied
 from tallystick.gateway.app import parse_invocation_path
-from tallystick.gateway.routing import Routes, pick_entity, pinned_entity
-from tallystick.protocol.routes import EndpointRoute, EndpointState, EntityRoute, RouteTable
-
-ADMIN = Principal("admin", is_admin=True)
-
-
-def route(name, share):
-    return EntityRoute(f"id-{name}", name, "m", "1", share, (), 4, 4, 60.0)
-
-
-def routes(*shares, state=EndpointState.SERVING, grants=(), creator="ann"):
-    entities = tuple(route(f"m-{n}", share) for n, share in enumerate(shares))
-    endpoint = EndpointRoute("id", "churn", creator, state, 1, entities, grants)
-    return Routes.compile(RouteTable(1, {"churn": endpoint}))
-
-
-@st.composite
-def splits(draw):
-    cuts = sorted(draw(st.lists(st.integers(0, SLOTS), max_size=5)))
-    return [b - a for a, b in zip([0, *cuts], [*cuts, SLOTS], strict=True)]
-
-
-@given(splits())
-def test_over_all_slots_each_entity_gets_exactly_its_share(shares):
-    endpoint = routes(*shares).find("churn", ADMIN)
-    counts = dict.fromkeys(endpoint.by_name, 0)
-    for slot in range(0, SLOTS, 1):
-        counts[pick_entity(endpoint, (slot + 0.5) / SLOTS).name] += 1
-    assert list(counts.values()) == shares
-
-
-@given(splits(), st.floats(0, 1, exclude_max=True))
-def test_an_entity_with_no_share_is_never_drawn_and_a_draw_always_ends(shares, draw):
-    assert pick_entity(routes(*shares).find("churn", ADMIN), draw).share_slots > 0
+from tallystick.gateway.routing import pinned_entity
+from tallystick.protocol.routes import EndpointState
 
 
 def test_an_entity_with_no_share_is_reached_by_its_name():

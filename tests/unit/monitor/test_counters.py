@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from monitor_rows import frame, reference
+from monitor_rows import frame, reference, same
 
-from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
-from tallystick.monitor.rings import DAY, HOUR, LENGTHS, MINUTE, Ring, Rings
+from tallystick.monitor.counters import Counters, Violation, observe, tally
+from tallystick.monitor.rings import DAY, HOUR, LENGTHS, MINUTE, Rings
 from tallystick.parity import Reference
 
 
 @pytest.fixture(scope="module")
 def trained() -> Reference:
     return reference()
-
-
-def same(one: Counters, other: Counters) -> bool:
-    return (
-        one.rows == other.rows
-        and bool((one.cells == other.cells).all() and (one.contract == other.contract).all())
-        and np.allclose(one.fit, other.fit)
-    )
-
-
-@settings(max_examples=30, deadline=None)
-@given(cuts=st.lists(st.integers(0, 200), max_size=6), order=st.randoms(use_true_random=False))
-def test_profiles_of_pieces_add_up_to_that_of_the_whole_in_any_order(cuts: list[int], order: object) -> None:
-    trained = _TRAINED
-    observed = observe(trained, frame(200, seed=3))
-    edges = [0, *sorted(cuts), 200]
-    places = np.arange(200)
-    pieces = [tally(observed, (places >= a) & (places < b)) for a, b in pairwise(edges)]
-    order.shuffle(pieces)  # type: ignore[attr-defined]
-    assert same(reduce(lambda a, b: a + b, pieces, nothing(trained)), tally(observed))
-    left = reduce(lambda a, b: a + b, pieces)
-    right = reduce(lambda a, b: b + a, pieces)
-    assert same(left, right)
-
-
-_TRAINED = reference()
 
 
 def test_every_value_falls_in_one_cell(trained: Reference) -> None:
@@ -99,22 +69,6 @@ def test_what_privacy_keeps_to_itself_is_no_violation() -> None:
 
 def one(number: int) -> Counters:
     return Counters(number, np.full((1, 2), number, np.int32), np.zeros((1, 7), np.int32), np.zeros((1, 3)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    rows=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 5)), max_size=40),
-    sides=st.lists(st.booleans(), min_size=40, max_size=40),
-)
-def test_rings_merge_as_if_all_rows_had_come_to_one(rows: list[tuple[int, int]], sides: list[bool]) -> None:
-    """Rows come in any order; what is older than the ring at its end is in neither."""
-    whole, left, right = (Ring(MINUTE, 5) for _ in range(3))
-    ordered = sorted(rows)
-    for (minute, count), side in zip(ordered, sides, strict=False):
-        whole.add(minute * MINUTE, one(count))
-        (left if side else right).add(minute * MINUTE, one(count))
-    for merged in (left.merged(right), right.merged(left)):
-        assert {n: c.rows for n, c in merged.windows.items()} == {n: c.rows for n, c in whole.windows.items()}
 
 
 def test_rings_are_bounded_however_long_it_goes_on() -> None:

@@ -1,28 +1,11 @@
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tallystick.protocol.board import Board, read_board
 from tallystick.protocol.frame import BrokenFrame, FrameReader, Kind, render_frame
 from tallystick.protocol.message import BrokenMessage, MessageReader, render_message
 from tallystick.protocol.supervise import Kill, Request, Wake
-
-FRAMES = st.lists(
-    st.tuples(st.integers(0, 2**64 - 1), st.sampled_from(Kind), st.binary(max_size=50), st.binary(max_size=500)),
-    max_size=6,
-)
-
-
-@given(FRAMES, st.data())
-def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(frames, data):
-    stream = b"".join(render_frame(*frame) for frame in frames)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    reader, out = FrameReader(), []
-    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        out += reader.feed(stream[start:end])
-    assert out == frames
 
 
 def test_a_frame_cut_at_every_byte_of_a_real_socket_arrives_whole():

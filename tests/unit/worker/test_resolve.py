@@ -7,6 +7,7 @@ import pytest
 from tallystick.entities import EnvironmentChoice, ResolvedModel, WorkerOptions
 from tallystick.errors import DeploymentFailed
 from tallystick.protocol.worker_spec import WorkerSpec
+from tallystick.worker import resolve as resolving
 from tallystick.worker.resolve import needed_environment, resolve
 
 RUNNING_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -56,6 +57,23 @@ def test_a_python_file_is_kept_too(tmp_path):
     found = resolve(spec(path, tmp_path))
     path.unlink()
     assert Path(found.local_path).read_text() == "model = 1\n"
+
+
+def test_two_workers_keep_one_python_file_at_the_same_time(tmp_path, monkeypatch):
+    """As two served entities of it do, and two replicas: the second comes while the first writes."""
+    path, others = tmp_path / "model.py", []
+    path.write_text("model = 1\n")
+    sync_all = resolving.sync_all
+
+    def meanwhile(written):
+        if not others:
+            others.append(None)
+            others.append(resolve(spec(path, tmp_path)))
+        sync_all(written)
+
+    monkeypatch.setattr(resolving, "sync_all", meanwhile)
+    assert resolve(spec(path, tmp_path)) == others[1]
+    assert [each.name for each in (tmp_path / "cache").rglob("*") if each.is_file()] == ["model.py"]
 
 
 @pytest.mark.parametrize(

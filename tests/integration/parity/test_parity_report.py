@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from html.parser import HTMLParser
 
 import msgspec
@@ -76,9 +78,15 @@ def report(reference: Reference, live: pd.DataFrame, **options: object) -> str:
     return render_html(found.verdict, reference, found.sent_frame, found.undone_frame, **options)
 
 
+@pytest.fixture(scope="module")
+def page_of(modelled: Reference) -> Callable[[str], str]:
+    """Pages by kind of fault, each drawn once."""
+    return functools.cache(lambda kind: report(modelled, FAULTS[kind](rows_of(200, 2)), title="churn"))
+
+
 @pytest.mark.parametrize("kind", FAULTS)
-def test_each_kind_is_drawn(kind, modelled, live):
-    page = report(modelled, FAULTS[kind](live), title="churn")
+def test_each_kind_is_drawn(kind, page_of):
+    page = page_of(kind)
     assert f"{kind}" in Page(page).text
     body = re.search(r"<main>.*</main>", page, re.DOTALL)
     assert body is not None
@@ -90,14 +98,14 @@ def test_each_kind_is_drawn(kind, modelled, live):
 
 
 @pytest.mark.parametrize("kind", ["unit", "columns_swapped", "renamed_level"])
-def test_affected_columns_are_drawn_as_sent_and_as_undone(kind, modelled, live):
-    text = Page(report(modelled, FAULTS[kind](live))).text
+def test_affected_columns_are_drawn_as_sent_and_as_undone(kind, page_of):
+    text = Page(page_of(kind)).text
     assert "as sent" in text
     assert "after undoing" in text
 
 
-def test_what_cannot_be_undone_is_not_drawn_as_undone(modelled, live):
-    text = Page(report(modelled, FAULTS["default_fill"](live))).text
+def test_what_cannot_be_undone_is_not_drawn_as_undone(page_of):
+    text = Page(page_of("default_fill")).text
     assert "after undoing" not in text.split("Affected columns")[1].split("{")[0]
     assert "it is not undone" in text
 
@@ -129,8 +137,8 @@ def test_text_that_utf8_or_html_cannot_hold_is_replaced(modelled):
     assert "a\ufffdb\ufffdc" in page
 
 
-def test_nothing_outside_the_page_is_asked_for(modelled, live):
-    page = report(modelled, FAULTS["unit"](live))
+def test_nothing_outside_the_page_is_asked_for(page_of):
+    page = page_of("unit")
     assert Page(page).addresses == []
     assert not re.search(r"https?:|//|url\(|@import|<script|<link|<iframe", page.replace("<!doctype html>", ""))
     assert "default-src 'none'" in html.unescape(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tallystick.monitor.counters import Counters
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.parity import Reference
 from tallystick.protocol.monitoring import Replayed, Replaying
@@ -35,8 +37,19 @@ def frame(rows: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
+@functools.cache
 def reference(seed: int = 100) -> Reference:
+    """Frozen, so that one serves all tests."""
     return Reference.from_frame(frame(4000, seed))
+
+
+def same(one: Counters, other: Counters) -> bool:
+    """Are these the same counts, up to the order in which floats were summed?"""
+    return (
+        one.rows == other.rows
+        and bool((one.cells == other.cells).all() and (one.contract == other.contract).all())
+        and np.allclose(one.fit, other.fit)
+    )
 
 
 def endpoint(tmp_path: Path, digest: str = "d" * 64, **changes: Any) -> WatchedEndpoint:

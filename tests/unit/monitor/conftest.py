@@ -1,6 +1,0 @@
-"""Makes `monitor_rows` importable."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
