@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.advice import before_training, fix_for, settle
+from tallystick.parity.advice import before_training, fix_for, leads, settle
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
@@ -163,7 +163,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > STRONG_NATS)
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
     is_certain = main.exact or is_repaired
-    is_proven = is_repaired or (main.exact and main.at_endpoint)
+    is_proven = is_repaired or (main.exact and (main.at_endpoint or main.is_replayed))
     explained = context.transplanted.explained if context.transplanted else None
     has_model = reference.model is not None or context.repaired is not None
     transformation = dict(main.transformation)
@@ -190,7 +190,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         ruled_out=_ruled_out(inquiry, context),
         also=_also(main, inquiry, set(features)),
         explained=explained,
-        fix=fix_for(main.kind),
+        fix=fix_for(main.kind, main.transformation),
         settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
         reproduce="diagnose(reference, live)",
     )
@@ -202,6 +202,8 @@ def _stage(main: Finding, context: Context) -> str:
     if main.at_endpoint:
         step = str(main.transformation.get("step", ""))
         return f"endpoint, step {step}" if step else "endpoint"
+    if main.is_replayed:
+        return "training data" if leads(main.transformation) else "feature lookup"
     return "client request" if context.replayed and context.replayed.is_equal else ""
 
 

@@ -55,6 +55,8 @@ class Finding:
     gain: float = 0.0
     #: Whether the endpoint is to blame, not the rows: the same rows get other answers.
     at_endpoint: bool = False
+    #: Whether rows were replayed against the source of their values: what differs is shown, not inferred.
+    is_replayed: bool = False
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:

@@ -1,0 +1,259 @@
+"""How far rows lag behind the source: for each lag, the rows that carry the source's value of that long ago.
+
+A value that the source had from a to b stands in a row of time t for each lag from t - b to t - a. Such spans, counted
+over all rows, give the share that matches at every lag at once, to the data's own resolution; no grid can miss it.
+Rows whose value did not change in between match at both ends of a lag and tell nothing, so a lag is judged by the rows
+that do *not* match without it (McNemar 1947): by chance they match at any lag as often as with other keys' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from tallystick.parity.columns import Floats, Mask, Texts
+from tallystick.parity.detect.finding import binomial_nats
+from tallystick.parity.history import Aligned, History, align
+from tallystick.parity.profile import Ints, has_decimals
+
+DAY = 86_400.0
+#: How far back, and how far ahead, the source is looked at.
+MOST_BACK_S, MOST_AHEAD_S = 60 * DAY, 30 * DAY
+#: Values of the source that are compared at most; of more, rows are drawn.
+MOST_CELLS = 400_000
+FEWEST_DRAWN = 200
+#: Rows that a lag needs: compared, and not matching without it; and the part of the rows that must not.
+FEWEST_ROWS, FEWEST_OFF, OFF_SHARE = 30, 10, 0.03
+#: Part of these rows that the lag must explain.
+EXPLAINED = 0.7
+#: A match is equality, to what 32-bit floats keep.
+RELATIVE = 1e-6
+#: Part of the matches that a lag may lose and still be the same lag.
+SLACK = 0.01
+#: An edge of what can be compared, in seconds: time zero itself can.
+_EDGE_S = 1e-3
+#: Lags that people set, finest last; of several that fit equally, the roundest is told.
+_ROUND_S = (7 * DAY, DAY, DAY / 2, DAY / 4, 3600.0, 1800.0, 900.0, 300.0, 60.0, 30.0, 15.0, 10.0, 5.0, 1.0)
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """A column's lag behind the source: positive is older, negative from the future.
+
+    Lags from `low_s` to `high_s` fit the rows equally well. `share` of the rows match with it, and `share_without` at
+    lag 0 (or the lag that it is judged against); `rows` were compared. `nats` is the evidence for it against that one,
+    0 where they are not told apart.
+    """
+
+    lag_s: float
+    low_s: float
+    high_s: float
+    share: float
+    share_without: float
+    rows: int
+    nats: float = 0.0
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the rows tell it from the lag that it was judged against."""
+        return self.nats > 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One column of rows beside the source's: numbers on both sides (texts as codes), NaN where there is none."""
+
+    aligned: Aligned
+    source: Floats
+    served: Floats
+    slack: float = 0.0
+
+    def at(self, lag_s: float, rows: Any = slice(None), codes_of: Any = None) -> Floats:
+        """Return the source's value as of `lag_s` before each row; NaN where it had none."""
+        place = self.aligned.as_of(lag_s, rows, codes_of)
+        return np.where(place >= 0, self.source[np.maximum(place, 0)] if len(self.source) else np.nan, np.nan)
+
+    def near(self, one: Floats, other: Floats) -> Mask:
+        """Return which values are equal, as far as digits go."""
+        with np.errstate(invalid="ignore"):
+            size = np.maximum(np.abs(one), np.abs(other))
+            return np.asarray(np.abs(one - other) <= np.maximum(self.slack, RELATIVE * size))
+
+    def matches(self, lag_s: float) -> Mask:
+        """Return which rows carry the source's value of that lag."""
+        return self.near(self.at(lag_s), self.served)
+
+    def comparable(self, lag_s: float) -> Mask:
+        """Return which rows have a value whose like the source had that long before."""
+        a = self.aligned
+        place = a.as_of(lag_s)
+        is_past = a.times - lag_s <= max(a.last_s, -np.inf)
+        return np.asarray((place >= 0) & np.isfinite(self.served) & (is_past if lag_s < 0 else True))
+
+
+def compared(aligned: Aligned, source: Any, served: Any, decimals: int | None = None) -> Compared:
+    """Return a column ready to be compared: floats, or texts. `source` is in the source's own order of rows.
+
+    `decimals` are those that training's numbers have: a source that keeps more is rounded to them.
+    """
+    values = np.asarray(source)[aligned.order]
+    if np.asarray(served).dtype == object or values.dtype == object:
+        codes, _ = pd.factorize(np.concatenate([values.astype(object), np.asarray(served, dtype=object)]))
+        numbers = np.where(codes < 0, np.nan, codes.astype(np.float64))
+        return Compared(aligned, numbers[: len(values)], numbers[len(values) :])
+    values = np.asarray(values, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    is_finer = decimals is not None and decimals <= 6 and not has_decimals(known, decimals).all()
+    slack = 0.5001 * 10.0**-decimals if is_finer and decimals is not None else 0.0
+    return Compared(aligned, values, np.asarray(served, dtype=np.float64), slack)
+
+
+def lags(
+    history: History, values: Mapping[str, Any], keys: Texts, times: Floats, base_s: float = 0.0
+) -> dict[str, Lag | None]:
+    """Return each column's lag behind the source; None where the rows match it at no lag.
+
+    `values` are columns as floats or texts, `times` seconds since 1970.
+
+    >>> table = pd.DataFrame({"who": ["a"] * 99, "at": np.arange(99.0) * 3600, "x": np.arange(99.0)})
+    >>> late = np.arange(50.0, 90.0)
+    >>> found = lags(History(table, "who", "at"), {"x": late - 3}, np.full(40, "a", object), late * 3600 + 60)
+    >>> found["x"].lag_s, found["x"].share
+    (10800.0, 1.0)
+    """
+    aligned = align(history, keys, times)
+    return {
+        name: lag_of(compared(aligned, history.frame[name].to_numpy(), served), base_s)
+        for name, served in values.items()
+    }
+
+
+def lag_of(column: Compared, base_s: float = 0.0) -> Lag | None:
+    """Return the lag that explains the rows which lag `base_s` does not; that one itself where it explains them.
+
+    None where too few rows can be compared, or they match at no lag.
+    """
+    fair = column.comparable(base_s)
+    count = int(fair.sum())
+    if count < FEWEST_ROWS:
+        return None
+    at_base = column.matches(base_s) & fair
+    off = fair & ~at_base
+    share = float(at_base.sum() / count)
+    stays = Lag(base_s, base_s, base_s, share, share, count) if share > 0.5 else None
+    if off.sum() < max(FEWEST_OFF, OFF_SHARE * count):
+        return stays
+    found = _best(column, off)
+    if found is None:
+        return stays
+    middle, low, high, explained, looks = found
+    if explained < EXPLAINED:
+        return stays
+    nats = _evidence(column, off, middle, looks)
+    if nats <= 0:
+        return stays
+    whole = column.comparable(middle)
+    with_it = float((column.matches(middle) & whole).sum() / max(1, whole.sum()))
+    return Lag(middle, low, high, with_it, share, int(whole.sum()), nats)
+
+
+def _best(column: Compared, off: Mask) -> tuple[float, float, float, float, int] | None:
+    """Return the lag that most of some rows match at, its interval, the share, and the lags that were told apart."""
+    chosen, low, high = _spans(column, off)
+    if not len(low):
+        return None
+    a = column.aligned
+    edges = np.unique(np.concatenate([low, high]))
+    count = _covering(low, high, edges)
+    # A row can be compared from the first that the source knows of its key to the last that it knows of any.
+    first, last = a.times[chosen] - a.starts[a.begin[chosen]], np.minimum(a.times[chosen] - a.last_s, 0.0) - _EDGE_S
+    rows = _covering(last, np.maximum(first, last), edges)
+    share = np.where(rows >= max(FEWEST_OFF, 0.5 * len(chosen)), count / np.maximum(rows, 1), 0.0)
+    top = float(share.max())
+    if top <= 0:
+        return None
+    best = np.flatnonzero(share >= top - 1e-12)
+    # Where values come back with the day or the week, the lag nearest to none is meant.
+    place = int(best[np.argmin(np.abs(edges[best]))])
+    fits = share >= top * (1 - SLACK)
+    start = end = place
+    while start > 0 and fits[start - 1]:
+        start -= 1
+    while end + 1 < len(edges) and fits[end + 1]:
+        end += 1
+    lowest = float(edges[start - 1]) if start else float(low.min())
+    highest = float(edges[end])
+    return roundest(lowest, highest), lowest, highest, top, len(edges)
+
+
+def _covering(low: Floats, high: Floats, points: Floats) -> Ints:
+    """Return how many spans (low, high] each point lies in."""
+    return np.asarray(
+        np.searchsorted(np.sort(low), points, side="left") - np.searchsorted(np.sort(high), points, side="left")
+    )
+
+
+def _spans(column: Compared, off: Mask) -> tuple[Ints, Floats, Floats]:
+    """Return the rows that were looked at, and the spans of lags (low, high] at which a row matches."""
+    a = column.aligned
+    rows = np.flatnonzero(off)
+    begin = np.maximum(a.as_of(MOST_BACK_S, rows), a.begin[rows])
+    end = a.as_of(-MOST_AHEAD_S, rows) + 1
+    sizes = np.maximum(end - begin, 0)
+    if sizes.sum() > MOST_CELLS:
+        keep = max(FEWEST_DRAWN, int(len(rows) * MOST_CELLS / sizes.sum()))
+        picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:keep])
+        rows, begin, sizes = rows[picked], begin[picked], sizes[picked]
+    whose = np.repeat(np.arange(len(rows)), sizes)
+    place = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes) + np.repeat(begin, sizes)
+    same = column.near(column.source[place], column.served[rows][whose])
+    whose, place = whose[same], place[same]
+    times = a.times[rows][whose]
+    is_last = place + 1 >= a.end[rows][whose]
+    until = a.starts[np.minimum(place + 1, len(a.starts) - 1)]
+    low = np.where(is_last, np.minimum(times - a.last_s, 0.0) - _EDGE_S, times - until)
+    high = times - a.starts[place]
+    return rows, low, np.maximum(high, low)
+
+
+def _evidence(column: Compared, off: Mask, lag_s: float, looks: int) -> float:
+    """Return nats for a lag: how much better it explains rows than other keys' values of the same time do."""
+    rows = np.flatnonzero(off & column.comparable(lag_s))
+    a = column.aligned
+    hits = column.near(column.at(lag_s, rows), column.served[rows])
+    others = np.random.default_rng(0).permutation(rows)
+    strange = a.codes[others] != a.codes[rows]
+    chance = np.nan
+    if strange.sum() >= FEWEST_OFF:
+        got = column.near(column.at(lag_s, rows[strange], others[strange]), column.served[rows[strange]])
+        chance = (got.sum() + 0.5) / (strange.sum() + 1)
+    if not np.isfinite(chance):
+        # One key only: its own values at other lags stand for chance.
+        tried = [
+            column.near(column.at(lag_s * part, rows), column.served[rows]).mean() for part in (0.25, 0.5, 2, 3, 5)
+        ]
+        chance = (float(np.mean(tried)) * len(rows) + 0.5) / (len(rows) + 1)
+    # Rows of one key in one state of it are one observation.
+    distinct = len(np.unique(np.column_stack([a.codes[rows], a.as_of(0.0, rows), a.as_of(lag_s, rows)]), axis=0))
+    nats = binomial_nats(round(hits.mean() * distinct), distinct, min(0.95, max(chance, 1e-3)))
+    return max(0.0, nats - float(np.log(max(1, looks))))
+
+
+def roundest(low: float, high: float) -> float:
+    """Return the roundest lag in (low, high]; the middle where none is round.
+
+    >>> roundest(86_000.0, 90_000.0), roundest(-90_000.0, -80_000.0), roundest(10.2, 10.4)
+    (86400.0, -86400.0, 10.3)
+    """
+    middle = (low + high) / 2
+    for unit in _ROUND_S:
+        first, last = np.floor(low / unit) + 1, np.floor(high / unit)
+        if first <= last:
+            whole = float(np.clip(np.round(middle / unit), first, last))
+            if whole or first == last == 0:
+                return whole * unit
+    return round(middle, 3)
