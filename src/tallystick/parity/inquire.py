@@ -87,7 +87,8 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
 
 def _undone(rows: Live, findings: list[Finding]) -> Live:
     changed = {column: values for finding in findings for column, values in finding.undo.items()}
-    broken = {rows.reference.names.index(name) for finding in findings for name in finding.features if not finding.undo}
+    left = [finding for finding in findings if not finding.undo or finding.is_partly_undone]
+    broken = {rows.reference.names.index(name) for finding in left for name in finding.features}
     rows = rows.with_values(changed).with_broken(frozenset(broken))
     return rows.with_suspects(suspects(rows))
 
@@ -151,8 +152,9 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
             found += detect_precision(live, j)
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
-    if not found or _are_told_by_others(found):
-        found = detect_keyed(live, screened) or _or_stale(live, screened, found)
+    # Of what is inferred from a part of the rows, a key's own later values may tell the truth.
+    keyed = [] if any(f.exact or _is_whole(f) for f in found) else detect_keyed(live, screened)
+    found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
     found = [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
     return _not_in_training(live, found)
@@ -181,6 +183,10 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
         if not any(other.kind == finding.kind and other.share > finding.share / TIMES_TRAINING for other in again):
             kept.append(finding)
     return kept
+
+
+def _is_whole(finding: Finding) -> bool:
+    return finding.share >= WHOLE and finding.kind not in TOLD_BY_OTHERS
 
 
 def _are_told_by_others(found: list[Finding]) -> bool:

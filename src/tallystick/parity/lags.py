@@ -9,7 +9,7 @@ that do *not* match without it (McNemar 1947): by chance they match at any lag a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -31,6 +31,8 @@ FEWEST_DRAWN = 200
 FEWEST_ROWS, FEWEST_OFF, OFF_SHARE = 30, 10, 0.03
 #: Part of these rows that the lag must explain.
 EXPLAINED = 0.7
+#: Part of all rows that match, from which all of them are late, not some of them later.
+WHOLE = 0.95
 #: A match is equality, to what 32-bit floats keep.
 RELATIVE = 1e-6
 #: Part of the matches that a lag may lose and still be the same lag.
@@ -145,24 +147,89 @@ def lag_of(column: Compared, base_s: float = 0.0) -> Lag | None:
     off = fair & ~at_base
     share = float(at_base.sum() / count)
     stays = Lag(base_s, base_s, base_s, share, share, count) if share > 0.5 else None
-    if off.sum() < max(FEWEST_OFF, OFF_SHARE * count):
+    if not is_off(off, count):
         return stays
     found = _best(column, off)
-    if found is None:
+    if found is None or found.share < EXPLAINED:
         return stays
-    middle, low, high, explained, looks = found
-    if explained < EXPLAINED:
-        return stays
-    nats = _evidence(column, off, middle, looks)
+    low, high = _narrowed(column, fair, found)
+    lag_s = roundest(low, high)
+    nats = _evidence(column, off, lag_s, found.looks)
     if nats <= 0:
         return stays
-    whole = column.comparable(middle)
-    with_it = float((column.matches(middle) & whole).sum() / max(1, whole.sum()))
-    return Lag(middle, low, high, with_it, share, int(whole.sum()), nats)
+    whole = column.comparable(lag_s)
+    with_it = float((column.matches(lag_s) & whole).sum() / max(1, whole.sum()))
+    return Lag(lag_s, low, high, with_it, share, int(whole.sum()), nats)
 
 
-def _best(column: Compared, off: Mask) -> tuple[float, float, float, float, int] | None:
-    """Return the lag that most of some rows match at, its interval, the share, and the lags that were told apart."""
+def is_off(off: Mask, count: int) -> bool:
+    """Whether so many rows of `count` are not the source's value that it is worth asking when they were."""
+    return bool(off.sum() >= max(FEWEST_OFF, OFF_SHARE * count))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One time whose values all rows carry, in seconds since 1970, its interval, and the evidence for it."""
+
+    at_s: float
+    low_s: float
+    high_s: float
+    nats: float
+    #: Which rows carry them.
+    rows: Mask
+
+
+def snapshot_of(column: Compared, base_s: float = 0.0) -> Snapshot | None:
+    """Return the time that the rows which lag `base_s` does not explain were copied at; None where there is none.
+
+    What was copied once and never again lags by another time in each row.
+    """
+    fair = column.comparable(base_s)
+    off = fair & ~column.matches(base_s)
+    known = column.aligned.times[fair]
+    if int(fair.sum()) < FEWEST_ROWS or not is_off(off, int(fair.sum())):
+        return None
+    newest = float(known.max())
+    times = np.where(column.aligned.codes >= 0, newest, np.nan)
+    still = Compared(replace(column.aligned, times=times), column.source, column.served, column.slack)
+    found = _best(still, off)
+    if found is None or found.share < EXPLAINED:
+        return None
+    lag_s = roundest(found.low, found.high)
+    nats = _evidence(still, off, lag_s, found.looks)
+    low_s, high_s = newest - found.high, newest - found.low
+    return Snapshot(roundest(low_s - _EDGE_S, high_s - _EDGE_S), low_s, high_s, nats, still.matches(lag_s))
+
+
+@dataclass(frozen=True)
+class _Best:
+    """An interval of lags that fit some rows equally well, their share, and the lags that were told apart."""
+
+    low: float
+    high: float
+    share: float
+    looks: int
+
+
+def _narrowed(column: Compared, fair: Mask, found: _Best) -> tuple[float, float]:
+    """Return the part of an interval of lags at which nearly all rows match; all of it where there is none.
+
+    Rows whose source changed between a short lag and a long one tell these apart, though they match without any.
+    """
+    rows, low, high = _spans(column, fair)
+    edges = np.unique(np.concatenate([low, high, [found.high]]))
+    edges = edges[(edges > found.low) & (edges <= found.high)]
+    share = _covering(low, high, edges) / max(1, len(rows))
+    place = int(np.argmax(share))
+    if share[place] < WHOLE:
+        return found.low, found.high
+    fits = share >= share[place] * (1 - SLACK)
+    start, end = _run(fits, place)
+    return (float(edges[start - 1]) if start else found.low), float(edges[end])
+
+
+def _best(column: Compared, off: Mask) -> _Best | None:
+    """Return the lags that most of some rows match at; None where they match at none."""
     chosen, low, high = _spans(column, off)
     if not len(low):
         return None
@@ -180,14 +247,18 @@ def _best(column: Compared, off: Mask) -> tuple[float, float, float, float, int]
     # Where values come back with the day or the week, the lag nearest to none is meant.
     place = int(best[np.argmin(np.abs(edges[best]))])
     fits = share >= top * (1 - SLACK)
-    start = end = place
-    while start > 0 and fits[start - 1]:
-        start -= 1
-    while end + 1 < len(edges) and fits[end + 1]:
-        end += 1
+    start, end = _run(fits, place)
     lowest = float(edges[start - 1]) if start else float(low.min())
     highest = float(edges[end])
-    return roundest(lowest, highest), lowest, highest, top, len(edges)
+    return _Best(lowest, highest, top, len(edges))
+
+
+def _run(fits: Mask, place: int) -> tuple[int, int]:
+    """Return the first and the last place of the unbroken run that a place is in."""
+    gaps = np.flatnonzero(~fits)
+    after = int(np.searchsorted(gaps, place))
+    start = int(gaps[after - 1]) + 1 if after else 0
+    return start, (int(gaps[after]) - 1 if after < len(gaps) else len(fits) - 1)
 
 
 def _covering(low: Floats, high: Floats, points: Floats) -> Ints:

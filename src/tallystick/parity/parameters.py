@@ -91,6 +91,9 @@ def _lag(transformation: Mapping[str, Any]) -> dict[str, str]:
                 else f"in training {span(training_s)}",
             }
         return {"lag": place, "age": span(lag_s)}
+    if "as_of" in transformation:
+        when = str(transformation["as_of"]).replace("T", " ")
+        return {"lag": f"{when}, whatever the time of the request", "age": f"as of {when}"}
     if isinstance(transformation.get("lag_rows"), int):
         rows = transformation["lag_rows"]
         whose = "its key's row" if transformation.get("within") == "key" else "the row"

@@ -57,6 +57,8 @@ class Finding:
     at_endpoint: bool = False
     #: Whether rows were replayed against the source of their values: what differs is shown, not inferred.
     is_replayed: bool = False
+    #: Whether `undo` leaves some of the affected rows as they were: then the column is not looked at again.
+    is_partly_undone: bool = False
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:

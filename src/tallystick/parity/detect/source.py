@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from tallystick.parity.columns import Mask
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
 from tallystick.parity.history import Aligned, Asked, History, align
-from tallystick.parity.lags import FEWEST_ROWS, Compared, Lag, compared, lag_of
+from tallystick.parity.lags import FEWEST_ROWS, Compared, Lag, compared, lag_of, snapshot_of
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.timing import digits_of
@@ -69,6 +70,10 @@ def _judge(live: Live, j: int, column: Compared, source: Any) -> Finding | None:
     if base_s < 0 and column.comparable(base_s).sum() < 0.5 * column.comparable(0.0).sum():
         return _ahead(live, j, column, trained)
     lag = lag_of(column, base_s)
+    if lag is None or not lag.is_told or lag.share < SURE:
+        copied = _copied(live, j, column, source, base_s)
+        if copied is not None:
+            return copied
     if lag is None or not lag.is_told or lag.nats < CLAIM_NATS:
         return None
     if trained is not None and trained.is_told and lag.low_s < trained.high_s and lag.high_s > trained.low_s:
@@ -104,6 +109,44 @@ def _finding(live: Live, j: int, column: Compared, lag: Lag, base_s: float, trai
         gain=lag.nats,
         is_replayed=True,
     )
+
+
+def _copied(live: Live, j: int, column: Compared, source: Any, base_s: float) -> Finding | None:
+    """Return that rows carry a copy of one time, where that explains nearly all rows that nothing else does."""
+    copy = snapshot_of(column, base_s)
+    if copy is None or copy.nats < CLAIM_NATS:
+        return None
+    off = column.comparable(base_s) & ~column.matches(base_s)
+    # A row from before the copy was made cannot carry it.
+    late = copy.rows & off & (column.aligned.times >= copy.low_s)
+    if late.sum() < SURE * off.sum():
+        return None
+    due = column.at(base_s)
+    held = replace(column, aligned=replace(column.aligned, times=np.full(len(off), copy.at_s))).at(0.0)
+    differs = np.isfinite(held) & np.isfinite(due) & np.isfinite(column.served) & ~column.near(held, due)
+    low, high = (_moment(edge) for edge in (copy.low_s, copy.high_s))
+    evidence = (
+        f"{_rows(late, off)} that are not the source's value {_when(base_s)} are its value of {_moment(copy.at_s)}",
+        f"copies made from {low} to {high} fit as well, no constant lag does",
+        _unknown(column.aligned),
+    )
+    return Finding(
+        "stale",
+        (live.reference.names[j],),
+        {"as_of": _moment(copy.at_s), "between": [low, high]},
+        float(min(1.0, late.sum() / max(1, differs.sum()))),
+        copy.nats,
+        copy.nats >= SURE_NATS,
+        tuple(text for text in evidence if text),
+        late,
+        {j: _undone(live, j, column, source, base_s, late)},
+        gain=copy.nats,
+        is_replayed=True,
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _ahead(live: Live, j: int, column: Compared, trained: Lag | None) -> Finding | None:
@@ -145,7 +188,7 @@ def _undone(live: Live, j: int, column: Compared, source: Any, base_s: float, la
 
 
 def _parameters(lag: Lag, base_s: float, trained: Lag | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"lag_s": lag.lag_s, "interval": [lag.low_s, lag.high_s]}
+    found: dict[str, Any] = {"lag_s": lag.lag_s, "interval": [round(lag.low_s, 1), round(lag.high_s, 1)]}
     return found | ({"training_lag_s": base_s} if trained is not None else {})
 
 
