@@ -16,6 +16,7 @@ from tallystick.control.api_rules import Rule, allow
 from tallystick.control.capture import feedback_table, intended
 from tallystick.control.fields import Fields, fields_of
 from tallystick.control.incidents import Monitor, get_incident, list_incidents
+from tallystick.control.parity import key_of
 from tallystick.control.service import Service
 from tallystick.entities import Endpoint, Level
 
@@ -84,6 +85,7 @@ def parse_diagnose(body: object) -> dict[str, Any]:
         "since_s": float(fields.integer("since_s", 1, _MAX_SINCE_S) or 0),
         "rows": bool(fields.flag("rows")),
         "html": bool(fields.flag("html")),
+        "key": key_of(fields),
     }
     fields.refuse_if_wrong("The request")
     return asked

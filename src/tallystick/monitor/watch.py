@@ -17,6 +17,7 @@ from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import keeping
 from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
 from tallystick.monitor.explain import load_reference
+from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
 from tallystick.monitor.rows import LiveRows, is_traffic, read_rows
@@ -145,6 +146,8 @@ class Watch:
                 continue
             where = ds.field("databricks_request_id").isin(picked.ids)
             rows = read_rows(table, entity_id, watch.reference.names, where=where, added=added, feedback=False)
+            # Keys tell senders apart too, but whom a row is about is neither counted nor kept.
+            rows = without_keys(rows, (endpoint.key,))
             if len(rows) > BUDGET_ROWS:
                 kept = np.sort(self._random.choice(len(rows), BUDGET_ROWS, replace=False))
                 rows = rows.taken(kept)

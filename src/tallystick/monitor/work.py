@@ -87,7 +87,7 @@ class Work:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = datetime.now(UTC)
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
-        wanted = Asked(since, asked.rows, asked.html)
+        wanted = Asked(since, asked.rows, asked.html, (asked.key,) if asked.key else ())
         documents = []
         for entity, explained in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             incident_id = self._asked_incident(endpoint, entity, explained, since, now)
