@@ -22,7 +22,7 @@ from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.schema import read_live
-from tallystick.parity.detect.source import detect_source
+from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
 from tallystick.parity.history import Asked
@@ -82,7 +82,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
         findings += same
         rows = _undone(rows, same)
         last = screen(rows)
-    return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last), finer)
+    return Inquiry(sent, rows, with_lookups(sent, asked, findings), tuple(first), tuple(last), finer)
 
 
 def _undone(rows: Live, findings: list[Finding]) -> Live:

@@ -284,3 +284,16 @@ def test_privacy_none_keeps_no_timing(source):
     rows, whose, times = served(source, 500, 1)
     made = Reference.from_frame(rows, keys=whose, timestamps=times, privacy={"balance": "none"})
     assert set(made.timing) == {"visits", "score", "tier"}
+
+
+def test_missing_values_are_told_by_cold_keys_or_by_a_lookup_that_fails(source, reference):
+    rows, whose, times = served(source, 600, 7)
+    some = np.random.default_rng(0).random(600) < 0.3
+    rows["score"] = rows.score.mask(some)
+    asked = {"timestamps": times, "history": history_of(source)}
+    lost = diagnose(reference, rows, keys=whose, **asked)
+    assert lost.kind == "nulls"
+    assert any("for 100 % of these rows: the lookup lost it" in piece.text for piece in lost.evidence)
+    cold = diagnose(reference, rows, keys=np.where(some, whose + 5000, whose), **asked)
+    assert cold.kind == "nulls"
+    assert any("cold keys" in piece.text for piece in cold.evidence)

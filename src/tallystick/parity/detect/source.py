@@ -11,7 +11,7 @@ for. A column that is the source's at no lag is left to other detectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,9 @@ from tallystick.parity.timing import digits_of
 
 #: Part of the rows in question that must match, and the evidence, from which no other explanation is left.
 SURE, SURE_NATS = 0.9, 12.0
+#: Kinds of what is not there, and the part of such rows from which their keys, or the lookup, are to blame.
+MISSING = frozenset({"nulls", "default_fill", "constant", "feature_absent"})
+COLD = 0.5
 #: Part of the rows that must be the source's as of their own time, for training's lead to be what differs.
 FRESH = 0.8
 
@@ -49,6 +52,37 @@ def detect_source(live: Live, asked: Asked) -> list[Finding]:
             if finding is not None:
                 found.append(finding)
     return sorted(found, key=lambda each: -each.nats)
+
+
+def with_lookups(live: Live, asked: Asked, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings; those of missing values with what the source has for the rows: a value, or no such key."""
+    if asked.history is None or asked.keys is None or asked.times is None:
+        return tuple(findings)
+    aligned = align(asked.history, asked.keys, asked.times)
+    told = []
+    for finding in findings:
+        is_shared = len(finding.features) == 1 and finding.features[0] in asked.history.features
+        if finding.kind in MISSING and is_shared and finding.rows.any():
+            text = _lookup(aligned, asked.history, finding)
+            finding = replace(finding, evidence=(*finding.evidence, *([text] if text else [])))
+        told.append(finding)
+    return tuple(told)
+
+
+def _lookup(aligned: Aligned, history: History, finding: Finding) -> str:
+    rows = finding.rows
+    cold = ~aligned.known
+    inside, outside = float(cold[rows].mean()), float(cold[~rows].mean()) if not rows.all() else 0.0
+    if inside > COLD and inside > 3 * outside:
+        return (
+            f"{percent(inside)} of these rows have a key that the source does not know, {percent(outside)} of the "
+            "others: cold keys"
+        )
+    place = aligned.as_of(0.0)
+    has = ~history.frame[finding.features[0]].isna().to_numpy()
+    found = (place >= 0) & (has[aligned.order[np.maximum(place, 0)]] if len(aligned.order) else False)
+    share = float(found[rows].mean())
+    return f"the source has a value for {percent(share)} of these rows: the lookup lost it" if share > COLD else ""
 
 
 def read_source(live: Live, history: History) -> Mapping[str, Any]:
