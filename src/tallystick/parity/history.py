@@ -53,6 +53,12 @@ class History:
         """The key of each row as text, None where it has none."""
         return key_texts(self.frame[list(self.keys)])
 
+    @property
+    def first_s(self) -> float:
+        """The earliest time that it has."""
+        known = self.seconds[np.isfinite(self.seconds)]
+        return float(known.min()) if len(known) else np.inf
+
     @cached_property
     def seconds(self) -> Floats:
         """Since when each row holds, in seconds since 1970; NaN where that cannot be read."""

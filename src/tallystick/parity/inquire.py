@@ -17,6 +17,7 @@ from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.horizon import detect_horizon
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
@@ -62,7 +63,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
     asked = asked or Asked()
     sent = replace(sent, requests=asked.times, asked=asked)
     # Before digits are taken off: the source has them too.
-    replayed = [] if is_tiny else detect_source(sent, asked)
+    replayed = [] if is_tiny else [*detect_source(sent, asked), *detect_horizon(sent, asked)]
     sent, finer = coarsened(sent)
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)

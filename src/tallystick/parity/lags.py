@@ -20,6 +20,7 @@ from tallystick.parity.columns import Floats, Mask, Texts
 from tallystick.parity.detect.finding import binomial_nats
 from tallystick.parity.history import Aligned, History, align
 from tallystick.parity.profile import Ints, has_decimals
+from tallystick.parity.spans import SLACK, Fit, best_fit, covering, roundest, run
 
 DAY = 86_400.0
 #: How far back, and how far ahead, the source is looked at.
@@ -35,12 +36,8 @@ EXPLAINED = 0.7
 WHOLE = 0.95
 #: A match is equality, to what 32-bit floats keep.
 RELATIVE = 1e-6
-#: Part of the matches that a lag may lose and still be the same lag.
-SLACK = 0.01
 #: An edge of what can be compared, in seconds: time zero itself can.
 _EDGE_S = 1e-3
-#: Lags that people set, finest last; of several that fit equally, the roundest is told.
-_ROUND_S = (7 * DAY, DAY, DAY / 2, DAY / 4, 3600.0, 1800.0, 900.0, 300.0, 60.0, 30.0, 15.0, 10.0, 5.0, 1.0)
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -201,17 +198,7 @@ def snapshot_of(column: Compared, base_s: float = 0.0) -> Snapshot | None:
     return Snapshot(roundest(low_s - _EDGE_S, high_s - _EDGE_S), low_s, high_s, nats, still.matches(lag_s))
 
 
-@dataclass(frozen=True)
-class _Best:
-    """An interval of lags that fit some rows equally well, their share, and the lags that were told apart."""
-
-    low: float
-    high: float
-    share: float
-    looks: int
-
-
-def _narrowed(column: Compared, fair: Mask, found: _Best) -> tuple[float, float]:
+def _narrowed(column: Compared, fair: Mask, found: Fit) -> tuple[float, float]:
     """Return the part of an interval of lags at which nearly all rows match; all of it where there is none.
 
     Rows whose source changed between a short lag and a long one tell these apart, though they match without any.
@@ -219,53 +206,25 @@ def _narrowed(column: Compared, fair: Mask, found: _Best) -> tuple[float, float]
     rows, low, high = _spans(column, fair)
     edges = np.unique(np.concatenate([low, high, [found.high]]))
     edges = edges[(edges > found.low) & (edges <= found.high)]
-    share = _covering(low, high, edges) / max(1, len(rows))
+    share = covering(low, high, edges) / max(1, len(rows))
     place = int(np.argmax(share))
     if share[place] < WHOLE:
         return found.low, found.high
     fits = share >= share[place] * (1 - SLACK)
-    start, end = _run(fits, place)
+    start, end = run(fits, place)
     return (float(edges[start - 1]) if start else found.low), float(edges[end])
 
 
-def _best(column: Compared, off: Mask) -> _Best | None:
-    """Return the lags that most of some rows match at; None where they match at none."""
+def _best(column: Compared, off: Mask) -> Fit | None:
+    """Return the lags that most of some rows match at; None where they match at none.
+
+    Where values come back with the day or the week, the lag nearest to none is meant.
+    """
     chosen, low, high = _spans(column, off)
-    if not len(low):
-        return None
     a = column.aligned
-    edges = np.unique(np.concatenate([low, high]))
-    count = _covering(low, high, edges)
     # A row can be compared from the first that the source knows of its key to the last that it knows of any.
     first, last = a.times[chosen] - a.starts[a.begin[chosen]], np.minimum(a.times[chosen] - a.last_s, 0.0) - _EDGE_S
-    rows = _covering(last, np.maximum(first, last), edges)
-    share = np.where(rows >= max(FEWEST_OFF, 0.5 * len(chosen)), count / np.maximum(rows, 1), 0.0)
-    top = float(share.max())
-    if top <= 0:
-        return None
-    best = np.flatnonzero(share >= top - 1e-12)
-    # Where values come back with the day or the week, the lag nearest to none is meant.
-    place = int(best[np.argmin(np.abs(edges[best]))])
-    fits = share >= top * (1 - SLACK)
-    start, end = _run(fits, place)
-    lowest = float(edges[start - 1]) if start else float(low.min())
-    highest = float(edges[end])
-    return _Best(lowest, highest, top, len(edges))
-
-
-def _run(fits: Mask, place: int) -> tuple[int, int]:
-    """Return the first and the last place of the unbroken run that a place is in."""
-    gaps = np.flatnonzero(~fits)
-    after = int(np.searchsorted(gaps, place))
-    start = int(gaps[after - 1]) + 1 if after else 0
-    return start, (int(gaps[after]) - 1 if after < len(gaps) else len(fits) - 1)
-
-
-def _covering(low: Floats, high: Floats, points: Floats) -> Ints:
-    """Return how many spans (low, high] each point lies in."""
-    return np.asarray(
-        np.searchsorted(np.sort(low), points, side="left") - np.searchsorted(np.sort(high), points, side="left")
-    )
+    return best_fit(low, high, last, first, max(FEWEST_OFF, 0.5 * len(chosen)))
 
 
 def _spans(column: Compared, off: Mask) -> tuple[Ints, Floats, Floats]:
@@ -312,19 +271,3 @@ def _evidence(column: Compared, off: Mask, lag_s: float, looks: int) -> float:
     distinct = len(np.unique(np.column_stack([a.codes[rows], a.as_of(0.0, rows), a.as_of(lag_s, rows)]), axis=0))
     nats = binomial_nats(round(hits.mean() * distinct), distinct, min(0.95, max(chance, 1e-3)))
     return max(0.0, nats - float(np.log(max(1, looks))))
-
-
-def roundest(low: float, high: float) -> float:
-    """Return the roundest lag in (low, high]; the middle where none is round.
-
-    >>> roundest(86_000.0, 90_000.0), roundest(-90_000.0, -80_000.0), roundest(10.2, 10.4)
-    (86400.0, -86400.0, 10.3)
-    """
-    middle = (low + high) / 2
-    for unit in _ROUND_S:
-        first, last = np.floor(low / unit) + 1, np.floor(high / unit)
-        if first <= last:
-            whole = float(np.clip(np.round(middle / unit), first, last))
-            if whole or first == last == 0:
-                return whole * unit
-    return round(middle, 3)

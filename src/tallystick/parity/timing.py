@@ -19,6 +19,7 @@ from tallystick.parity.joint import Values
 from tallystick.parity.lags import DAY, Lag, compared, lag_of
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.profile import ColumnProfile, Ints
+from tallystick.parity.windows import Window, trained_window
 
 #: Rows of one key are apart by up to a minute, an hour, a day, a week, or more: rates of change are counted by that.
 GAPS_S = (60.0, 3600.0, DAY, 7 * DAY)
@@ -35,6 +36,8 @@ class Timing(msgspec.Struct, frozen=True):
     age_s: float | None = None
     #: None without a source, or where training's values are not the source's at any lag.
     lag: Lag | None = None
+    #: Of a column of counts, where the source is a table of events that explains them.
+    window: Window | None = None
 
 
 def timings(
@@ -50,11 +53,18 @@ def timings(
     found = {}
     for profile, column in zip(profiles, values, strict=True):
         pairs, changed, age_s = changes(column, codes, asked.times)
-        lag = None
+        lag, window = None, None
+        if aligned is not None and asked.history is not None and _may_count(profile):
+            window = trained_window(aligned, np.asarray(column[picked], dtype=np.float64), asked.history.first_s)
         if aligned is not None and profile.name in source:
             lag = lag_of(compared(aligned, source[profile.name], column[picked], digits_of(profile)))
-        found[profile.name] = Timing(tuple(pairs.tolist()), tuple(changed.tolist()), age_s, lag)
+        found[profile.name] = Timing(tuple(pairs.tolist()), tuple(changed.tolist()), age_s, lag, window)
     return found
+
+
+def _may_count(profile: ColumnProfile) -> bool:
+    numbers = profile.numbers
+    return profile.role is Role.NUMBER and numbers is not None and numbers.decimals <= 0 <= numbers.minimum
 
 
 def digits_of(profile: ColumnProfile) -> int | None:

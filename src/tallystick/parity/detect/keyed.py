@@ -19,11 +19,12 @@ import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, z_nats
-from tallystick.parity.lags import DAY, roundest
+from tallystick.parity.lags import DAY
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.profile import Ints
 from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.spans import roundest
 from tallystick.parity.timing import GAPS_S, changes
 
 #: A key's later rows that are tried, and times after a row; a row that is as late to a fifth of it counts.
