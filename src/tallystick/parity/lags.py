@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Texts
-from tallystick.parity.detect.finding import binomial_nats
+from tallystick.parity.detect.finding import CLAIM_NATS, binomial_nats
 from tallystick.parity.history import Aligned, History, align
 from tallystick.parity.profile import Ints, has_decimals
 from tallystick.parity.spans import SLACK, Fit, best_fit, covering, roundest, run
@@ -32,6 +32,8 @@ FEWEST_DRAWN = 200
 FEWEST_ROWS, FEWEST_OFF, OFF_SHARE = 30, 10, 0.03
 #: Part of these rows that the lag must explain.
 EXPLAINED = 0.7
+#: Times that other keys are drawn, for the rate of chance.
+DRAWS = 8
 #: Part of all rows that match, from which all of them are late, not some of them later.
 WHOLE = 0.95
 #: A match is equality, to what 32-bit floats keep.
@@ -59,7 +61,7 @@ class Lag(msgspec.Struct, frozen=True):
     @property
     def is_told(self) -> bool:
         """Whether the rows tell it from the lag that it was judged against."""
-        return self.nats > 0
+        return self.nats >= CLAIM_NATS
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def lag_of(column: Compared, base_s: float = 0.0) -> Lag | None:
     low, high = _narrowed(column, fair, found)
     lag_s = roundest(low, high)
     nats = _evidence(column, off, lag_s, found.looks)
-    if nats <= 0:
+    if nats < CLAIM_NATS:
         return stays
     whole = column.comparable(lag_s)
     with_it = float((column.matches(lag_s) & whole).sum() / max(1, whole.sum()))
@@ -255,19 +257,25 @@ def _evidence(column: Compared, off: Mask, lag_s: float, looks: int) -> float:
     rows = np.flatnonzero(off & column.comparable(lag_s))
     a = column.aligned
     hits = column.near(column.at(lag_s, rows), column.served[rows])
-    others = np.random.default_rng(0).permutation(rows)
-    strange = a.codes[others] != a.codes[rows]
-    chance = np.nan
-    if strange.sum() >= FEWEST_OFF:
-        got = column.near(column.at(lag_s, rows[strange], others[strange]), column.served[rows[strange]])
-        chance = (got.sum() + 0.5) / (strange.sum() + 1)
-    if not np.isfinite(chance):
-        # One key only: its own values at other lags stand for chance.
-        tried = [
-            column.near(column.at(lag_s * part, rows), column.served[rows]).mean() for part in (0.25, 0.5, 2, 3, 5)
-        ]
-        chance = (float(np.mean(tried)) * len(rows) + 0.5) / (len(rows) + 1)
     # Rows of one key in one state of it are one observation.
     distinct = len(np.unique(np.column_stack([a.codes[rows], a.as_of(0.0, rows), a.as_of(lag_s, rows)]), axis=0))
-    nats = binomial_nats(round(hits.mean() * distinct), distinct, min(0.95, max(chance, 1e-3)))
-    return max(0.0, nats - float(np.log(max(1, looks))))
+    chance = min(0.95, max(_chance(column, rows, lag_s), 1e-3))
+    return max(0.0, binomial_nats(round(hits.mean() * distinct), distinct, chance) - float(np.log(max(1, looks))))
+
+
+def _chance(column: Compared, rows: Ints, lag_s: float) -> float:
+    """Return how often rows carry another key's value of that lag; of one key only, its own values of other lags."""
+    a, random = column.aligned, np.random.default_rng(0)
+    got = tried = 0
+    for _ in range(DRAWS):
+        others = random.permutation(rows)
+        strange = a.codes[others] != a.codes[rows]
+        at = column.at(lag_s, rows[strange], others[strange])
+        got += int(column.near(at, column.served[rows[strange]]).sum())
+        tried += int(strange.sum())
+    if tried < FEWEST_OFF:
+        step = lag_s or DAY
+        for part in (0.25, 0.5, 2, 3, 5):
+            got += int(column.near(column.at(step * part, rows), column.served[rows]).sum())
+            tried += len(rows)
+    return (got + 0.5) / (tried + 1)

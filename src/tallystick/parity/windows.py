@@ -15,7 +15,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.history import Aligned
-from tallystick.parity.lags import FEWEST_OFF, FEWEST_ROWS
+from tallystick.parity.lags import DRAWS, FEWEST_OFF, FEWEST_ROWS
 from tallystick.parity.profile import Ints
 from tallystick.parity.spans import best_fit, roundest
 
@@ -103,8 +103,9 @@ def window_of(column: Counted, among: Mask | None = None) -> Window | None:
         return None
     window_s = roundest(found.low, found.high)
     fair = np.flatnonzero(column.comparable(window_s) & chosen)
-    others = np.random.default_rng(0).permutation(fair)
-    by_chance = float(np.mean(column.at(window_s, fair, others) == column.served[fair])) if len(fair) else 1.0
+    random = np.random.default_rng(0)
+    drawn = [column.at(window_s, fair, random.permutation(fair)) == column.served[fair] for _ in range(DRAWS)]
+    by_chance = float(np.mean(drawn)) if len(fair) else 1.0
     if found.share - by_chance < BEYOND_CHANCE:
         return None
     return Window(window_s, found.low, found.high, found.share, len(fair), column.is_before, by_chance, found.looks)

@@ -1,7 +1,6 @@
 """Keys and times without a source: a lag within key, and a value that stands still."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from tests.unit.parity.history_rows import DAY, START, served, source_of
 
@@ -48,13 +47,6 @@ def test_a_value_that_stands_still_is_told_by_its_rate_of_change(source, referen
     assert "they stand still" in headline(verdict)
 
 
-def test_rows_that_all_stand_still_are_resting_keys(source, reference):
-    rows, whose, times = served(source, 200, 7)
-    again = pd.concat([rows] * 3, ignore_index=True)
-    whose, times = np.tile(whose, 3), np.concatenate([times, times + 60, times + 120])
-    assert diagnose(reference, again, keys=whose, timestamps=times).kind != "stale"
-
-
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_broken_values_are_no_lag_though_any_other_of_their_key_fits_better(source, reference, share):
     rows, whose, times = served(source, 2000, 7)
@@ -66,6 +58,23 @@ def test_broken_values_are_no_lag_though_any_other_of_their_key_fits_better(sour
         )
         assert "within" not in verdict.transformation
         assert "change_rate" not in verdict.transformation
+
+
+def test_broken_values_of_features_that_last_are_no_lag():
+    lasting = source_of(2, slow=("balance", "visits", "score", "tier"))
+    reference = Reference.from_frame(served(lasting, 2000, 1)[0])
+    live, customers, at = served(lasting, 2000, 7)
+    some = np.random.default_rng(0).random(2000) < 0.3
+    verdict = diagnose(
+        reference, live.assign(balance=live.balance.mask(some, live.balance * 2)), keys=customers, timestamps=at
+    )
+    assert "within" not in verdict.transformation
+
+
+def test_customers_that_rest_in_every_column_are_not_called_stale(source, reference):
+    rows, whose, times = served(source, 1000, 7)
+    resting = rows.groupby(whose).transform("first")
+    assert "change_rate" not in diagnose(reference, resting, keys=whose, timestamps=times).transformation
 
 
 def test_changes_are_counted_within_key_and_by_distance():

@@ -108,7 +108,7 @@ def _judge(live: Live, j: int, column: Compared, source: Any) -> Finding | None:
         copied = _copied(live, j, column, source, base_s)
         if copied is not None:
             return copied
-    if lag is None or not lag.is_told or lag.nats < CLAIM_NATS:
+    if lag is None or not lag.is_told:
         return None
     if trained is not None and trained.is_told and lag.low_s < trained.high_s and lag.high_s > trained.low_s:
         return None
@@ -187,7 +187,7 @@ def _ahead(live: Live, j: int, column: Compared, trained: Lag | None) -> Finding
     """Return that training had what comes after, where live rows are of their own time and what comes is not known."""
     assert trained is not None
     fair = column.comparable(0.0)
-    if fair.sum() < FEWEST_ROWS or trained.nats < CLAIM_NATS:
+    if fair.sum() < FEWEST_ROWS:
         return None
     share = float(column.matches(0.0)[fair].mean())
     if share < FRESH:
