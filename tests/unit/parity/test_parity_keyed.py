@@ -1,10 +1,16 @@
 """Keys and times without a source: a lag within key, and a value that stands still."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.unit.parity.history_rows import DAY, START, served, source_of
 
 from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity.detect.keyed import detect_keyed
+from tallystick.parity.detect.schema import read_live
+from tallystick.parity.history import asked_of
+from tallystick.parity.screen import screen
 from tallystick.parity.timing import changes
 from tallystick.parity.words import headline
 
@@ -60,15 +66,15 @@ def test_broken_values_are_no_lag_though_any_other_of_their_key_fits_better(sour
         assert "change_rate" not in verdict.transformation
 
 
-def test_broken_values_of_features_that_last_are_no_lag():
+def test_a_fault_that_has_ended_is_no_lag():
+    """Later values of the key mend the rows, and go with their own rows as well."""
     lasting = source_of(2, slow=("balance", "visits", "score", "tier"))
     reference = Reference.from_frame(served(lasting, 2000, 1)[0])
-    live, customers, at = served(lasting, 2000, 7)
-    some = np.random.default_rng(0).random(2000) < 0.3
-    verdict = diagnose(
-        reference, live.assign(balance=live.balance.mask(some, live.balance * 2)), keys=customers, timestamps=at
-    )
-    assert "within" not in verdict.transformation
+    live, whose, times = served(lasting, 2000, 7)
+    broken = np.random.default_rng(0).permutation(live.balance)
+    live["balance"] = live.balance.mask(np.arange(2000) < 1000, broken)
+    sent = replace(read_live(reference, live)[0], asked=asked_of(2000, whose, times))
+    assert detect_keyed(sent, screen(sent)) == []
 
 
 def test_customers_that_rest_in_every_column_are_not_called_stale(source, reference):

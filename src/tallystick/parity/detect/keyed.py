@@ -4,9 +4,9 @@ Source: the lag scan of `detect.stale`, with a key's own later rows in place of 
 that lags shows the value that goes with a row some rows, or some time, later. And the rate at which a key's values
 change, beside training's at the same distance in time.
 False positives: rows of one key are alike, so that each key counts once for the spread of the evidence. A column that
-leads does not exist: only later values are tried, for the partners of a late column look early. Where single values are
-broken, a key's earlier ones mend them as well as its later ones; a lag is mended by later ones alone. Keys that rest,
-and requests that are sent again, change nothing in any column: a column stands still only where another one moves.
+leads does not exist: only later values are tried, for the partners of a late column look early. Where a fault has
+ended, later values mend earlier rows; but they go with their own rows, which late ones do not. Keys that rest, and
+requests that are sent again, change nothing in any column: a column stands still only where another one moves.
 """
 
 from __future__ import annotations
@@ -127,22 +127,24 @@ def _clusters(codes: Ints, times: Floats) -> Ints:
 def _z(live: Live, j: int, lag: _Lag, clusters: Ints) -> float:
     """Return how much better the others fit the later value than the row's own, in standard errors over keys.
 
-    Where a row's own value is broken, any other of its key fits better: a later one must do so more than an earlier.
+    Where a fault has ended, a later value mends a row too, but goes with its own row as well. A late one does not.
     """
     rows = np.flatnonzero(lag.later >= 0)
-    later = _gain(live, j, rows, lag.later[rows], clusters)
-    earlier = _gain(live, j, lag.later[rows], rows, clusters)
-    return min(later[0] / later[1], (later[0] - earlier[0]) / float(np.hypot(later[1], earlier[1])))
-
-
-def _gain(live: Live, j: int, rows: Ints, others: Ints, clusters: Ints) -> tuple[float, float]:
-    """Return the mean gain in fit when rows get the values of others, and its standard error over keys."""
+    later = lag.later[rows]
     table, cells = live.table(j), live.cells(j)
-    difference = table[rows, cells[others]] - table[rows, cells[rows]]
-    sums = np.bincount(clusters[rows], weights=difference - difference.mean())
-    spread = float(np.sqrt(np.sum(sums**2)))
+    fits = table[rows, cells[later]]
+    return min(
+        _over_keys(fits - table[rows, cells[rows]], clusters[rows]),
+        _over_keys(fits - table[later, cells[later]], clusters[rows]),
+    )
+
+
+def _over_keys(difference: Floats, clusters: Ints) -> float:
+    """Return a mean in standard errors, of rows that are alike within clusters."""
+    sums = np.bincount(clusters, weights=difference - difference.mean())
     # Few rows that differ at all have a spread of their own.
-    return float(difference.mean()), max(spread, 1e-3 * len(rows), float(np.abs(difference).max())) / len(rows)
+    spread = max(float(np.sqrt(np.sum(sums**2))), 1e-3 * len(difference), float(np.abs(difference).max()))
+    return float(difference.sum()) / spread
 
 
 def _lagging_finding(live: Live, j: int, lag: _Lag, z: float, nats: float, times: Floats) -> Finding:
