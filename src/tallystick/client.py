@@ -223,11 +223,14 @@ class Client:
         since_s: float | None = None,
         rows: bool = False,
         html: bool = False,
+        key: str = "",
     ) -> list[Json]:
         """Return why the rows that an endpoint got differ from training: a verdict for each served entity."""
         body: Json = {"served_entity": served_entity, "rows": rows, "html": html}
         if since_s is not None:
             body["since_s"] = max(1, round(since_s))
+        if key:
+            body["key"] = key
         response = self._send(
             "POST", _path(name) + "/parity/diagnose", json.dumps(body).encode(), "application/json", _DIAGNOSE_TIMEOUT_S
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from history_rows import DAY, served, source_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -114,12 +115,30 @@ def test_a_folder_and_data_without_a_model_make_a_profile(trained, run, tmp_path
     assert any("no model" in line for line in Reference.load(tmp_path / "parity").degraded)
 
 
+def test_training_that_was_joined_with_the_future_is_told(run, tmp_path):
+    rows, whose, times = served(source := source_of(customers=40), 800, 1, {"balance": -DAY})
+    rows.assign(who=whose, at=pd.to_datetime(times, unit="s")).to_csv(tmp_path / "train.csv", index=False)
+    source.assign(at=pd.to_datetime(source["at"], unit="s")).to_parquet(tmp_path / "features.parquet")
+    data = ["--data", tmp_path / "train.csv", "--key", "who", "--time", "at"]
+    code, _, err = run("add", tmp_path, *data, "--history", tmp_path / "features.parquet")
+    assert (code, "features.parquet: there is no column who" in err) == (1, True)
+    source.rename(columns={"customer": "who"}).to_parquet(tmp_path / "features.parquet")
+    code, out, _ = run("add", tmp_path, *data, "--history", tmp_path / "features.parquet")
+    assert code == 0
+    assert "balance: equals the source's value 1 day AFTER the row's time in 100 % of rows" in out
+    kept = Reference.load(tmp_path / "parity")
+    assert set(kept.names) == {"balance", "visits", "score", "tier"}
+    assert kept.timing["score"].lag.lag_s == 0.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["nowhere/7", "--data", "{}/train.csv"], 5, "could not be fetched"),
         (["churn/1", "--data", "{}/none.csv", "--force"], 5, "There is no file"),
         (["churn/1", "--data", "{}/train.csv", "--label", "left", "--force"], 1, "no column 'left'"),
+        (["churn/1", "--data", "{}/train.csv", "--key", "nobody", "--force"], 1, "no column nobody"),
+        (["churn/1", "--data", "{}/train.csv", "--history", "{}/train.csv", "--force"], 1, "needs --key and --time"),
         (["churn/1", "--data", "{}/train.csv", "--privacy", "raw", "--privacy", "age=raw"], 2, "not both"),
     ],
 )

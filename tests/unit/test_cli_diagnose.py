@@ -100,6 +100,17 @@ def test_a_verdict_is_told_in_words_with_its_incident(
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
 
 
+def test_the_key_of_rows_is_passed_on_and_a_source_is_read_here_only(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, capsys, "churn", "--key", "usage_context.device")[0] == 0
+    assert api.asked[-1]["key"] == "usage_context.device"
+    code, _, err = run(monkeypatch, capsys, "churn", "--key", "a", "--history", str(tmp_path / "features.parquet"))
+    assert (code, "--reference MODEL" in err) == (2, True)
+    assert run(monkeypatch, capsys, "churn", "--key", "a", "--key", "b")[0] == 2
+    assert len(api.asked) == 1
+
+
 def test_json_is_the_servers_answer_without_pages(
     api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -136,6 +136,10 @@ def test_settings_that_no_option_names_stay(server: FakeServer, run: Run, capsys
     assert server.requests[-1][2] == {"webhook": ""}
     assert run("endpoints", "parity", "churn") == 0
     assert server.requests[-1][:2] == ("GET", "/churn/parity")
+    assert run("endpoints", "parity", "churn", "--key", "usage_context.device") == 0
+    assert server.requests[-1][2]["key"] == "usage_context.device"
+    assert run("endpoints", "parity", "churn", "--key", "none") == 0
+    assert server.requests[-1][2]["key"] == ""
     assert run("endpoints", "parity", "churn", "--gate", "never") == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,15 +38,34 @@ def diagnose(
             metavar="MODEL", help="For a table: the model's folder or URI (models:/churn/3). Needs no server."
         ),
     ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What says whom a row is about: a column that is sent, or usage_context.NAME. Repeatable for a table.",
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For a table: the features' source: keys, a time, features; .parquet, .csv."),
+    ] = None,
+    history_time: Annotated[
+        str, typer.Option("--history-time", metavar="COLUMN", help="Its column of times. Default: the only one.")
+    ] = "",
 ) -> None:
     """Say why live predictions are odd: the cause, who sends it, since when, the evidence, and what mends it.
 
     Rows that were recorded are compared with the reference that training left in the model. With --reference it works
     on a table alone: tallystick diagnose tables/churn_payload --reference models:/churn/3
     """
+    keys = tuple(key or ())
     if reference is not None or is_location(name):
-        _of_table(session, name, reference, since, rows, html)
+        _of_table(session, name, reference, since, rows, html, _Source(keys, history, history_time))
         return
+    if history is not None:
+        raise BadUsage("--history is read here: give the table and --reference MODEL in place of the endpoint.")
+    if len(keys) > 1:
+        raise BadUsage("One --key for an endpoint; several are of tables.")
     if incidents:
         _list(session, name)
         return
@@ -56,13 +76,40 @@ def diagnose(
     with session.progress() as say:
         say("diagnosing")
         found = session.client.diagnose(
-            name, served_entity=served_entity, since_s=since_s, rows=rows, html=html is not None
+            name, served_entity=served_entity, since_s=since_s, rows=rows, html=html is not None, key="".join(keys)
         )
     _tell(session, name, found, html)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What says whom rows are about, and the file of the features' source."""
+
+    keys: tuple[str, ...]
+    file: Path | None
+    time: str
+
+    def read(self) -> Any:
+        """Return the history in the file, whose keys are named as those of the rows are; None without one."""
+        from tallystick.training.files import read_history
+
+        if self.file is None:
+            return None
+        if not self.keys:
+            raise BadUsage("--history needs --key: what says whom a row is about.")
+        return read_history(
+            self.file.expanduser(), [key.removeprefix("usage_context.") for key in self.keys], self.time
+        )
+
+
 def _of_table(
-    session: Session, name: str, reference: str | None, since: str | None, rows: bool, html: Path | None
+    session: Session,
+    name: str,
+    reference: str | None,
+    since: str | None,
+    rows: bool,
+    html: Path | None,
+    source: _Source,
 ) -> None:
     if reference is None:
         raise BadUsage("A table alone does not say what training looked like; give --reference MODEL_FOLDER_OR_URI.")
@@ -77,7 +124,7 @@ def _of_table(
         token=session.token,
         data_dir=session.data_dir,
     )
-    asked = Asked(None if since is None else _age(since), rows, html is not None)
+    asked = Asked(None if since is None else _age(since), rows, html is not None, source.keys, source.read())
     folder = _model_folder(reference)
     loaded = load_reference(folder)
     found = [

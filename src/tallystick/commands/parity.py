@@ -107,6 +107,13 @@ def settings(
         str | None, typer.Option(metavar="URL", help="Where incidents are sent to; 'none' for nowhere.")
     ] = None,
     monitor: Annotated[bool | None, typer.Option("--monitor/--no-monitor", help="Watch live requests.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What says whom a row is about: a column that is sent, or usage_context.NAME; 'none' for nothing.",
+        ),
+    ] = None,
 ) -> None:
     """Show what an endpoint has to reproduce before it gets traffic; with options, change it.
 
@@ -116,6 +123,7 @@ def settings(
         "gate": gate.value if gate is not None else None,
         "webhook": "" if webhook == "none" else webhook,
         "monitor": monitor,
+        "key": "" if key == "none" else key,
     }
     changes = {key: value for key, value in asked.items() if value is not None}
     if changes:
@@ -191,6 +199,8 @@ def described(name: str, found: Json) -> Iterator[str]:
     yield f"  gate      {wanted['gate']}"
     yield f"  monitor   {'on' if wanted['monitor'] else 'off'}"
     yield f"  webhook   {wanted['webhook'] or 'none'}"
+    if wanted.get("key"):
+        yield f"  key       {wanted['key']}"
     for entity, known in found["gate"].items():
         for where, reports in (("", known["replicas"]), (" over HTTP", known["http"])):
             for number, report in reports.items():

@@ -52,6 +52,18 @@ def add(
     k_anonymity: Annotated[
         int, typer.Option(min=1, help="Levels of fewer rows than this are kept as digests only.")
     ] = 1,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column of the file that says whom a row is about. Repeatable."),
+    ] = None,
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the file that says when a row was.")] = "",
+    history: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The features' source: keys, a time, features; .parquet or .csv."),
+    ] = None,
+    history_time: Annotated[
+        str, typer.Option("--history-time", metavar="COLUMN", help="Its column of times, if not that of --time.")
+    ] = "",
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Do not load the model: profile the data alone.")
     ] = False,
@@ -68,7 +80,9 @@ def add(
     from tallystick.training import existing, show
 
     session = Session(environ=context.obj, as_json=as_json)
-    chosen = existing.Data(data, eval_data, label, _privacy(privacy or []), k_anonymity)
+    chosen = existing.Data(
+        data, eval_data, label, _privacy(privacy or []), k_anonymity, tuple(key or ()), time, history, history_time
+    )
     with tempfile.TemporaryDirectory(prefix="tallystick-") as scratch, _told(session):
         place = _locate(session, model, Path(scratch) / "model", tracking_uri, registry_uri)
         existing.add(place, chosen, replace=force, without_model=no_model)

@@ -106,6 +106,7 @@ PARITY = _object(
     gate=_text("What becomes of a version that does not reproduce its training", enum=[each.value for each in Policy]),
     monitor=_FLAG,
     webhook=_text("http(s) URL that incidents are sent to; empty for none"),
+    key=_text("Column that is sent, or usage_context.<name>, that says whom a row is about; empty for none"),
 )
 PARITY_CHECK = _object(served_entity=_text("Default: all that serve"))
 _VALUE: Schema = {"type": ["number", "boolean", "string"]}
@@ -161,5 +162,6 @@ DIAGNOSE = _object(
     since_s=_integer("How far back rows are taken from; left out: the last hour, or more where that has few"),
     rows=_FLAG,
     html=_FLAG,
+    key=_text("What says whom a row is about; left out: the endpoint's setting"),
 )
 NOTHING = _object()

@@ -121,6 +121,7 @@ class Monitor:
         *,
         rows: bool = False,
         html: bool = False,
+        key: str = "",
         timeout_s: float = DIAGNOSE_TIMEOUT_S,
     ) -> dict[str, Any]:
         """Have an endpoint's rows diagnosed now. Raises TemporarilyUnavailable, InvalidParameter and NotFound."""
@@ -135,7 +136,7 @@ class Monitor:
         number = next(self._numbers)
         done: asyncio.Future[Diagnosed] = asyncio.get_running_loop().create_future()
         self._pending[number] = done
-        self._writer.write(render_message(Diagnose(number, endpoint, served_entity, since_s, html, rows)))
+        self._writer.write(render_message(Diagnose(number, endpoint, served_entity, since_s, html, rows, key)))
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await done

@@ -11,6 +11,7 @@ from tallystick.control.api_operation import Operation
 from tallystick.control.api_rules import Rule
 from tallystick.control.capture import feedback_table, intended
 from tallystick.control.fields import Fields, fields_of
+from tallystick.control.parity import key_of
 from tallystick.entities import Endpoint
 
 #: What was answered a moment ago is judged too, when it can be written within this time.
@@ -69,6 +70,7 @@ def parse_diagnose(body: object) -> dict[str, Any]:
         "since_s": float(fields.integer("since_s", 1, _MAX_SINCE_S) or 0),
         "rows": bool(fields.flag("rows")),
         "html": bool(fields.flag("html")),
+        "key": key_of(fields),
     }
     fields.refuse_if_wrong("The request")
     return asked

@@ -46,8 +46,10 @@ class Parity:
     diagnose: Callable[[Endpoint, dict[str, Any]], Awaitable[dict[str, Any]]] = _no_diagnosis
 
 
-DEFAULTS: Mapping[str, Any] = {"gate": Policy.AUTO.value, "monitor": True, "webhook": ""}
+DEFAULTS: Mapping[str, Any] = {"gate": Policy.AUTO.value, "monitor": True, "webhook": "", "key": ""}
 _MAX_URL = 2048
+_MAX_KEY = 255
+USAGE = "usage_context."
 
 
 def parse_parity(fields: Fields) -> dict[str, Any]:
@@ -62,7 +64,18 @@ def parse_parity(fields: Fields) -> dict[str, Any]:
         found["monitor"] = monitor
     if fields.has("webhook"):
         found["webhook"] = _webhook(fields)
+    if fields.has("key"):
+        found["key"] = key_of(fields)
     return found
+
+
+def key_of(fields: Fields) -> str:
+    """Return the name of the column, or of the key of the usage context, that says whom a row is about."""
+    name = fields.text("key").strip()
+    if len(name) > _MAX_KEY or name == USAGE:
+        fields.wrong("key", f"expected a column, or {USAGE}<name>, of at most {_MAX_KEY} characters")
+        return ""
+    return name
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:

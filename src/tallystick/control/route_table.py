@@ -101,7 +101,7 @@ def routed_config(endpoint: Endpoint, promoted: Mapping[EndpointId, int]) -> End
 
 def _parity(endpoint: Endpoint) -> ParityRoute:
     settings = settings_of(endpoint)
-    return ParityRoute(monitor=settings["monitor"], webhook=settings["webhook"])
+    return ParityRoute(monitor=settings["monitor"], webhook=settings["webhook"], key=settings["key"])
 
 
 def _rate_limits(extras: Mapping[str, Any]) -> Iterable[RateLimit]:

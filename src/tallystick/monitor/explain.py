@@ -208,6 +208,8 @@ def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list
         "timestamps": rows.times if len(rows) else None,
         "predictions": rows.predictions,
         "replayed": as_replay(checked),
+        "keys": rows.keys if len(rows) else None,
+        "history": rows.history if len(rows) and rows.keys is not None else None,
     }
     try:
         return examine(reference, rows.frame, rescore=rescore, **given)

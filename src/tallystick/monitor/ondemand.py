@@ -12,10 +12,12 @@ import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor.explain import Explained, Looked, Place, explain_each, load_reference
+from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
 from tallystick.monitor.sent import Sent, sent_rows, span_of
+from tallystick.parity.history import History
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
 from tallystick.parity.verdict import render
@@ -35,6 +37,9 @@ class Asked:
     since: timedelta | None = None
     rows: bool = False
     html: bool = False
+    #: Columns that were sent, or `usage_context.<name>`, that say whom a row is about; and the features' source.
+    key: tuple[str, ...] = ()
+    history: History | None = None
 
 
 def diagnose_endpoint(
@@ -72,7 +77,9 @@ def _look(
     reference = load_reference(entity.reference)
     with telling_damage(table.location):
         sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
-    notes = (*notes, *_not_read(table))
+    key = asked.key or ((endpoint.key,) if endpoint.key else ())
+    sent, more = with_keys(sent, key, reference.names, asked.history)
+    notes = (*notes, *more, *_not_read(table))
     place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
     if not len(sent):
@@ -158,6 +165,8 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
             continue
         with telling_damage(table.location):
             sent, notes = sent_to_judge(table, entity_id, reference, asked.since, now or datetime.now(UTC))
+        sent, more = with_keys(sent, asked.key, reference.names, asked.history)
+        notes = (*notes, *more)
         if len(sent):
             looked = explain_each(reference, sent, Place("", name), None, notes)
             verdicts += [(name or "", explained) for explained in looked.found]

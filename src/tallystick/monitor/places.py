@@ -40,6 +40,8 @@ class WatchedEndpoint:
     webhook: str = ""
     #: Columns of the input that are dropped or hashed before they are recorded.
     hidden: frozenset[str] = frozenset()
+    #: Column that is sent, or `usage_context.<name>`, that says whom a row is about; empty: not known.
+    key: str = ""
 
     @property
     def incidents(self) -> Path:
@@ -63,6 +65,7 @@ def _endpoint(route: EndpointRoute, data_dir: Path, tables_root: str) -> Watched
         is_watched=route.parity.monitor,
         webhook=route.parity.webhook,
         hidden=_inputs((*route.capture.drop, *route.capture.hash)),
+        key=route.parity.key,
     )
 
 

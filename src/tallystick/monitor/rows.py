@@ -45,6 +45,9 @@ class LiveRows:
     ledger: Any = None
     #: Place of each row in its request, from 0.
     numbers: Any = None
+    #: Whom each row is about: a frame of its key's columns; and the source of the features. Neither is ever shown.
+    keys: Any = None
+    history: Any = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -70,6 +73,8 @@ class LiveRows:
             None if self.labels is None else self.labels[picked],
             None if self.ledger is None else self.ledger[picked],
             None if self.numbers is None else self.numbers[picked],
+            None if self.keys is None else self.keys.iloc[picked].reset_index(drop=True),
+            self.history,
         )
 
 

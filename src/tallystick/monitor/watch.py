@@ -20,6 +20,7 @@ from tallystick.monitor import keeping
 from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
 from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
+from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, Senders, is_traffic, no_live_rows, read_rows, read_senders
@@ -169,6 +170,8 @@ class Watch:
                 continue
             rows = self._rows(table, entity_id, watch.reference, picked, added)
             refused = read_senders(table, _ids(picked.refused), added) if picked.refused else None
+            # Keys tell senders apart too, but whom a row is about is neither counted nor kept.
+            rows, refused = without_keys(rows, (endpoint.key,)), refused and without_keys(refused, (endpoint.key,))
             watch.passed_over += max(0, picked.rows - len(rows))
             if len(rows) or refused is not None:
                 count(watch, watch.reference, rows, now, picked, refused)

@@ -93,7 +93,7 @@ class Work:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = self._clock()
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
-        wanted = Asked(since, asked.rows, asked.html)
+        wanted = Asked(since, asked.rows, asked.html, (asked.key,) if asked.key else ())
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:

@@ -9,9 +9,10 @@ Pure but for `Reference.save` and `load`. Imports numpy, scipy, pandas and msgsp
 """
 
 from tallystick.parity.diagnose import Examination, diagnose, examine
+from tallystick.parity.history import History
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
 from tallystick.parity.verdict import Verdict
 
-__all__ = ["Examination", "Family", "Reference", "Status", "Verdict", "diagnose", "examine", "render_html"]
+__all__ = ["Examination", "Family", "History", "Reference", "Status", "Verdict", "diagnose", "examine", "render_html"]

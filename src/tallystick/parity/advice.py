@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _FIXES: dict[str, str] = {
     "numeric_as_text": "send numbers as JSON numbers; parse text where the request is made",
     "decimal_comma": "format numbers without locale in the client",
@@ -52,9 +55,23 @@ _FIXES: dict[str, str] = {
 }
 
 
-def fix_for(kind: str) -> str:
+def fix_for(kind: str, transformation: Mapping[str, Any] | None = None) -> str:
     """Return what mends a cause, in a sentence; empty for changes of the population."""
+    if kind == "stale" and leads(transformation or {}):
+        return (
+            "training is to blame: its rows were joined with values from after their time. Join as of the row's time, "
+            "then train again"
+        )
     return _FIXES.get(kind, "")
+
+
+def leads(transformation: Mapping[str, Any]) -> bool:
+    """Whether training had values from after its rows' times, which no serving can have.
+
+    >>> leads({"lag_s": 0.0, "training_lag_s": -86400.0}), leads({"lag_s": 86400.0})
+    (True, False)
+    """
+    return float(transformation.get("training_lag_s") or 0.0) < 0
 
 
 def before_training(is_replayed: bool, is_routing_cleared: bool, is_environment_compared: bool) -> tuple[str, ...]:

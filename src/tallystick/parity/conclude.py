@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.advice import before_training, fix_for, settle
+from tallystick.parity.advice import before_training, fix_for, leads, settle
 from tallystick.parity.columns import Mask
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.endpoint import Environment, Routing, cleared
@@ -167,7 +167,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > STRONG_NATS)
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
     is_certain = main.exact or is_repaired
-    is_proven = is_repaired or (main.exact and main.at_endpoint)
+    is_proven = is_repaired or (main.exact and (main.at_endpoint or main.is_replayed))
     others = _others(inquiry, set(features), bool(context.segment))
     explained = context.transplanted.explained if context.transplanted else None
     has_model = reference.model is not None or context.repaired is not None
@@ -191,7 +191,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         also=tuple(name for name, _ in others),
         others=tuple(other for _, other in others if other is not None),
         explained=explained,
-        fix=fix_for(main.kind),
+        fix=fix_for(main.kind, main.transformation),
         settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
         reproduce="diagnose(reference, live)",
     )
@@ -203,6 +203,8 @@ def _stage(main: Finding, context: Context) -> str:
     if main.at_endpoint:
         step = str(main.transformation.get("step", ""))
         return f"endpoint, step {step}" if step else "endpoint"
+    if main.is_replayed:
+        return "training data" if leads(main.transformation) else "feature lookup"
     return "client request" if context.replayed and context.replayed.is_equal else ""
 
 
@@ -232,7 +234,7 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
             features=tuple(dict.fromkeys(name for finding in same for name in finding.features)),
             transformation=plain(_parameters(same)),
             share=float(max(finding.share for finding in same)),
-            fix=fix_for(kind),
+            fix=fix_for(kind, same[0].transformation),
         )
         is_elsewhere = has_sender and _rate(rows, inside) < _rate(rows, ~inside)
         if is_elsewhere:

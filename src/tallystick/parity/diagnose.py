@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats, Mask
+from tallystick.parity.columns import Mask
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
@@ -30,6 +30,7 @@ from tallystick.parity.endpoint import (
     wrong_version,
 )
 from tallystick.parity.golden import label_numbers
+from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.live import Live
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
+
+#: No column has this name.
+_KEY = "\x1fkey"
 
 Rescore = Callable[[pd.DataFrame], Any]
 
@@ -75,6 +79,8 @@ def diagnose(
     environment: Mapping[str, Sequence[str]] | Environment | None = None,
     identity: Mapping[str, Sequence[str]] | None = None,
     replayed: Replay | None = None,
+    keys: Any = None,
+    history: History | None = None,
 ) -> Verdict:
     """Return why live rows give odd predictions, or that they do not, or that it cannot be told.
 
@@ -85,6 +91,11 @@ def diagnose(
     What only the endpoint knows may be given too: `environment`, where serving differs, as key -> (training, serving)
     with the keys of a golden file; `identity`, replica -> (digest asked for, digest served), without which routing is
     neither convicted nor cleared; `replayed`, golden rows that were sent already (else they are sent by `rescore`).
+
+    `keys` say whom each row is about: the name of a column of `live`, an entry for each row, or a frame of columns. A
+    column that is named as the key need not be training's. With `timestamps` too, a column that lags behind its key is
+    found; with `history`, the source of the features, rows are compared with what it had for their keys at each lag.
+    Keys are matched and forgotten: no verdict holds them.
 
     Raises InvalidParameter when one has another length than `live`, or another form. Takes tens of milliseconds for a
     thousand rows of ten columns.
@@ -100,6 +111,8 @@ def diagnose(
         environment=environment,
         identity=identity,
         replayed=replayed,
+        keys=keys,
+        history=history,
     ).verdict
 
 
@@ -115,19 +128,21 @@ def examine(
     environment: Mapping[str, Sequence[str]] | Environment | None = None,
     identity: Mapping[str, Sequence[str]] | None = None,
     replayed: Replay | None = None,
+    keys: Any = None,
+    history: History | None = None,
 ) -> Examination:
     """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on."""
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     surroundings, routing = read_environment(environment), read_identity(identity)
-    frame = live.reset_index(drop=True)
-    kept = _kept_rows(reference, frame)
-    requests = _request_times(_taken(timestamps, kept))
-    inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), requests)
+    frame, asked = _with_keys(reference, live.reset_index(drop=True), keys, timestamps, history)
+    kept = _kept_rows(reference, frame, asked.keys)
+    asked = asked.taken(kept)
+    inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), asked)
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
     if not inquiry.findings and given is not None:
-        inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), requests, given, inquiry)
+        inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), asked, given, inquiry)
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
     answered = _taken(predictions, kept)
@@ -157,17 +172,6 @@ def examine(
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
 
-def _request_times(timestamps: Any) -> Floats | None:
-    """Return seconds since 1970, NaN where a time cannot be read; numbers are taken as seconds."""
-    if timestamps is None or not len(timestamps):
-        return None
-    given = pd.Series(np.asarray(timestamps))
-    if pd.api.types.is_numeric_dtype(given.dtype):
-        return np.asarray(given, dtype=np.float64)
-    stamps = pd.to_datetime(given, errors="coerce", utc=True).dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
-    return np.asarray(np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e9), dtype=np.float64)
-
-
 def _check(live: Any, **beside: Any) -> None:
     if not isinstance(live, pd.DataFrame):
         raise InvalidParameter(f"expected a pandas DataFrame of live rows, got {type(live).__name__}")
@@ -182,6 +186,19 @@ def _check(live: Any, **beside: Any) -> None:
         raise InvalidParameter("live rows: " + "; ".join(faults))
 
 
+def _with_keys(
+    reference: Reference, frame: pd.DataFrame, keys: Any, timestamps: Any, history: History | None
+) -> tuple[pd.DataFrame, Asked]:
+    """Return the rows without columns that are keys only, and whom and when they were asked for."""
+    if isinstance(keys, str):
+        if keys not in frame.columns:
+            raise InvalidParameter(f"keys: the live rows have no column {keys!r}")
+        keys = frame[keys]
+    names = list(keys.columns) if isinstance(keys, pd.DataFrame) else [getattr(keys, "name", None)]
+    extra = [name for name in names if name in frame.columns and str(name) not in reference.names]
+    return frame.drop(columns=extra), asked_of(len(frame), keys, timestamps, history)
+
+
 def _taken(values: Any, kept: Ints) -> Any:
     if values is None:
         return None
@@ -190,15 +207,16 @@ def _taken(values: Any, kept: Ints) -> Any:
     return np.asarray(values)[kept]
 
 
-def _kept_rows(reference: Reference, frame: pd.DataFrame) -> Ints:
+def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> Ints:
     """Return the rows to judge: the last ones, once each where training rows do not repeat.
 
-    A request that was retried is one observation.
+    A request that was retried is one observation; of two keys, they are two.
     """
     rows = np.arange(len(frame))[-MOST_ROWS:]
     if frame.shape[1] < 3 or not len(reference.rows) or reference.rows.astype(str).duplicated().mean() > 0.01:
         return rows
-    repeated = frame.iloc[rows].astype(str).duplicated().to_numpy()
+    texts = frame.iloc[rows].astype(str)
+    repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
     return rows[~repeated] if 0 < repeated.sum() < len(rows) - 1 else rows
 
 

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Role
+from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
 from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.horizon import detect_horizon
+from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.schema import read_live
+from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
 from tallystick.parity.screen import ColumnScreen, screen, suspects
@@ -47,19 +51,27 @@ FREE_COLUMNS = 10
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
 
-def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None = None) -> Inquiry:
+def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = None) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for.
 
-    `requests` are the times of the rows' requests, in seconds since 1970.
+    `asked` says whom each row is about and when it was asked for, as far as that is known.
     """
     sent, findings = read_live(reference, frame)
     is_tiny = trained_rows(reference) < FEWEST_TRAINED
     if is_tiny:
         findings = [finding for finding in findings if finding.kind in _OF_NAMES]
-    sent, finer = coarsened(replace(sent, requests=requests))
+    asked = asked or Asked()
+    sent = replace(sent, requests=asked.times, asked=asked)
+    # Before digits are taken off: the source has them too.
+    replayed = [] if is_tiny else [*detect_source(sent, asked), *detect_horizon(sent, asked)]
+    sent, finer = coarsened(sent)
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
     last = first
+    if replayed:
+        findings += replayed
+        rows = _undone(rows, replayed)
+        last = screen(rows)
     looks = MOST_LOOKS
     for _ in range(MOST_ROUNDS):
         proposed = _propose(rows, last, looks) if looks > 0 and not is_tiny else []
@@ -69,12 +81,17 @@ def inquire(reference: Reference, frame: pd.DataFrame, requests: Floats | None =
         best = _survivor(rows, proposed)
         same = [best] if best.kind in TOLD_BY_OTHERS else _of_one_kind(best, proposed)
         findings += same
-        changed = {column: values for finding in same for column, values in finding.undo.items()}
-        broken = {rows.reference.names.index(name) for finding in same for name in finding.features if not finding.undo}
-        rows = rows.with_values(changed).with_broken(frozenset(broken))
-        rows = rows.with_suspects(suspects(rows))
+        rows = _undone(rows, same)
         last = screen(rows)
-    return Inquiry(sent, rows, tuple(findings), tuple(first), tuple(last), finer)
+    return Inquiry(sent, rows, with_lookups(sent, asked, findings), tuple(first), tuple(last), finer)
+
+
+def _undone(rows: Live, findings: list[Finding]) -> Live:
+    changed = {column: values for finding in findings for column, values in finding.undo.items()}
+    left = [finding for finding in findings if not finding.undo or finding.is_partly_undone]
+    broken = {rows.reference.names.index(name) for finding in left for name in finding.features}
+    rows = rows.with_values(changed).with_broken(frozenset(broken))
+    return rows.with_suspects(suspects(rows))
 
 
 def _survivor(live: Live, proposed: list[Finding]) -> Finding:
@@ -136,7 +153,9 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
             found += detect_precision(live, j)
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
-    found = found if found and not _are_told_by_others(found) else _or_stale(live, screened, found)
+    # Of what is inferred from a part of the rows, a key's own later values may tell the truth.
+    keyed = [] if any(f.exact or _is_whole(f) for f in found) else detect_keyed(live, screened)
+    found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
     found = [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
     return _not_in_training(live, found)
@@ -165,6 +184,10 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
         if not any(other.kind == finding.kind and other.share > finding.share / TIMES_TRAINING for other in again):
             kept.append(finding)
     return kept
+
+
+def _is_whole(finding: Finding) -> bool:
+    return finding.share >= WHOLE and finding.kind not in TOLD_BY_OTHERS
 
 
 def _are_told_by_others(found: list[Finding]) -> bool:

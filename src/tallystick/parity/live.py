@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role, Texts
+from tallystick.parity.history import Asked
 from tallystick.parity.joint import Values, log_likelihood, scores_of, tempered
 from tallystick.parity.profile import Ints, cells_of
 
@@ -40,6 +41,8 @@ class Live:
     suspects: frozenset[int] = frozenset()
     #: When each row was asked for, in seconds since 1970, where that is known.
     requests: Floats | None = None
+    #: Whom each row is about, and the source of its values, where that was given.
+    asked: Asked | None = None
     _tables: dict[tuple[int, frozenset[int]], Floats] = field(default_factory=dict, repr=False)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -115,8 +118,9 @@ class Live:
     def taken(self, rows: Any) -> Live:
         """Return some of the rows, by mask or numbers."""
         requests = None if self.requests is None else self.requests[rows]
+        asked = None if self.asked is None else self.asked.taken(rows)
         values = tuple(column[rows] for column in self.values)
-        return replace(self, values=values, requests=requests, _tables={}, _memo={})
+        return replace(self, values=values, requests=requests, asked=asked, _tables={}, _memo={})
 
     def golden(self) -> Live | None:
         """Return training's golden rows, read the same way, with the same columns left out; None where few are kept."""
@@ -126,7 +130,7 @@ class Live:
         if len(rows) < FEWEST_GOLDEN or list(rows.columns) != list(reference.names):
             return None
         values = tuple(parse_column(profile, rows[profile.name]) for profile in reference.columns)
-        return replace(self, values=values, requests=None, _tables={}, _memo={})
+        return replace(self, values=values, requests=None, asked=None, _tables={}, _memo={})
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame with training's names, order and dtypes where values allow them."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import CLAIM_NATS
 from tallystick.parity.detect.precision import detect_precision
+from tallystick.parity.history import Asked
 from tallystick.parity.inquire import by_role, inquire
 from tallystick.parity.live import Live
 from tallystick.parity.screen import screen, suspects, z_p
@@ -28,7 +29,7 @@ WHOLE = 0.97
 
 
 def by_segment(
-    reference: Reference, frame: pd.DataFrame, requests: Floats | None, segments: pd.DataFrame, whole: Inquiry
+    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
 ) -> tuple[Inquiry, dict[str, Any]]:
     """Return the inquiry into the segment with the clearest cause; the inquiry into all rows when none has one.
 
@@ -37,8 +38,7 @@ def by_segment(
     best: tuple[float, Inquiry, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     for column, value, rows in ranked[:MOST_INQUIRIES]:
-        inside = None if requests is None else requests[rows]
-        inquiry = inquire(reference, frame[rows].reset_index(drop=True), inside)
+        inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows))
         # Each segment is one more look.
         strong = [f for f in inquiry.findings if f.nats > CLAIM_NATS + np.log(max(1, len(ranked)))]
         if strong and (best is None or strong[0].gain > best[0]):

@@ -74,9 +74,32 @@ def _form(kind: str, transformation: Mapping[str, Any]) -> dict[str, str]:
         return {"form": "numbers where training had text" if is_number else "text where training had numbers"}
     if kind == "column_shift" and isinstance(transformation.get("offset"), int):
         return {"places": count(abs(transformation["offset"]), "place")}
+    return _lag(transformation) if kind == "stale" else {}
+
+
+def _lag(transformation: Mapping[str, Any]) -> dict[str, str]:
+    """Return to what rows or time stale values belong, after "values that belong to"; and their age in short."""
+    lag_s, training_s = transformation.get("lag_s"), transformation.get("training_lag_s")
+    if isinstance(lag_s, int | float):
+        place = "the time of the request" if lag_s == 0 else f"a time {span(abs(lag_s))} before the request"
+        if isinstance(training_s, int | float) and training_s:
+            side = "before" if training_s > 0 else "AFTER"
+            return {
+                "lag": f"{place}, where training had those of {span(abs(training_s))} {side} its rows' times",
+                "age": f"{span(abs(lag_s))}, in training {span(training_s)}"
+                if lag_s
+                else f"in training {span(training_s)}",
+            }
+        return {"lag": place, "age": span(lag_s)}
+    if "as_of" in transformation:
+        when = str(transformation["as_of"]).replace("T", " ")
+        return {"lag": f"{when}, whatever the time of the request", "age": f"as of {when}"}
     if isinstance(transformation.get("lag_rows"), int):
         rows = transformation["lag_rows"]
-        return {"lag": "the row before" if rows == 1 else f"the row {rows} before"}
+        whose = "its key's row" if transformation.get("within") == "key" else "the row"
+        return {"lag": f"{whose} before" if rows == 1 else f"{whose} {rows} before"}
+    if "training_change_rate" in transformation:
+        return {"lag": "an earlier time of their key: they stand still"}
     return {}
 
 
@@ -155,6 +178,19 @@ def percent(share: float) -> str:
 def count(number_of: int, thing: str) -> str:
     """Return a number of things, with the thing in the plural unless it is one."""
     return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """Return a span of time in the largest unit that it has two of, or one exactly.
+
+    >>> span(86400), span(-3600), span(5400), span(90000), span(0.25)
+    ('1 day', '-1 hour', '90 minutes', '25 hours', '0.25 seconds')
+    """
+    for unit, word in ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
+        size = abs(seconds) / unit
+        if size == 1 or size >= 2:
+            return f"{number(seconds / unit, 3)} {word}{'' if size == 1 else 's'}"
+    return f"{number(seconds, 3)} second{'' if abs(seconds) == 1 else 's'}"
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:

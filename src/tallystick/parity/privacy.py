@@ -58,6 +58,7 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
     predictions = reference.predictions[shown] if len(reference.predictions) and not dropped else np.zeros(0)
     if dropped and len(reference.predictions):
         notes.append("golden rows lack columns that privacy takes out: they cannot be replayed")
+    hidden = {column.name for column in columns if column.privacy == "none"}
     secret = [j for j, column in enumerate(columns) if column.privacy == "none"]
     return msgspec.structs.replace(
         reference,
@@ -66,6 +67,7 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
         rows=rows,
         predictions=predictions,
         labels=reference.labels[shown] if len(reference.labels) else reference.labels,
+        timing={name: timing for name, timing in reference.timing.items() if name not in hidden},
         degraded=reference.degraded + tuple(notes),
     )
 

@@ -17,8 +17,10 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity import golden, lint, privacy, storage
 from tallystick.parity.columns import Floats, Role, read_numbers, read_texts, read_times
+from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.joint import Joint, Values, fit_joint
 from tallystick.parity.profile import ColumnProfile, profile_column
+from tallystick.parity.timing import Timing, from_the_future, timings
 
 #: Rows that the joint is counted from; its errors are far below those of any live sample then.
 JOINT_ROWS = 10_000
@@ -64,6 +66,8 @@ class Reference(msgspec.Struct, frozen=True):
     label_strength: dict[str, float] = msgspec.field(default_factory=dict)
     #: Key of the digests of hidden levels: they cannot be looked up in a list of names without this file.
     hash_key: bytes = b""
+    #: How old each column's values were, where keys and times were given; neither is kept.
+    timing: dict[str, Timing] = msgspec.field(default_factory=dict)
     #: Where it is from: run, commit, digest of the data, rows, time of capture.
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
     #: The model itself, where it was given in this process; it is never stored.
@@ -82,15 +86,23 @@ class Reference(msgspec.Struct, frozen=True):
         predict: Predict | None = None,
         seed: int = 0,
         max_bytes: int = 1_000_000,
+        keys: Any = None,
+        timestamps: Any = None,
+        history: History | None = None,
     ) -> Reference:
         """Return the reference of a training frame.
 
         `model` has `predict` or `predict_proba`, or is a function of a frame. Where it is served with another answer
         than that (labels instead of probabilities), `predict` gives what is served. `privacy` is `raw`, `hashed`,
         `bucketed` or `none`, for all columns or by column. Levels of fewer than `k_anonymity` rows are kept as keyed
-        digests only. Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
+        digests only.
+
+        `keys` say whom each row is about (an entry for each row, or a frame of columns) and `timestamps` when it was;
+        `history` is the source of the features. What is kept of them is how old each column's values were, and how
+        often they change. Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
         """
-        return _capture(X, model, predict or model, y, eval_data, privacy, k_anonymity, seed, max_bytes)
+        asked = asked_of(len(X), keys, timestamps, history)
+        return _capture(X, model, predict or model, y, eval_data, privacy, k_anonymity, seed, max_bytes, asked)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,6 +160,7 @@ def _capture(
     k_anonymity: int,
     seed: int,
     max_bytes: int,
+    asked: Asked,
 ) -> Reference:
     frame = checked_frame(frame)
     privacy.check(options, tuple(frame.columns))
@@ -169,6 +182,7 @@ def _capture(
     if scorer is not None:
         predictions = golden.scores(scorer, rows)
         evaluation, score = _evaluate(scorer, frame, labels, eval_data, random)
+    timing = _timing(frame, profiles, asked)
     strength = lint.label_strength(profiles, values, None if labels is None else labels[picked])
     reference = Reference(
         columns=profiles,
@@ -181,12 +195,24 @@ def _capture(
         score=score,
         label_shares={} if y is None else golden.label_shares(y),
         degraded=tuple(degraded),
-        lint=lint.findings(profiles, strength, model),
+        lint=(*from_the_future(timing), *lint.findings(profiles, strength, model)),
+        timing=timing,
         label_strength=strength,
         hash_key=random.bytes(16),
         model=scorer,
     )
     return privacy.redact(reference, options, k_anonymity)
+
+
+def _timing(frame: pd.DataFrame, profiles: tuple[ColumnProfile, ...], asked: Asked) -> dict[str, Timing]:
+    if asked.keys is None or asked.times is None:
+        return {}
+    values = [parse_column(profile, frame[profile.name]) for profile in profiles]
+    source: dict[str, Any] = {}
+    if asked.history is not None:
+        shared = [profile for profile in profiles if profile.name in asked.history.features]
+        source = {profile.name: parse_column(profile, asked.history.frame[profile.name]) for profile in shared}
+    return timings(profiles, values, asked, source)
 
 
 _NO_MODEL = "no model: predictions cannot be replayed, causes are not proven by intervention"

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from tallystick.parity.columns import Mask
+from tallystick.parity.history import seconds_of
 
 #: Part of the affected rows that a segment must send, and its own affected share over that of the rest, to be named.
 COVERS = 0.8
@@ -60,7 +61,10 @@ def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:
     """Return when the first of the affected rows came, and whether it was a step: few before, most after."""
     if timestamps is None or len(timestamps) != len(affected) or not affected.any():
         return "", False
-    stamps = pd.to_datetime(pd.Series(np.asarray(timestamps)), errors="coerce")
+    given = pd.Series(np.asarray(timestamps))
+    if pd.api.types.is_numeric_dtype(given.dtype):
+        given = pd.to_datetime(pd.Series(np.round(1e3 * seconds_of(given))).astype("Int64"), unit="ms")
+    stamps = pd.to_datetime(given, errors="coerce")
     order = np.argsort(stamps.to_numpy(), kind="stable")
     hits = affected[order].astype(np.float64)
     count = len(hits)

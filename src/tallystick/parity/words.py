@@ -95,7 +95,7 @@ WORDS: dict[str, Words] = {
     "nulls": Words("no value in {columns}, where training had one"),
     "default_fill": Words("[{value}|a default] in {columns} in place of values that are missing", "{value}"),
     "constant": Words("one and the same {columns}[: {value}]", "{value}"),
-    "stale": Words("values of {columns} that belong to [{lag}|other rows or an earlier time]"),
+    "stale": Words("values of {columns} that belong to [{lag}|other rows or an earlier time]", "[{age}]"),
     "feature_absent": Words("no value in {columns}, which knew the label in training"),
     "window_changed": Words(
         "{columns} counted over another window than in training[: {to} for {from}]", "{to} for {from}"

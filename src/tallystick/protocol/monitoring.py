@@ -97,6 +97,8 @@ class Diagnose(msgspec.Struct, frozen=True, tag=True):
     #: Whether a report in HTML, and example rows, are wanted beside the verdict.
     html: bool = False
     rows: bool = False
+    #: What says whom a row is about, in place of the endpoint's setting; empty: that one.
+    key: str = ""
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):

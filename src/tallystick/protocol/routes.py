@@ -95,6 +95,8 @@ class ParityRoute(msgspec.Struct, frozen=True):
     monitor: bool = True
     #: URL that opened and closed incidents are posted to; empty: none.
     webhook: str = ""
+    #: Column that is sent, or `usage_context.<name>`, that says whom a row is about; empty: none.
+    key: str = ""
 
 
 class EndpointRoute(msgspec.Struct, frozen=True):

@@ -22,9 +22,10 @@ from tallystick.gate.golden import Golden, Matrix, Quality
 from tallystick.gate.steps import trace_steps
 from tallystick.parity import privacy, storage
 from tallystick.parity.golden import metric_with_interval
+from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.reference import Reference
 from tallystick.training import fit, lint, origin, served, wires
-from tallystick.training.tabular import Rows, read_rows, sampled
+from tallystick.training.tabular import Rows, drawn, read_rows, sampled
 
 #: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
 MOST_BYTES = 1_000_000
@@ -43,6 +44,8 @@ class Plan:
     k_anonymity: int = 1
     given: int = 0
     degraded: tuple[str, ...] = ()
+    #: Whom each of the rows is about and when it was, and the source of the features, as far as that was given.
+    asked: Asked = field(default_factory=Asked)
 
     @property
     def is_open(self) -> bool:
@@ -67,8 +70,14 @@ def make_plan(
     privacy_options: str | Mapping[str, str] = "raw",
     k_anonymity: int = 1,
     given: int = 0,
+    *,
+    keys: Any = None,
+    timestamps: Any = None,
+    history: History | None = None,
 ) -> Plan:
     """Return a plan; `given` is the number of rows that X was drawn from, where it was drawn already.
+
+    `keys`, `timestamps` and `history` are as for `Reference.from_frame`; the first two have an entry for each row of X.
 
     Raises InvalidParameter for data that cannot be captured and for unknown options.
     """
@@ -76,8 +85,12 @@ def make_plan(
     if shape and y is not None and len(y) != shape[0]:
         raise InvalidParameter(f"y has {len(y)} values, X has {shape[0]} rows")
     given = given or (int(shape[0]) if shape else 0)
-    kept, labels = sampled(X, y) if isinstance(X, (pd.DataFrame, np.ndarray)) else (X, y)
+    is_drawn = isinstance(X, (pd.DataFrame, np.ndarray))
+    kept, labels = sampled(X, y) if is_drawn else (X, y)
     rows = read_rows(kept)
+    asked = asked_of(int(shape[0]) if shape else len(rows.frame), keys, timestamps, history)
+    picked = drawn(X) if is_drawn else None
+    asked = asked if picked is None else asked.taken(picked)
     privacy.check(privacy_options, tuple(rows.frame.columns))
     if k_anonymity < 1:
         raise InvalidParameter(f"k_anonymity: expected a number of rows, 1 or more, got {k_anonymity}")
@@ -88,7 +101,7 @@ def make_plan(
             raise InvalidParameter("eval_data: its columns are not those of X, in the same order")
         if len(held_out[0]) != len(held_out[1]):
             raise InvalidParameter(f"eval_data: {len(held_out[1])} labels for {len(held_out[0])} rows")
-    return Plan(rows, labels, held_out, privacy_options, k_anonymity, given or len(rows.frame))
+    return Plan(rows, labels, held_out, privacy_options, k_anonymity, given or len(rows.frame), asked=asked)
 
 
 def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Path, run_id: str | None) -> Captured:
@@ -125,6 +138,9 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
         plan.privacy,
         k_anonymity=plan.k_anonymity,
         predict=predict,
+        keys=plan.asked.keys,
+        timestamps=plan.asked.times,
+        history=plan.asked.history,
     )
     environment = origin.environment(model, folder / "requirements.txt")
     rows = _golden_rows(reference, plan, predict)
@@ -151,7 +167,15 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
 def capture_rows_alone(plan: Plan) -> Captured:
     """Return a reference of rows without a model: a profile to compare live rows with, and nothing to replay."""
     reference = Reference.from_frame(
-        plan.rows.frame, None, plan.labels, None, plan.privacy, k_anonymity=plan.k_anonymity
+        plan.rows.frame,
+        None,
+        plan.labels,
+        None,
+        plan.privacy,
+        k_anonymity=plan.k_anonymity,
+        keys=plan.asked.keys,
+        timestamps=plan.asked.times,
+        history=plan.asked.history,
     )
     reference = msgspec.structs.replace(
         reference,

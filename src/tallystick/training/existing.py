@@ -17,6 +17,7 @@ from tallystick.parity import storage
 from tallystick.parity.reference import Reference
 from tallystick.training import lint
 from tallystick.training.capture import Captured, Plan, capture, capture_rows_alone, make_plan, write
+from tallystick.training.files import read_history, read_table
 
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/]+)|@(?P<alias>.+))")
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
@@ -118,6 +119,12 @@ class Data:
     label: str = ""
     privacy: str | Mapping[str, str] = "raw"
     k_anonymity: int = 1
+    #: Columns of `rows` that say whom a row is about, and when it was; and the source of the features.
+    keys: tuple[str, ...] = ()
+    time: str = ""
+    history: Path | None = None
+    #: Column of `history` with its times, where it is not `time`.
+    history_time: str = ""
 
 
 def add(place: Place, data: Data, *, replace: bool = False, without_model: bool = False) -> Captured:
@@ -159,6 +166,8 @@ def check_arrived(place: Place, scratch: Path) -> None:
 def _plan(data: Data, described: Mapping[str, Any], folder: Path | None = None) -> Plan:
     inputs = _inputs(described)
     if data.rows is None:
+        if data.keys or data.time or data.history:
+            raise InvalidParameter("--key, --time and --history are about the rows of --data")
         assert folder is not None
         example = _example(folder, data)
         plan = make_plan(example, None, None, data.privacy, data.k_anonymity)
@@ -169,18 +178,37 @@ def _plan(data: Data, described: Mapping[str, Any], folder: Path | None = None) 
             given=len(plan.rows.frame),
             degraded=(EXAMPLE_ONLY.format(rows=len(plan.rows.frame)),),
         )
-    rows, labels = _read(data.rows, data.label, inputs)
+    rows, labels, beside = _read(data.rows, data.label, inputs, (*data.keys, *([data.time] if data.time else [])))
+    asked = _asked(data, beside, types_of(inputs))
     held_out = None
     if data.held_out is not None:
-        more, truth = _read(data.held_out, data.label, inputs)
+        more, truth, _ = _read(data.held_out, data.label, inputs, tuple(beside.columns), is_needed=False)
         if truth is None:
             raise InvalidParameter("--eval-data is for measuring quality: say with --label which column was right")
         held_out = (more, truth)
     takes_array = bool(inputs) and all(entry.get("type") == "tensor" and not entry.get("name") for entry in inputs)
     if takes_array:
         kind = inputs[0]["tensor-spec"]["dtype"]
-        return make_plan(rows.to_numpy(dtype=kind), labels, None, data.privacy, data.k_anonymity)
-    return make_plan(rows, labels, held_out, data.privacy, data.k_anonymity)
+        return make_plan(rows.to_numpy(dtype=kind), labels, None, data.privacy, data.k_anonymity, **asked)
+    return make_plan(rows, labels, held_out, data.privacy, data.k_anonymity, **asked)
+
+
+def _asked(data: Data, beside: pd.DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
+    """Return whom and when rows are about, as `make_plan` takes it. Raises InvalidParameter for half of it."""
+    if data.history is not None and not (data.keys and data.time):
+        raise InvalidParameter("--history needs --key and --time: whom each row is about, and when it was")
+    return {
+        "keys": beside[list(data.keys)] if data.keys else None,
+        "timestamps": beside[data.time] if data.time else None,
+        "history": None
+        if data.history is None
+        else read_history(data.history, data.keys, data.history_time or data.time, types),
+    }
+
+
+def types_of(inputs: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the types of a signature's named columns."""
+    return {entry["name"]: entry["type"] for entry in inputs if entry.get("name")}
 
 
 def _inputs(described: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -199,41 +227,35 @@ def _example(folder: Path, data: Data) -> Any:
     return example
 
 
-def _read(path: Path, label: str, inputs: list[dict[str, Any]]) -> tuple[pd.DataFrame, Any]:
-    """Return rows with the model's columns in its order, and labels. Raises InvalidParameter, with every fault."""
+def _read(
+    path: Path, label: str, inputs: list[dict[str, Any]], named: tuple[str, ...] = (), *, is_needed: bool = True
+) -> tuple[pd.DataFrame, Any, pd.DataFrame]:
+    """Return rows with the model's columns in its order, labels, and the columns `named`, which need not be its own.
+
+    Raises InvalidParameter, with every fault.
+    """
     if not path.is_file():
         raise NotFound(f"There is no file {path}.")
-    types = {entry["name"]: entry["type"] for entry in inputs if entry.get("name")}
-    frame = _table(path, types)
+    types = {**dict.fromkeys(named, "string"), **types_of(inputs)}
+    frame = read_table(path, types)
     labels = None
     if label:
         if label not in frame:
             raise InvalidParameter(f"{path.name} has no column {label!r}; it has {_some(frame.columns)}")
         labels = frame.pop(label)
     wanted = [entry["name"] for entry in inputs if entry.get("name")]
+    absent = [name for name in named if name not in frame]
+    if absent and is_needed:
+        raise InvalidParameter(f"{path.name} has no column {_some(absent)}; it has {_some(frame.columns)}")
+    beside = frame[[name for name in named if name not in absent]]
     if not wanted:
-        return frame, labels
+        return frame.drop(columns=beside.columns), labels, beside
     missing = [name for name in wanted if name not in frame]
     if missing:
         raise InvalidParameter(
             f"{path.name} lacks columns of the model: {_some(missing)}; it has {_some(frame.columns)}"
         )
-    return frame[wanted], labels
-
-
-def _table(path: Path, types: Mapping[str, str]) -> pd.DataFrame:
-    try:
-        if path.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        if ".csv" in path.suffixes:
-            texts = {name: str for name, kind in types.items() if kind == "string"}
-            doubles = {name: float for name, kind in types.items() if kind == "double"}
-            head = pd.read_csv(path, nrows=0).columns
-            times = [name for name, kind in types.items() if kind == "datetime" and name in head]
-            return pd.read_csv(path, dtype={**texts, **doubles}, parse_dates=times)
-    except (ValueError, OSError) as error:
-        raise InvalidParameter(f"{path.name} cannot be read: {error}") from error
-    raise InvalidParameter(f"{path.name}: expected a .parquet or .csv file")
+    return frame[wanted], labels, beside
 
 
 def _some(names: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.parity.history import History
 from tallystick.training import served
 from tallystick.training.capture import Captured, Plan, capture, make_plan, tell, write
 
@@ -30,6 +31,9 @@ def log_model(
     registered_model_name: str | None = None,
     privacy: str | Mapping[str, str] = "raw",
     k_anonymity: int = 1,
+    keys: Any = None,
+    timestamps: Any = None,
+    history: History | None = None,
     flavor: str | None = None,
     signature: Any = None,
     input_example: Any = None,
@@ -39,7 +43,9 @@ def log_model(
 
     `X` and `y` are what was given to `fit`, and `eval_data` rows and labels that were not; at most 100,000 rows of X
     are captured. `privacy` is `raw`, `hashed`, `bucketed` or `none`, for all columns or by column; levels of fewer
-    than `k_anonymity` rows are kept as digests. `flavor` names MLflow's flavor where the model's type does not
+    than `k_anonymity` rows are kept as digests. `keys` say whom each row of X is about, `timestamps` when it was, and
+    `history` is the source of its features (`tallystick.parity.History`): what is kept of them is how old each column's
+    values were. `flavor` names MLflow's flavor where the model's type does not
     (`mlflow.<flavor>`); all other options are those of its `log_model`. Signature and input example are made from X
     where they are not given; with privacy there is no input example, as it holds rows as they are.
 
@@ -48,7 +54,7 @@ def log_model(
     """
     from mlflow.models import Model
 
-    plan = make_plan(X, y, eval_data, privacy, k_anonymity)
+    plan = make_plan(X, y, eval_data, privacy, k_anonymity, keys=keys, timestamps=timestamps, history=history)
     made = _Making(model, flavor, plan, signature, input_example, options)
     told: list[Captured] = []
     proxy = WithParity(made.module, lambda folder, run_id: told.append(made.into(folder, run_id)))
@@ -68,6 +74,9 @@ def save_model(
     eval_data: tuple[Any, Any] | None = None,
     privacy: str | Mapping[str, str] = "raw",
     k_anonymity: int = 1,
+    keys: Any = None,
+    timestamps: Any = None,
+    history: History | None = None,
     flavor: str | None = None,
     signature: Any = None,
     input_example: Any = None,
@@ -77,7 +86,8 @@ def save_model(
 
     Options are those of `log_model`, and of `mlflow.<flavor>.save_model`. Returns the folder.
     """
-    made = _Making(model, flavor, make_plan(X, y, eval_data, privacy, k_anonymity), signature, input_example, options)
+    plan = make_plan(X, y, eval_data, privacy, k_anonymity, keys=keys, timestamps=timestamps, history=history)
+    made = _Making(model, flavor, plan, signature, input_example, options)
     made.module.save_model(path=str(path), **made.arguments)
     tell(made.into(Path(path), None))
     return Path(path)

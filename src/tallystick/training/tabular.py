@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity.reference import checked_frame
@@ -59,13 +60,18 @@ def sampled(given: Any, labels: Any, seed: int = 0) -> tuple[Any, Any]:
 
     What comes back does not change when the caller changes what was given.
     """
-    rows = int(given.shape[0])
-    limit = max(1, min(MOST_ROWS, MOST_BYTES * rows // max(1, _bytes_of(given))))
-    if rows <= limit:
+    picked = drawn(given, seed)
+    if picked is None:
         return _kept(given), _kept(labels)
-    picked = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
     chosen = given.iloc[picked] if hasattr(given, "iloc") else given[picked]
     return chosen, None if labels is None else _rows_of(labels, picked)
+
+
+def drawn(given: Any, seed: int = 0) -> NDArray[np.int64] | None:
+    """Return the rows that are captured, in order, the same ones each time; None where all of them are."""
+    rows = int(given.shape[0])
+    limit = max(1, min(MOST_ROWS, MOST_BYTES * rows // max(1, _bytes_of(given))))
+    return None if rows <= limit else np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
 
 
 def _kept(values: Any) -> Any:

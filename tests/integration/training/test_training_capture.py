@@ -46,6 +46,16 @@ def test_a_sample_is_bounded_and_keeps_labels_with_their_rows(monkeypatch):
     assert len(sampled(frame, None)[0]) == 3
 
 
+def test_keys_and_times_stay_with_the_rows_that_are_drawn(monkeypatch):
+    monkeypatch.setattr(tabular, "MOST_ROWS", 10)
+    frame = pd.DataFrame({"x": np.arange(100.0)})
+    plan = make_plan(frame, keys=np.arange(100), timestamps=np.arange(100.0))
+    assert plan.asked.keys.tolist() == [str(int(x)) for x in plan.rows.frame.x]
+    assert plan.asked.times.tolist() == plan.rows.frame.x.tolist()
+    with pytest.raises(InvalidParameter, match="keys has 3 entries, expected 100"):
+        make_plan(frame, keys=[1, 2, 3])
+
+
 def test_a_sample_does_not_change_with_what_was_given():
     frame, array = pd.DataFrame({"x": [1.0]}), np.array([[1.0]])
     kept, kept_array = sampled(frame, None)[0], sampled(array, None)[0]

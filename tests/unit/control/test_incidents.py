@@ -252,11 +252,13 @@ async def test_viewers_see_incidents_and_managers_diagnose(
     assert (await client.post(diagnose, headers=ann)).status_code == 403
     answer = await client.post(diagnose, headers=root, json={"since_s": 60, "rows": True, "served_entity": "m"})
     assert answer.json()["asked"] == {
-        "endpoint": "churn", "served_entity": "m", "since_s": 60.0, "rows": True, "html": False,
+        "endpoint": "churn", "served_entity": "m", "since_s": 60.0, "rows": True, "html": False, "key": "",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("body", [{"since_s": 0}, {"since_s": "soon"}, {"rows": "many"}, {"served_entity": 3}, []])
+@pytest.mark.parametrize(
+    "body", [{"since_s": 0}, {"since_s": "soon"}, {"rows": "many"}, {"served_entity": 3}, {"key": 3}, []]
+)
 async def test_what_cannot_be_asked_is_refused(service: Service, client: httpx.AsyncClient, body: Any) -> None:
     service.create_endpoint(ADMIN, {"name": "churn"})
     root = bearer(service, "root", is_admin=True)

@@ -40,7 +40,7 @@ def create(service, parity=None):
 
 def test_an_endpoint_that_says_nothing_has_the_defaults(service):
     endpoint = create(service)
-    assert settings_of(endpoint) == {"gate": "auto", "monitor": True, "webhook": ""}
+    assert settings_of(endpoint) == {"gate": "auto", "monitor": True, "webhook": "", "key": ""}
     assert policy_of(endpoint) is Policy.AUTO
     assert "parity" not in endpoint.extras
 
@@ -48,8 +48,21 @@ def test_an_endpoint_that_says_nothing_has_the_defaults(service):
 def test_settings_come_with_the_endpoint_and_are_replaced_whole(service):
     assert policy_of(create(service, {"gate": "block"})) is Policy.BLOCK
     changed = service.put_parity(ROOT, "churn", {"webhook": "https://hooks.example.org/a?b=c", "monitor": "false"})
-    assert settings_of(changed) == {"gate": "auto", "monitor": False, "webhook": "https://hooks.example.org/a?b=c"}
+    assert settings_of(changed) == {
+        "gate": "auto",
+        "monitor": False,
+        "webhook": "https://hooks.example.org/a?b=c",
+        "key": "",
+    }
     assert "parity" not in service.put_parity(ROOT, "churn", {}).extras
+
+
+def test_the_key_of_rows_is_kept_and_cleared(service):
+    create(service)
+    assert settings_of(service.put_parity(ROOT, "churn", {"key": "usage_context.device"}))["key"] == (
+        "usage_context.device"
+    )
+    assert settings_of(service.put_parity(ROOT, "churn", {"key": ""}))["key"] == ""
 
 
 def test_the_address_of_a_webhook_is_for_those_who_manage_the_endpoint(service):
@@ -62,7 +75,7 @@ def test_the_address_of_a_webhook_is_for_those_who_manage_the_endpoint(service):
     ("settings", "words"),
     [
         ({"gate": "maybe"}, "gate: expected one of auto, block, warn, off"),
-        ({"gates": "off"}, "gates: is no setting of parity; there are gate, monitor, webhook"),
+        ({"gates": "off"}, "gates: is no setting of parity; there are gate, monitor, webhook, key"),
         ({"monitor": "often"}, "monitor: expected true or false"),
         ({"webhook": "ftp://example.org"}, "webhook: expected an http:// or https:// URL"),
         ({"webhook": "https://"}, "webhook: expected"),
@@ -70,6 +83,9 @@ def test_the_address_of_a_webhook_is_for_those_who_manage_the_endpoint(service):
         ({"webhook": "https://host:port/"}, "webhook: expected"),
         ({"webhook": "https://a..b/"}, "webhook: expected"),
         ({"webhook": "https://" + "a" * 3000}, "webhook: expected"),
+        ({"key": "usage_context."}, "key: expected a column, or usage_context.<name>"),
+        ({"key": "a" * 300}, "key: expected a column"),
+        ({"key": 7}, "key: expected a string"),
     ],
 )
 def test_wrong_settings_are_refused_and_nothing_is_stored(service, settings, words):

@@ -55,6 +55,10 @@ class Finding:
     gain: float = 0.0
     #: Whether the endpoint is to blame, not the rows: the same rows get other answers.
     at_endpoint: bool = False
+    #: Whether rows were replayed against the source of their values: what differs is shown, not inferred.
+    is_replayed: bool = False
+    #: Whether `undo` leaves some of the affected rows as they were: then the column is not looked at again.
+    is_partly_undone: bool = False
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
