@@ -1,6 +1,7 @@
 """Capture with MLflow as it is: real stores, real flavors; what is logged can be loaded and holds its reference."""
 
 import contextlib
+import importlib
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import sklearn
 import xgboost
 from mlflow.models import Model
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -23,6 +25,7 @@ import tallystick
 from tallystick.errors import InvalidParameter
 from tallystick.gate import golden
 from tallystick.parity import Reference
+from tallystick.training import native, tabular
 from tallystick.training.autolog import _installed
 
 #: MLflow asks a process of its own which packages a model imports, for some ten seconds; given, it does not.
@@ -261,6 +264,128 @@ def test_autolog_sees_boosters_and_python_models(logging_by_itself):
     around = Around(model)
     folder = _folder(mlflow.pyfunc.log_model(python_model=around, name="around", **PINNED))
     _check(folder, lambda rows: around.predict(None, rows), frame)
+
+
+def test_autolog_sees_xgboost_train(logging_by_itself):
+    frame, labels = _numbers()
+    inside = xgboost.DMatrix(frame[:400], labels[:400])
+    model = xgboost.train(
+        {"objective": "binary:logistic"},
+        inside,
+        9,
+        evals=[(xgboost.DMatrix(frame[400:], labels[400:]), "later")],
+        early_stopping_rounds=2,
+        verbose_eval=False,
+    )
+    del inside
+    folder = _folder(mlflow.xgboost.log_model(model, name="x", **PINNED))
+    found, reference = _check(folder, lambda rows: model.predict(xgboost.DMatrix(rows)), frame)
+    assert (reference.lineage["rows"], found.quality.metric) == ("400", "auc")
+    held = _installed().matrices
+    before = len(held)
+    best = model[:2]
+    assert _installed().reservoir.find(best) is not None, "what early stopping keeps is a slice"
+    xgboost.XGBClassifier(n_estimators=2).fit(frame, labels)
+    assert len(held) == before, "matrices that a fit makes are its own"
+
+
+@pytest.mark.parametrize("where", ["positional", "named", "set later"])
+def test_autolog_sees_lightgbm_train(logging_by_itself, where):
+    frame, labels = _numbers()
+    if where == "positional":
+        inside = lightgbm.Dataset(frame, labels)
+    elif where == "named":
+        inside = lightgbm.Dataset(data=frame, label=labels)
+    else:
+        inside = lightgbm.Dataset(frame)
+        inside.set_label(labels)
+    model = lightgbm.train({"objective": "binary", "verbose": -1}, inside, 3)
+    folder = _folder(mlflow.lightgbm.log_model(model, name="l", **PINNED))
+    found, reference = _check(folder, model.predict, frame)
+    assert (found.quality.metric, reference.label_shares.keys()) == (
+        "auc",
+        {"0", "1"} if where != "set later" else {"0.0", "1.0"},
+    )
+
+
+def test_names_given_to_a_matrix_are_those_of_the_model(logging_by_itself):
+    frame, labels = _numbers()
+    names = ["age", "income"]
+    model = xgboost.train({}, xgboost.QuantileDMatrix(frame.to_numpy(), labels, feature_names=names), 2)
+    other = lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame.to_numpy(), labels, feature_name=names), 2)
+    _check(
+        _folder(mlflow.xgboost.log_model(model, name="x", **PINNED)),
+        lambda rows: model.predict(xgboost.DMatrix(rows)),
+        frame,
+    )
+    _check(_folder(mlflow.lightgbm.log_model(other, name="l", **PINNED)), other.predict, frame)
+
+
+def test_a_matrix_that_is_not_seen_is_told_with_its_reason(mlflow_store, tmp_path):
+    frame, labels = _numbers()
+    early = xgboost.DMatrix(frame, labels)
+    (tmp_path / "rows.csv").write_text(frame.assign(y=labels)[["y", "age", "income"]].to_csv(index=False, header=False))
+    tallystick.autolog()
+    try:
+        from_file = lightgbm.Dataset(str(tmp_path / "rows.csv"))
+        sparse = xgboost.DMatrix(csr_matrix(frame.fillna(0).to_numpy()), labels)
+        told_missing = xgboost.DMatrix(frame.fillna(-1), labels, missing=-1)
+        models = [
+            xgboost.train({}, early, 1),
+            lightgbm.train({"verbose": -1}, from_file, 1),
+            xgboost.train({}, sparse, 1),
+        ]
+        for model, why in zip(models, ("made before autolog()", "read from a file", "got csr_matrix"), strict=True):
+            flavor = mlflow.lightgbm if isinstance(model, lightgbm.Booster) else mlflow.xgboost
+            with _findings() as told:
+                folder = _folder(flavor.log_model(model, name="unseen", **PINNED))
+            assert not (folder / "parity").exists()
+            assert [why in line for line in told] == [True], told
+        with _findings() as told:
+            mlflow.xgboost.log_model(xgboost.train({}, told_missing, 1), name="missing", **PINNED)
+        assert "to the endpoint -1 is a number" in told[0]
+    finally:
+        tallystick.autolog(disable=True)
+    assert not hasattr(xgboost.DMatrix.__init__, "_tallystick_autolog")
+    assert not hasattr(lightgbm.Booster.__init__, "_tallystick_autolog")
+
+
+def test_matrices_are_held_within_a_bound_and_let_go(logging_by_itself, monkeypatch):
+    frame, labels = _numbers()
+    held = _installed().matrices
+    monkeypatch.setattr(native, "MOST_BYTES", 2 * tabular.bytes_of(frame))
+    first, *later = [xgboost.DMatrix(frame, labels) for _ in range(3)]
+    assert len(held) == 2
+    model = xgboost.train({}, first, 1)
+    with _findings() as told:
+        mlflow.xgboost.log_model(model, name="old", **PINNED)
+    assert "its rows were let go" in told[0]
+    del first, later
+    assert len(held) == 0
+    model.predict(xgboost.DMatrix(frame))
+    assert len(held) == 0
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+def test_what_mlflow_s_autolog_makes_of_train_gets_a_reference(mlflow_store, monkeypatch, name):
+    library = importlib.import_module(f"mlflow.{name}")
+    frame, labels = _numbers()
+    monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, **__: [])
+    tallystick.autolog()
+    library.autolog(silent=True)
+    try:
+        with mlflow.start_run():
+            if name == "xgboost":
+                model = xgboost.train({}, xgboost.DMatrix(frame, labels), 2)
+            else:
+                model = lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame, labels), 2)
+        (logged,) = mlflow.search_logged_models(max_results=1, output_format="list")
+        folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+        assert Reference.load(folder / "parity").lineage["rows"] == "600"
+        assert model is not None
+    finally:
+        tallystick.autolog(disable=True)
+        library.autolog(disable=True)
 
 
 def test_autolog_works_beside_mlflow_s_own(mlflow_store, monkeypatch):

@@ -43,6 +43,7 @@ class Plan:
     k_anonymity: int = 1
     given: int = 0
     degraded: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -99,7 +100,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     """
     saved = lint.load_saved(folder)
     model = saved.raw if model is None else model
-    degraded, findings = list(plan.degraded), list(saved.findings)
+    degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
         findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV")
     if ask is None:
