@@ -16,6 +16,7 @@ from mlflow.models import Model
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -235,6 +236,23 @@ def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
     assert reference.lineage["rows"] == "600"
     assert any("no signature" in line for line in reference.lint)
     assert len(reference.labels) == len(reference.rows)
+
+
+def test_models_that_skops_refuses_by_itself_are_written_under_autolog(logging_by_itself):
+    frame, labels = _numbers()
+    boosted = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1)
+    for model in (RandomForestClassifier(2), make_pipeline(FunctionTransformer(np.nan_to_num), boosted)):
+        model.fit(frame, labels)
+        folder = _folder(mlflow.sklearn.log_model(model, name="trees", **PINNED))
+        _check(folder, model.predict, frame)
+        assert Model.load(folder).flavors["sklearn"]["serialization_format"] == "skops"
+    mine = make_pipeline(FunctionTransformer(_halved), LinearRegression()).fit(frame.fillna(0), labels)
+    with pytest.raises(mlflow.MlflowException, match="untrusted types"):
+        mlflow.sklearn.log_model(mine, name="mine", **PINNED)
+
+
+def _halved(frame):
+    return frame / 2
 
 
 def test_autolog_takes_the_rows_of_the_outermost_fit(logging_by_itself):

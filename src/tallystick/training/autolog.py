@@ -21,7 +21,7 @@ from typing import Any
 from tallystick.training import served
 from tallystick.training.capture import Captured, Plan, capture, make_plan, tell, write
 from tallystick.training.held import Held, Reservoir
-from tallystick.training.log import WithParity
+from tallystick.training.log import WithParity, trusted_types
 from tallystick.training.native import Matrices, patches_of
 from tallystick.training.tabular import sampled
 
@@ -187,6 +187,8 @@ class _Autolog:
             _warn(f"{type(model).__name__}: {told}", None)
             return flavor
 
+        _let_skops_write(name, model, options)
+
         def finish(folder: Path, run_id: str | None) -> None:
             try:
                 with self._looking_away():
@@ -224,6 +226,14 @@ class _Autolog:
             inside = [found for value in vars(model).values() if (found := self.reservoir.find(value)) is not None]
             held = inside[0] if len(inside) == 1 else None
         return held
+
+
+def _let_skops_write(name: str, model: Any, options: dict[str, Any]) -> None:
+    """Name to MLflow the types that it refuses to load otherwise, where they are all of known libraries."""
+    if name != "sklearn" or options.get("serialization_format") not in (None, "skops"):
+        return
+    if options.get("skops_trusted_types") is None and (trusted := trusted_types(model)):
+        options["skops_trusted_types"] = trusted
 
 
 def _installed() -> _Autolog | None:

@@ -112,8 +112,9 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     def predict(frame: pd.DataFrame) -> Any:
         answer = ask(plan.rows.restore(frame))
         if isinstance(answer, dict) or not hasattr(answer, "__len__") or len(answer) != len(frame):
+            size = f" with {len(answer)} entries" if hasattr(answer, "__len__") else ""
             raise InvalidParameter(
-                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}: "
+                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}{size}: "
                 "expected an array, list or frame with one entry for each row"
             )
         return answer

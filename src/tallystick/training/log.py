@@ -18,6 +18,7 @@ from tallystick.training.capture import Captured, Plan, capture, make_plan, tell
 _EXAMPLE_ROWS = 5
 #: Their types are in models that are written without any code of the author's.
 _LIBRARIES = frozenset({"numpy", "scipy", "pandas", "sklearn", "xgboost", "lightgbm"})
+_PLAIN = frozenset({"collections.OrderedDict", "collections.defaultdict"})
 
 
 def log_model(
@@ -155,15 +156,25 @@ def _serialization(model: Any) -> dict[str, Any]:
     """
     if importlib.util.find_spec("skops") is None:
         return {"serialization_format": "cloudpickle"}
-    from skops.io import dumps, get_untrusted_types
-
-    try:
-        strange = get_untrusted_types(data=dumps(model))
-    except Exception:  # noqa: BLE001  skops raises many kinds for what it cannot write
+    trusted = trusted_types(model)
+    if trusted is None:
         return {"serialization_format": "cloudpickle"}
-    if all(kind.partition(".")[0] in _LIBRARIES for kind in strange):
-        return {"skops_trusted_types": strange} if strange else {}
-    return {"serialization_format": "cloudpickle"}
+    return {"skops_trusted_types": trusted} if trusted else {}
+
+
+def trusted_types(model: Any) -> list[str] | None:
+    """Return the types that skops has to be told of for a model; None where it holds others than those of libraries.
+
+    Without them MLflow writes no forest, no nearest neighbours, no search: what it has written, it loads, and skops
+    refuses dtypes and trees.
+    """
+    try:
+        from skops.io import dumps, get_untrusted_types
+
+        strange = [str(kind) for kind in get_untrusted_types(data=dumps(model))]
+    except Exception:  # noqa: BLE001  skops raises many kinds for what it cannot write
+        return None
+    return strange if all(kind in _PLAIN or kind.partition(".")[0] in _LIBRARIES for kind in strange) else None
 
 
 def _signature(plan: Plan, ask: Callable[[Any], Any] | None) -> Any:
