@@ -23,11 +23,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import tallystick
+from tallystick.entities import WorkerOptions
 from tallystick.errors import InvalidParameter
 from tallystick.gate import golden
+from tallystick.gate.report import Outcome, Rung
 from tallystick.parity import Reference
+from tallystick.protocol.worker_spec import WorkerSpec
 from tallystick.training import native, tabular
 from tallystick.training.autolog import _installed
+from tallystick.worker import offline
 
 #: MLflow asks a process of its own which packages a model imports, for some ten seconds; given, it does not.
 PINNED = {"pip_requirements": [f"scikit-learn=={sklearn.__version__}", "numpy"]}
@@ -100,6 +104,12 @@ def _check(folder, model_answers, frame):
     return found, reference
 
 
+def _rungs(folder, scratch):
+    """What the gate says of a model in a folder, rung by rung, as at a deployment."""
+    spec = WorkerSpec("e-0", "", "", str(folder), "", str(scratch / "cache"), WorkerOptions(), 1)
+    return {rung.rung: rung for rung in offline.check(spec).report.rungs}
+
+
 def test_a_pipeline_is_logged_with_its_reference(mlflow_store):
     model, frame, labels = _pipeline()
     held_out = (frame.iloc[:100], labels.iloc[:100])
@@ -131,6 +141,28 @@ def test_boosters_are_logged_with_their_own_flavor(mlflow_store, kind):
     found, _ = _check(folder, model.predict, frame)
     assert found.model_kind == "trees"
     assert {"xgboost", "lightgbm"} & set(Model.load(folder).flavors)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "metric"),
+    [
+        ({}, ["no", "yes"], "accuracy"),
+        ({}, ["setosa", "versicolor", "virginica"], "accuracy"),
+        ({"pyfunc_predict_fn": "predict_proba"}, ["no", "yes"], None),
+    ],
+)
+def test_classes_that_are_texts_have_a_metric_and_the_gate_asks_it(mlflow_store, tmp_path, options, classes, metric):
+    frame, _ = _numbers()
+    labels = np.array(classes)[(frame.age // 30 % len(classes)).astype(int)]
+    model = RandomForestClassifier(5, random_state=0).fit(frame.fillna(0), labels)
+    folder = _folder(tallystick.log_model(model, "texts", X=frame.fillna(0), y=labels, **options, **PINNED))
+    found = golden.find(folder)
+    reference = Reference.load(folder / "parity")
+    assert reference.classes == found.classes == tuple(classes)
+    assert reference.evaluation.metric == (metric or "auc")
+    assert (found.quality.metric if found.quality else None) == metric
+    metric_rung = _rungs(folder, tmp_path)[Rung.METRIC]
+    assert metric_rung.outcome is (Outcome.PASSED if metric else Outcome.SKIPPED), metric_rung
 
 
 def test_native_boosters_answer_as_they_are_served(mlflow_store):

@@ -21,7 +21,7 @@ from tallystick.gate import golden
 from tallystick.gate.golden import Golden, Matrix, Quality
 from tallystick.gate.steps import trace_steps
 from tallystick.parity import privacy, storage
-from tallystick.parity.golden import metric_with_interval
+from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.reference import Reference
 from tallystick.training import fit, lint, origin, served, wires
 from tallystick.training.tabular import Rows, read_rows, sampled
@@ -132,7 +132,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     rows = _golden_rows(reference, plan, predict)
     findings += rows.findings
     traced = ask if served.is_opaque(model) else model
-    made, more = _golden_file(plan, model, traced, rows, environment, saved)
+    made, more = _golden_file(plan, model, traced, rows, environment, saved, reference.classes)
     findings += [*more, *lint.requirements(folder / "requirements.txt")]
     reference = msgspec.structs.replace(
         reference,
@@ -200,7 +200,13 @@ def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFra
 
 
 def _golden_file(
-    plan: Plan, model: Any, traced: Any, rows: _GoldenRows, environment: dict[str, str], saved: lint.Saved
+    plan: Plan,
+    model: Any,
+    traced: Any,
+    rows: _GoldenRows,
+    environment: dict[str, str],
+    saved: lint.Saved,
+    classes: tuple[str, ...],
 ) -> tuple[Golden, list[str]]:
     columns = tuple(wires.column_of(rows.frame[name], name) for name in rows.frame.columns)
     kind = served.model_kind(model)
@@ -218,9 +224,9 @@ def _golden_file(
     findings += lint.saved_differs(saved, plan.rows.restore(rows.frame), bodies.parsed, predictions, apart)
     steps, why = _steps(traced, plan.rows.restore(rows.frame.head(STEP_ROWS)))
     degraded += why
-    quality, labels = _quality(rows.labels, predictions)
+    quality, labels = _quality(rows.labels, predictions, classes)
     if len(rows.labels) and quality is None:
-        degraded.append("no metric over golden rows: predictions are texts, or several a row")
+        degraded.append("no metric over golden rows: predictions are several a row, or a score for one of many classes")
     return (
         Golden(
             rows=len(rows.frame),
@@ -230,6 +236,7 @@ def _golden_file(
             steps=steps,
             labels=labels,
             quality=quality,
+            classes=classes,
             noise=apart,
             model_kind=kind,
             environment=environment,
@@ -249,18 +256,18 @@ def _steps(model: Any, rows: Any) -> tuple[tuple[golden.Step, ...], list[str]]:
         return (), [f"no outputs of steps: {type(error).__name__} {where}".rstrip()]
 
 
-def _quality(labels: Any, predictions: Matrix) -> tuple[Quality | None, bytes]:
+def _quality(labels: Any, predictions: Matrix, classes: tuple[str, ...]) -> tuple[Quality | None, bytes]:
     if not len(labels):
         return None, b""
     block = np.ascontiguousarray(labels, dtype="<f8").tobytes()
-    if predictions.texts or predictions.width != 1:
+    if predictions.width != 1 or (predictions.texts and not classes):
         return None, block
-    scores = predictions.values()[:, 0]
+    scores = label_numbers(predictions.values()[:, 0], classes)
     known = np.isfinite(labels) & np.isfinite(scores)
     if not known.any():
         return None, block
-    name, value, low, high = metric_with_interval(labels[known], scores[known], np.random.default_rng(0))
-    return Quality(name, value, low, high, int(known.sum())), block
+    name, value, low, high = metric_with_interval(labels[known], scores[known], np.random.default_rng(0), len(classes))
+    return Quality(name, value, low, high, int(known.sum())) if name else None, block
 
 
 def noise(one: Matrix, other: Matrix) -> float:
