@@ -28,6 +28,8 @@ from tallystick.training.tabular import Rows, read_rows, sampled
 
 #: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
 MOST_BYTES = 1_000_000
+#: What golden rows may take however wide the model is: with few of them the gate would be blind.
+LEAST_GOLDEN_BYTES = 400_000
 #: Rows whose steps are kept: the walk of 128 rows takes some 10 ms, and they are 20 kB for a dozen steps.
 STEP_ROWS = 128
 
@@ -143,9 +145,10 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     made = msgspec.structs.replace(made, degraded=tuple(dict.fromkeys((*reference.degraded, *made.degraded))))
     files = storage.files_of(reference)
     room = MOST_BYTES - sum(map(len, files.values()))
-    made, block = fit.fit(
-        made, room, lambda wire, count: wires.cut(wire, made.columns, rows.frame, count, is_array=plan.rows.is_array)
-    )
+    if room < LEAST_GOLDEN_BYTES:
+        room = LEAST_GOLDEN_BYTES
+        made = msgspec.structs.replace(made, degraded=(*made.degraded, fit.LARGE))
+    made, block = fit.fit(made, room, wires.cutter(made.columns, rows.frame, is_array=plan.rows.is_array))
     files[golden.FILE] = block
     return Captured(reference, files, reference.lint)
 
