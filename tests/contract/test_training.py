@@ -208,6 +208,30 @@ def test_arrays_are_captured_for_models_of_arrays(mlflow_store):
     assert mlflow.pyfunc.load_model(str(folder)).predict(array[:5]).shape == (5,)
 
 
+def test_nested_columns_are_said_to_be_left_out(mlflow_store):
+    frame, labels = _numbers()
+    nested = frame.assign(basket=[[1, n] for n in range(len(frame))])
+    folder = _folder(tallystick.log_model(Doubles(), "nested", X=nested, y=labels, **PINNED))
+    reference = Reference.load(folder / "parity")
+    assert "column basket: lists, objects and bytes are not profiled" in reference.degraded
+    assert any("they cannot hold what is in basket" in line for line in reference.degraded)
+    assert reference.column("age").numbers.rows == len(frame)
+    assert (golden.find(folder).wires, reference.column("basket").privacy) == ((), "none")
+
+
+def test_whole_numbers_and_truth_values_may_be_missing(mlflow_store, tmp_path):
+    frame, labels = _numbers()
+    holes = np.arange(len(frame)) % 7 == 0
+    frame = frame.fillna(0).assign(
+        visits=pd.array(np.where(holes, None, 3), dtype="Int64"),
+        flag=pd.array(np.where(holes, None, True), dtype="boolean"),
+    )
+    folder = _folder(tallystick.log_model(Doubles(), "holes", X=frame, y=labels, **PINNED))
+    kinds = {entry.name: entry.type.name for entry in Model.load(folder).signature.inputs}
+    assert (kinds["visits"], kinds["flag"]) == ("double", "double")
+    assert _rungs(folder, tmp_path)[Rung.WIRE].outcome is not Outcome.FAILED
+
+
 def test_a_folder_needs_no_store(tmp_path):
     model, frame, labels = _pipeline()
     folder = tallystick.save_model(model, tmp_path / "model", X=frame, y=labels, **PINNED)

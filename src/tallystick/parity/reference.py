@@ -234,6 +234,8 @@ def checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
         raise InvalidParameter(f"expected a pandas DataFrame of features, got {type(frame).__name__}")
     if not len(frame) or not len(frame.columns):
         raise InvalidParameter("the frame has no rows or no columns")
+    if frame.columns.nlevels > 1:
+        raise InvalidParameter("the frame's column names have several levels; give each column one name")
     named = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if named.columns.has_duplicates:
         twice = sorted(set(named.columns[named.columns.duplicated()]))

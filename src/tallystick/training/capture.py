@@ -24,6 +24,7 @@ from tallystick.parity import privacy, storage
 from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.reference import Reference
 from tallystick.training import fit, lint, origin, served, wires
+from tallystick.training.kinds import check_kinds, is_nested
 from tallystick.training.tabular import Rows, read_rows, sampled
 
 #: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
@@ -81,6 +82,7 @@ def make_plan(
     given = given or (int(shape[0]) if shape else 0)
     kept, labels = sampled(X, y) if isinstance(X, (pd.DataFrame, np.ndarray)) else (X, y)
     rows = read_rows(kept)
+    check_kinds(rows.frame)
     privacy.check(privacy_options, tuple(rows.frame.columns))
     if k_anonymity < 1:
         raise InvalidParameter(f"k_anonymity: expected a number of rows, 1 or more, got {k_anonymity}")
@@ -121,15 +123,17 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
             )
         return answer
 
+    options, nested = _without_nested(plan)
     reference = Reference.from_frame(
         plan.rows.frame,
         model,
         plan.labels,
         plan.eval_data,
-        plan.privacy,
+        options,
         k_anonymity=plan.k_anonymity,
         predict=predict,
     )
+    degraded += nested
     environment = origin.environment(model, folder / "requirements.txt")
     rows = _golden_rows(reference, plan, predict)
     findings += rows.findings
@@ -155,15 +159,25 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
 
 def capture_rows_alone(plan: Plan) -> Captured:
     """Return a reference of rows without a model: a profile to compare live rows with, and nothing to replay."""
-    reference = Reference.from_frame(
-        plan.rows.frame, None, plan.labels, None, plan.privacy, k_anonymity=plan.k_anonymity
-    )
+    options, nested = _without_nested(plan)
+    reference = Reference.from_frame(plan.rows.frame, None, plan.labels, None, options, k_anonymity=plan.k_anonymity)
     reference = msgspec.structs.replace(
         reference,
-        degraded=(*reference.degraded, *plan.degraded),
+        degraded=(*reference.degraded, *plan.degraded, *nested),
         lineage=origin.lineage(plan.rows.frame, plan.given, None, Path.cwd()),
     )
     return Captured(reference, storage.files_of(reference), reference.lint)
+
+
+def _without_nested(plan: Plan) -> tuple[str | Mapping[str, str], list[str]]:
+    """Return options that leave out columns of lists and objects, and what that means, in words."""
+    frame, options = plan.rows.frame, plan.privacy
+    nested = [name for name in frame.columns if is_nested(frame[name])]
+    if not nested:
+        return options, []
+    each = dict.fromkeys(frame.columns, options) if isinstance(options, str) else dict(options)
+    notes = [f"column {name}: lists, objects and bytes are not profiled" for name in nested]
+    return each | dict.fromkeys(nested, "none"), notes
 
 
 @dataclass(frozen=True)
@@ -182,9 +196,11 @@ def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFra
     hidden = [name for name in reference.names if name not in reference.rows]
     if hidden:
         names = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
+        is_private = not all(is_nested(plan.rows.frame[name]) for name in hidden)
+        why = "privacy takes out" if is_private else "they cannot hold what is in"
         return _GoldenRows(
             reference.rows,
-            degraded=(f"no predictions, bodies and steps of golden rows: privacy takes out {names}",),
+            degraded=(f"no predictions, bodies and steps of golden rows: {why} {names}",),
         )
     frame, labels = reference.rows, reference.labels
     infinite = np.zeros(len(frame), dtype=bool)

@@ -218,7 +218,18 @@ def _read(path: Path, label: str, inputs: list[dict[str, Any]]) -> tuple[pd.Data
         raise InvalidParameter(
             f"{path.name} lacks columns of the model: {_some(missing)}; it has {_some(frame.columns)}"
         )
-    return frame[wanted], labels
+    frame = frame[wanted]
+    for name, kind in types.items():
+        if kind in ("double", "float") and frame[name].dtype == object:
+            # A file may have Decimals, where the endpoint takes floats.
+            frame = frame.assign(**{name: _as_floats(frame[name])})
+    return frame, labels
+
+
+def _as_floats(series: pd.Series[Any]) -> pd.Series[Any]:
+    if pd.api.types.infer_dtype(series, skipna=True) != "decimal":
+        return series
+    return series.astype("float64")
 
 
 def _table(path: Path, types: Mapping[str, str]) -> pd.DataFrame:

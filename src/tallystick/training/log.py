@@ -13,6 +13,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.training import served
 from tallystick.training.capture import Captured, Plan, capture, make_plan, tell, write
+from tallystick.training.kinds import check_kinds, for_signature
 
 #: Rows of the input example, as MLflow has them at most.
 _EXAMPLE_ROWS = 5
@@ -115,10 +116,11 @@ class _Making:
         self.model, self.plan = model, plan
         self.module = served.flavor_module(name)
         self.ask = served.in_memory(name, model, options)
+        if input_example is None and plan.is_open:
+            rows = plan.rows.frame if signature is not None else for_signature(plan.rows.frame)
+            input_example = plan.rows.restore(_example(rows))
         if signature is None:
             signature = _signature(plan, self.ask)
-        if input_example is None and plan.is_open:
-            input_example = plan.rows.restore(_example(plan.rows.frame))
         self.arguments = {
             served.model_parameter(self.module): model,
             "signature": signature,
@@ -181,12 +183,13 @@ def _signature(plan: Plan, ask: Callable[[Any], Any] | None) -> Any:
     from mlflow.models import infer_signature
 
     rows = plan.rows
+    check_kinds(rows.frame, is_signed=False)
     with warnings.catch_warnings():
         # That whole numbers cannot be missing is true, and told by the decoder when it happens.
         warnings.simplefilter("ignore")
         answer = None if ask is None else ask(rows.restore(rows.frame.head(_EXAMPLE_ROWS)))
         try:
-            return infer_signature(rows.restore(rows.frame), answer)
+            return infer_signature(rows.restore(for_signature(rows.frame)), answer)
         except Exception as error:
             # MLflow raises several kinds; all mean that a column has no type in a signature.
             raise InvalidParameter(f"X: no signature can be made from it: {error}") from error

@@ -18,6 +18,10 @@ MOST_ROWS = 100_000
 MOST_BYTES = 256 << 20
 
 
+#: What makes a table of something that has such a method.
+_HINTS = {"toarray": "X.toarray() makes an array of sparse rows", "collect": "X.collect() makes a frame of it"}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows with text names. `restore` gives rows of `frame` in the form that the model was fitted on."""
@@ -60,7 +64,10 @@ def as_table(given: Any, what: str = "X") -> Any:
     if not is_array and not isinstance(given, pd.DataFrame):
         shape = getattr(given, "shape", None)
         form = f"{type(given).__name__}{f' of shape {shape}' if shape is not None else ''}"
-        raise InvalidParameter(f"{what}: expected a pandas DataFrame or a 2-D NumPy array of features, got {form}")
+        hint = next((f"; {text}" for method, text in _HINTS.items() if hasattr(given, method)), "")
+        raise InvalidParameter(
+            f"{what}: expected a pandas DataFrame or a 2-D NumPy array of features, got {form}{hint}"
+        )
     return given
 
 
