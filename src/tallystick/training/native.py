@@ -32,6 +32,7 @@ class _InMatrix:
     picked: Any
     labels: Any
     given: int
+    size: int
     findings: tuple[str, ...] = ()
 
 
@@ -55,7 +56,7 @@ class Matrices:
         self._make_room(key)
 
     def _make_room(self, newest: int) -> None:
-        sizes = {key: bytes_of(entry.rows) for key, (_, entry) in self._held.items() if not isinstance(entry, str)}
+        sizes = {key: entry.size for key, (_, entry) in self._held.items() if not isinstance(entry, str)}
         total = sum(sizes.values())
         for key in list(sizes):
             if total <= MOST_BYTES or key == newest:
@@ -96,7 +97,8 @@ def _read(rows: Any, labels: Any, names: Any, missing: Any) -> _InMatrix | str:
             f"DMatrix(missing={missing!r}) is not in the saved model: to the endpoint {missing!r} is a number, "
             "and only null is missing",
         )
-    return _InMatrix(taken(table, picked), picked, taken(labels, picked), len(table), findings)
+    kept = taken(table, picked)
+    return _InMatrix(kept, picked, taken(labels, picked), len(table), bytes_of(kept), findings)
 
 
 def _labels(matrix: Any, entry: _InMatrix) -> Any:
