@@ -83,18 +83,18 @@ def label_numbers(labels: Any, classes: tuple[str, ...] = ()) -> Floats:
 
 
 def class_names(labels: Any, model: Any = None, frame: pd.DataFrame | None = None) -> tuple[str, ...]:
-    """Return the classes that are texts, sorted: those of labels, and of the model's answers to `frame`.
+    """Return the classes that are texts, sorted: those of labels, or without any of the model's answers to `frame`.
 
-    Empty where neither has texts. One order for all of them: a code means the same class in labels, training's
+    Empty where they are no texts. One order for all of them: a code means the same class in labels, training's
     predictions and live ones.
     """
-    found: set[str] = set()
-    is_labeler = model is not None and frame is not None and not hasattr(model, "predict_proba")
-    for values in (labels, _answer(model, frame) if is_labeler and frame is not None else None):
-        array = np.zeros(0) if values is None else _one_a_row(values)
-        if _has_texts(array):
-            found |= {str(one) for one in pd.unique(pd.Series(array, dtype=object).dropna())}
-    return tuple(sorted(found))
+    values = labels
+    if labels is None and model is not None and frame is not None and not hasattr(model, "predict_proba"):
+        values = _answer(model, frame)
+    array = np.zeros(0) if values is None else _one_a_row(values)
+    if not _has_texts(array):
+        return ()
+    return tuple(sorted({str(one) for one in pd.unique(pd.Series(array, dtype=object).dropna())}))
 
 
 def _one_a_row(labels: Any) -> Any:

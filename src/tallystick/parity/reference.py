@@ -24,6 +24,8 @@ from tallystick.parity.profile import ColumnProfile, profile_column
 JOINT_ROWS = 10_000
 #: Fewer rows of training than this are declared in every verdict.
 FEW_ROWS = 200
+#: Without labels, classes are those that the model gives to so many rows.
+CLASS_ROWS = 2000
 FORMAT = 1
 
 Predict = Callable[[pd.DataFrame], Any]
@@ -165,7 +167,7 @@ def _capture(
     sample = frame.iloc[picked]
     values: list[Values] = [parse_column(profile, sample[profile.name]) for profile in profiles]
     joint = fit_joint(profiles, values)
-    classes = golden.class_names(y, scorer, sample)
+    classes = golden.class_names(y, scorer, sample.head(CLASS_ROWS))
     labels = None if y is None else golden.label_numbers(y, classes)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)
     rows = sample.iloc[chosen].reset_index(drop=True)

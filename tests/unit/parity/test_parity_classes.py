@@ -100,6 +100,21 @@ def test_one_score_has_no_metric_for_many_classes():
     assert metric(truth, np.array([0.0, 1.0, 3.0]), 3) == ("accuracy", pytest.approx(2 / 3))
 
 
+def test_without_labels_classes_are_what_the_model_gives():
+    frame, _ = _rows(0, 400)
+    asked = []
+
+    def served(rows):
+        asked.append(len(rows))
+        return SPECIES[(rows.length > 40).astype(int)]
+
+    assert Reference.from_frame(frame, served).classes == ("setosa", "versicolor")
+    assert len(asked) == 3
+    asked.clear()
+    assert Reference.from_frame(frame, served, SPECIES[np.zeros(400, int)]).classes == ("setosa",)
+    assert len(asked) == 2, "labels say what classes there are"
+
+
 def test_missing_labels_are_no_class():
     frame, random = _rows(0, 400)
     labels = _labels(frame, random, SPECIES)
