@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tallystick import cli
+from tallystick.errors import TallystickError
 from tallystick.gate import golden
 from tallystick.parity import Reference, diagnose
 from tallystick.training import existing
@@ -152,3 +153,55 @@ def test_columns_that_the_file_lacks_are_named(trained, run, tmp_path):
     pd.DataFrame({"age": [1.0]}).to_csv(tmp_path / "little.csv", index=False)
     code, _, err = run("add", "churn/1", "--data", tmp_path / "little.csv", "--force")
     assert (code, "lacks columns of the model: pay" in err) == (1, True), err
+
+
+def test_a_version_whose_source_is_a_run_without_files_says_which_model_it_is(trained, run):
+    folder, _, log = trained
+    info = log()
+    client = mlflow.MlflowClient()
+    client.create_registered_model("of-a-run")
+    client.create_model_version("of-a-run", f"runs:/{info.run_id}/model", run_id=info.run_id)
+    code, _, err = run("add", "models:/of-a-run/1", "--data", folder / "train.csv")
+    assert code == 1
+    for words in (
+        "models:/of-a-run/1 has no MLmodel file",
+        f"its source is runs:/{info.run_id}/model",
+        f"the run's models are models:/{info.model_id}: register one of these",
+    ):
+        assert words in " ".join(err.split()), err
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("s3://secret:word@bucket/model", "(its source is s3://***@bucket/model): boto"),
+        ("http://127.0.0.1:9/model", "(its source is http://127.0.0.1:9/model): ValueError"),
+    ],
+)
+def test_files_that_cannot_be_reached_are_no_fault_of_ours(trained, run, monkeypatch, source, words):
+    client = mlflow.MlflowClient()
+    name = source.partition(":")[0]
+    client.create_registered_model(name)
+    client.create_model_version(name, source)
+    for module in ("boto3", "botocore"):
+        monkeypatch.setitem(sys.modules, module, None)
+    code, _, err = run("add", f"models:/{name}/1", "--data", trained[0] / "train.csv")
+    assert (code, words in " ".join(err.split()), "fault of ours" in err) == (1, True, False), err
+
+
+def test_a_stage_is_no_version(trained, run):
+    code, _, err = run("add", "models:/churn/latest", "--data", trained[0] / "train.csv")
+    assert (code, "name a version or an alias" in " ".join(err.split())) == (1, True), err
+
+
+def test_a_store_that_takes_no_files_is_told(trained, tmp_path):
+    folder, _, log = trained
+    there = existing.locate(log().model_uri, tmp_path)
+
+    def refuses(_files):
+        raise RuntimeError("AccessDenied: no PutObject")
+
+    with pytest.raises(TallystickError, match=r"the reference was made, but cannot be put into .*AccessDenied"):
+        existing.add(
+            existing.Place(there.uri, there.folder, refuses), existing.Data(folder / "train.csv", label="churned")
+        )

@@ -1,6 +1,7 @@
 """Capture with MLflow as it is: real stores, real flavors; what is logged can be loaded and holds its reference."""
 
 import contextlib
+import importlib
 import warnings
 from pathlib import Path
 
@@ -12,18 +13,25 @@ import pytest
 import sklearn
 import xgboost
 from mlflow.models import Model
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 import tallystick
+from tallystick.entities import WorkerOptions
 from tallystick.errors import InvalidParameter
 from tallystick.gate import golden
+from tallystick.gate.report import Outcome, Rung
 from tallystick.parity import Reference
+from tallystick.protocol.worker_spec import WorkerSpec
+from tallystick.training import native, tabular
 from tallystick.training.autolog import _installed
+from tallystick.worker import offline
 
 #: MLflow asks a process of its own which packages a model imports, for some ten seconds; given, it does not.
 PINNED = {"pip_requirements": [f"scikit-learn=={sklearn.__version__}", "numpy"]}
@@ -96,6 +104,12 @@ def _check(folder, model_answers, frame):
     return found, reference
 
 
+def _rungs(folder, scratch):
+    """What the gate says of a model in a folder, rung by rung, as at a deployment."""
+    spec = WorkerSpec("e-0", "", "", str(folder), "", str(scratch / "cache"), WorkerOptions(), 1)
+    return {rung.rung: rung for rung in offline.check(spec).report.rungs}
+
+
 def test_a_pipeline_is_logged_with_its_reference(mlflow_store):
     model, frame, labels = _pipeline()
     held_out = (frame.iloc[:100], labels.iloc[:100])
@@ -127,6 +141,28 @@ def test_boosters_are_logged_with_their_own_flavor(mlflow_store, kind):
     found, _ = _check(folder, model.predict, frame)
     assert found.model_kind == "trees"
     assert {"xgboost", "lightgbm"} & set(Model.load(folder).flavors)
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "metric"),
+    [
+        ({}, ["no", "yes"], "accuracy"),
+        ({}, ["setosa", "versicolor", "virginica"], "accuracy"),
+        ({"pyfunc_predict_fn": "predict_proba"}, ["no", "yes"], None),
+    ],
+)
+def test_classes_that_are_texts_have_a_metric_and_the_gate_asks_it(mlflow_store, tmp_path, options, classes, metric):
+    frame, _ = _numbers()
+    labels = np.array(classes)[(frame.age // 30 % len(classes)).astype(int)]
+    model = RandomForestClassifier(5, random_state=0).fit(frame.fillna(0), labels)
+    folder = _folder(tallystick.log_model(model, "texts", X=frame.fillna(0), y=labels, **options, **PINNED))
+    found = golden.find(folder)
+    reference = Reference.load(folder / "parity")
+    assert reference.classes == found.classes == tuple(classes)
+    assert reference.evaluation.metric == (metric or "auc")
+    assert (found.quality.metric if found.quality else None) == metric
+    metric_rung = _rungs(folder, tmp_path)[Rung.METRIC]
+    assert metric_rung.outcome is (Outcome.PASSED if metric else Outcome.SKIPPED), metric_rung
 
 
 def test_native_boosters_answer_as_they_are_served(mlflow_store):
@@ -170,6 +206,30 @@ def test_arrays_are_captured_for_models_of_arrays(mlflow_store):
     found = golden.find(folder)
     assert [wire.encoding for wire in found.wires] == ["inputs", "instances"]
     assert mlflow.pyfunc.load_model(str(folder)).predict(array[:5]).shape == (5,)
+
+
+def test_nested_columns_are_said_to_be_left_out(mlflow_store):
+    frame, labels = _numbers()
+    nested = frame.assign(basket=[[1, n] for n in range(len(frame))])
+    folder = _folder(tallystick.log_model(Doubles(), "nested", X=nested, y=labels, **PINNED))
+    reference = Reference.load(folder / "parity")
+    assert "column basket: lists, objects and bytes are not profiled" in reference.degraded
+    assert any("they cannot hold what is in basket" in line for line in reference.degraded)
+    assert reference.column("age").numbers.rows == len(frame)
+    assert (golden.find(folder).wires, reference.column("basket").privacy) == ((), "none")
+
+
+def test_whole_numbers_and_truth_values_may_be_missing(mlflow_store, tmp_path):
+    frame, labels = _numbers()
+    holes = np.arange(len(frame)) % 7 == 0
+    frame = frame.fillna(0).assign(
+        visits=pd.array(np.where(holes, None, 3), dtype="Int64"),
+        flag=pd.array(np.where(holes, None, True), dtype="boolean"),
+    )
+    folder = _folder(tallystick.log_model(Doubles(), "holes", X=frame, y=labels, **PINNED))
+    kinds = {entry.name: entry.type.name for entry in Model.load(folder).signature.inputs}
+    assert (kinds["visits"], kinds["flag"]) == ("double", "double")
+    assert _rungs(folder, tmp_path)[Rung.WIRE].outcome is not Outcome.FAILED
 
 
 def test_a_folder_needs_no_store(tmp_path):
@@ -234,6 +294,23 @@ def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
     assert len(reference.labels) == len(reference.rows)
 
 
+def test_models_that_skops_refuses_by_itself_are_written_under_autolog(logging_by_itself):
+    frame, labels = _numbers()
+    boosted = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1)
+    for model in (RandomForestClassifier(2), make_pipeline(FunctionTransformer(np.nan_to_num), boosted)):
+        model.fit(frame, labels)
+        folder = _folder(mlflow.sklearn.log_model(model, name="trees", **PINNED))
+        _check(folder, model.predict, frame)
+        assert Model.load(folder).flavors["sklearn"]["serialization_format"] == "skops"
+    mine = make_pipeline(FunctionTransformer(_halved), LinearRegression()).fit(frame.fillna(0), labels)
+    with pytest.raises(mlflow.MlflowException, match="untrusted types"):
+        mlflow.sklearn.log_model(mine, name="mine", **PINNED)
+
+
+def _halved(frame):
+    return frame / 2
+
+
 def test_autolog_takes_the_rows_of_the_outermost_fit(logging_by_itself):
     frame, labels = _numbers()
     search = GridSearchCV(make_pipeline(FunctionTransformer(np.nan_to_num), LogisticRegression()), {}, cv=2)
@@ -261,6 +338,128 @@ def test_autolog_sees_boosters_and_python_models(logging_by_itself):
     around = Around(model)
     folder = _folder(mlflow.pyfunc.log_model(python_model=around, name="around", **PINNED))
     _check(folder, lambda rows: around.predict(None, rows), frame)
+
+
+def test_autolog_sees_xgboost_train(logging_by_itself):
+    frame, labels = _numbers()
+    inside = xgboost.DMatrix(frame[:400], labels[:400])
+    model = xgboost.train(
+        {"objective": "binary:logistic"},
+        inside,
+        9,
+        evals=[(xgboost.DMatrix(frame[400:], labels[400:]), "later")],
+        early_stopping_rounds=2,
+        verbose_eval=False,
+    )
+    del inside
+    folder = _folder(mlflow.xgboost.log_model(model, name="x", **PINNED))
+    found, reference = _check(folder, lambda rows: model.predict(xgboost.DMatrix(rows)), frame)
+    assert (reference.lineage["rows"], found.quality.metric) == ("400", "auc")
+    held = _installed().matrices
+    before = len(held)
+    best = model[:2]
+    assert _installed().reservoir.find(best) is not None, "what early stopping keeps is a slice"
+    xgboost.XGBClassifier(n_estimators=2).fit(frame, labels)
+    assert len(held) == before, "matrices that a fit makes are its own"
+
+
+@pytest.mark.parametrize("where", ["positional", "named", "set later"])
+def test_autolog_sees_lightgbm_train(logging_by_itself, where):
+    frame, labels = _numbers()
+    if where == "positional":
+        inside = lightgbm.Dataset(frame, labels)
+    elif where == "named":
+        inside = lightgbm.Dataset(data=frame, label=labels)
+    else:
+        inside = lightgbm.Dataset(frame)
+        inside.set_label(labels)
+    model = lightgbm.train({"objective": "binary", "verbose": -1}, inside, 3)
+    folder = _folder(mlflow.lightgbm.log_model(model, name="l", **PINNED))
+    found, reference = _check(folder, model.predict, frame)
+    assert (found.quality.metric, reference.label_shares.keys()) == (
+        "auc",
+        {"0", "1"} if where != "set later" else {"0.0", "1.0"},
+    )
+
+
+def test_names_given_to_a_matrix_are_those_of_the_model(logging_by_itself):
+    frame, labels = _numbers()
+    names = ["age", "income"]
+    model = xgboost.train({}, xgboost.QuantileDMatrix(frame.to_numpy(), labels, feature_names=names), 2)
+    other = lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame.to_numpy(), labels, feature_name=names), 2)
+    _check(
+        _folder(mlflow.xgboost.log_model(model, name="x", **PINNED)),
+        lambda rows: model.predict(xgboost.DMatrix(rows)),
+        frame,
+    )
+    _check(_folder(mlflow.lightgbm.log_model(other, name="l", **PINNED)), other.predict, frame)
+
+
+def test_a_matrix_that_is_not_seen_is_told_with_its_reason(mlflow_store, tmp_path):
+    frame, labels = _numbers()
+    early = xgboost.DMatrix(frame, labels)
+    (tmp_path / "rows.csv").write_text(frame.assign(y=labels)[["y", "age", "income"]].to_csv(index=False, header=False))
+    tallystick.autolog()
+    try:
+        from_file = lightgbm.Dataset(str(tmp_path / "rows.csv"))
+        sparse = xgboost.DMatrix(csr_matrix(frame.fillna(0).to_numpy()), labels)
+        told_missing = xgboost.DMatrix(frame.fillna(-1), labels, missing=-1)
+        models = [
+            xgboost.train({}, early, 1),
+            lightgbm.train({"verbose": -1}, from_file, 1),
+            xgboost.train({}, sparse, 1),
+        ]
+        for model, why in zip(models, ("made before autolog()", "read from a file", "got csr_matrix"), strict=True):
+            flavor = mlflow.lightgbm if isinstance(model, lightgbm.Booster) else mlflow.xgboost
+            with _findings() as told:
+                folder = _folder(flavor.log_model(model, name="unseen", **PINNED))
+            assert not (folder / "parity").exists()
+            assert [why in line for line in told] == [True], told
+        with _findings() as told:
+            mlflow.xgboost.log_model(xgboost.train({}, told_missing, 1), name="missing", **PINNED)
+        assert "to the endpoint -1 is a number" in told[0]
+    finally:
+        tallystick.autolog(disable=True)
+    assert not hasattr(xgboost.DMatrix.__init__, "_tallystick_autolog")
+    assert not hasattr(lightgbm.Booster.__init__, "_tallystick_autolog")
+
+
+def test_matrices_are_held_within_a_bound_and_let_go(logging_by_itself, monkeypatch):
+    frame, labels = _numbers()
+    held = _installed().matrices
+    monkeypatch.setattr(native, "MOST_BYTES", 2 * tabular.bytes_of(frame))
+    first, *later = [xgboost.DMatrix(frame, labels) for _ in range(3)]
+    assert len(held) == 2
+    model = xgboost.train({}, first, 1)
+    with _findings() as told:
+        mlflow.xgboost.log_model(model, name="old", **PINNED)
+    assert "its rows were let go" in told[0]
+    del first, later
+    assert len(held) == 0
+    model.predict(xgboost.DMatrix(frame))
+    assert len(held) == 0
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm"])
+def test_what_mlflow_s_autolog_makes_of_train_gets_a_reference(mlflow_store, monkeypatch, name):
+    library = importlib.import_module(f"mlflow.{name}")
+    frame, labels = _numbers()
+    monkeypatch.setattr(mlflow.models, "infer_pip_requirements", lambda *_, **__: [])
+    tallystick.autolog()
+    library.autolog(silent=True)
+    try:
+        with mlflow.start_run():
+            if name == "xgboost":
+                model = xgboost.train({}, xgboost.DMatrix(frame, labels), 2)
+            else:
+                model = lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame, labels), 2)
+        (logged,) = mlflow.search_logged_models(max_results=1, output_format="list")
+        folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+        assert Reference.load(folder / "parity").lineage["rows"] == "600"
+        assert model is not None
+    finally:
+        tallystick.autolog(disable=True)
+        library.autolog(disable=True)
 
 
 def test_autolog_works_beside_mlflow_s_own(mlflow_store, monkeypatch):

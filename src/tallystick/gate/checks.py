@@ -339,15 +339,15 @@ class _Ladder:
     def _ask_metric(self) -> None:
         offline, golden, answer = self.golden.quality, self.golden, self._answer
         labels = array("d", golden.labels).tolist()
-        is_score = answer is not None and answer.width == 1 and not golden.predictions.texts
+        is_score = answer is not None and answer.width == 1 and not (golden.predictions.texts and not golden.classes)
         if offline is None or not labels or answer is None or not is_score:
             self._note(Rung.METRIC, Outcome.SKIPPED, "The golden rows have no labels that a metric was made of.")
             return
-        known = quality.measure(offline.metric, golden.predictions.cells(), labels)
+        known = quality.measure(offline.metric, quality.coded(golden, golden.predictions.cells()), labels)
         if answer.rows != golden.rows or not quality.agrees(known, offline.value):
             self._note(Rung.METRIC, Outcome.SKIPPED, f"The offline {offline.metric} was not made of these predictions.")
             return
-        live = quality.measure(offline.metric, answer.cells, labels)
+        live = quality.measure(offline.metric, quality.coded(golden, answer.cells), labels)
         is_inside = live is not None and offline.low <= live <= offline.high
         text = f"{offline.metric} {live:.4g}, offline {offline.value:.4g} ({offline.low:.4g} to {offline.high:.4g})."
         self._note(Rung.METRIC, Outcome.PASSED if is_inside else Outcome.FAILED, text)

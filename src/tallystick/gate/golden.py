@@ -123,9 +123,11 @@ class Golden(msgspec.Struct, frozen=True):
     predictions: Matrix
     wires: tuple[Wire, ...] = ()
     steps: tuple[Step, ...] = ()
-    #: NaN where a row has no label; empty where none has.
+    #: NaN where a row has no label; empty where none has. Of texts their places in `classes`.
     labels: bytes = b""
     quality: Quality | None = None
+    #: Where classes are texts: which one each number in `labels` stands for.
+    classes: tuple[str, ...] = ()
     #: Largest difference between two offline runs over the same rows, in units of the predictions' deviation.
     noise: float = 0.0
     #: trees | linear | other: what a small difference of inputs may do to predictions.

@@ -59,7 +59,7 @@ def judge(golden: Golden, answer: Answer, rows: int, near: Closeness) -> RungRep
     expected, cells = golden.predictions.cells()[: rows * width], answer.cells
     if golden.predictions.texts:
         # Labels that are no texts were written down as texts.
-        cells = [None if cell is None else _label(cell) for cell in cells]
+        cells = [None if cell is None else text_of(cell) for cell in cells]
     found = compare(expected, cells, width, tolerance_for(near, golden.model_kind, expected, golden.noise))
     if not found.differing:
         return RungReport(Rung.PREDICTION, Outcome.PASSED, f"{rows} of {rows} predictions are training's.")
@@ -90,7 +90,8 @@ def _cell(value: Any) -> Any:
     return float(value) if isinstance(value, bool | int) else value
 
 
-def _label(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return a label as golden rows write it."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)

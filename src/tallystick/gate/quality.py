@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tallystick.gate.golden import Golden
+from tallystick.gate.predictions import text_of
+
 #: Two computations of one metric agree to so much; beyond, the offline one was made of something else.
 _AGREE = 1e-6
 
@@ -23,6 +26,14 @@ def measure(metric: str, predictions: Sequence[Any], labels: Sequence[float]) ->
     if metric == "accuracy":
         return sum(1 for score, label in pairs if score == label) / len(pairs)
     return _auc(pairs) if metric == "auc" else None
+
+
+def coded(golden: Golden, cells: Sequence[Any]) -> list[Any]:
+    """Return answers as labels are: of classes that are texts their places, for others the number after the last."""
+    if not golden.predictions.texts:
+        return list(cells)
+    places = {name: float(place) for place, name in enumerate(golden.classes)}
+    return [places.get(text_of(cell), float(len(places))) for cell in cells]
 
 
 def agrees(one: float | None, other: float) -> bool:

@@ -202,8 +202,13 @@ def _examined(
 
 
 def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list[str], rescore: Any) -> Examination:
+    labels = labels_as_trained(rows.labels, reference.label_shares, reference.classes)
+    if labels is None and rows.labels is not None:
+        limits.append(
+            f"labels were not compared: none is one of training's classes ({', '.join(reference.classes[:5])})"
+        )
     given: dict[str, Any] = {
-        "labels": labels_as_trained(rows.labels, reference.label_shares),
+        "labels": labels,
         "segments": rows.segments if len(rows) and len(rows.segments.columns) else None,
         "timestamps": rows.times if len(rows) else None,
         "predictions": rows.predictions,
@@ -245,25 +250,39 @@ def _with_refusals(verdict: Verdict, sent: Sent) -> Verdict:
     return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, Evidence(len(verdict.evidence) + 1, told)))
 
 
-def labels_as_trained(labels: Any, shares: Mapping[str, float]) -> Any:
+def labels_as_trained(labels: Any, shares: Mapping[str, float], classes: Sequence[str] = ()) -> Any:
     """Return labels in training's words: feedback has numbers where training may have had 1, 1.0 or True.
+
+    `classes` are training's where they are texts; None when no label is one of them.
 
     >>> labels_as_trained(np.array([1.0, 0.0]), {"True": 0.5, "False": 0.5}).tolist()
     ['True', 'False']
     """
-    if labels is None or not shares:
+    if labels is None or not (shares or classes):
         return labels
-    words: dict[float, str] = {}
-    for name in shares:
-        as_number = {"true": "1", "false": "0"}.get(name.lower(), name)
-        try:
-            words[float(as_number)] = name
-        except ValueError:
-            return labels
-    known = [None if pd.isna(value) else words.get(float(value), str(value)) for value in labels.tolist()]
-    if set(words) <= {float(i) for i in range(-1000, 1000)} and all(_is_integer(name) for name in shares):
-        return np.array([np.nan if name is None else float(name) for name in known])
+    names = list(classes or shares)
+    words = {number: name for name in names if (number := _number_of(name)) is not None}
+    known = [None if pd.isna(value) else _in_words(value, words) for value in labels.tolist()]
+    if classes:
+        return np.array(known, dtype=object) if set(known) & set(classes) else None
+    if len(words) < len(names):
+        return labels
+    if all(_is_integer(name) for name in shares):
+        numbers = [np.nan if name is None or _number_of(name) is None else float(name) for name in known]
+        return np.array(numbers)
     return np.array(known, dtype=object)
+
+
+def _in_words(value: Any, words: Mapping[float, str]) -> str:
+    number = _number_of(str(value))
+    return str(value) if number is None else words.get(number, str(value))
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        return float({"true": "1", "false": "0"}.get(text.lower(), text))
+    except ValueError:
+        return None
 
 
 def _is_integer(text: str) -> bool:

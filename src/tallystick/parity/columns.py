@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -168,7 +168,7 @@ def read_times(series: pd.Series[Any], encoding: str | None = None) -> Times | N
         if unit is None:
             return None
         return Times(numbers / EPOCH_UNITS[unit], f"epoch_{unit}", np.zeros(len(series), dtype=bool))
-    if series.dtype == object and any(isinstance(value, (pd.Timestamp, datetime)) for value in series):
+    if series.dtype == object and any(isinstance(value, date) for value in series):
         stamps = pd.to_datetime(series, errors="coerce", format="mixed", utc=True)
         return read_times(stamps, "datetime")
     return _times_in_text(series, encoding)

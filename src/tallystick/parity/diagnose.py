@@ -29,7 +29,6 @@ from tallystick.parity.endpoint import (
     read_identity,
     wrong_version,
 )
-from tallystick.parity.golden import label_numbers
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
@@ -148,7 +147,7 @@ def examine(
     answered = _taken(predictions, kept)
     inquiry, equal = _with_predictions(reference, inquiry, answered, replayed)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
-        equal = _scores_again(inquiry, answered, rescore)
+        equal = _scores_again(reference, inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
@@ -235,7 +234,7 @@ def _with_predictions(
     if replayed is not None and replayed.rows and not replayed.is_equal:
         found = replay_finding(replayed, inquiry.sent.rows)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
-        answered = label_numbers(np.asarray(predictions))
+        answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent)
         if rescored is not None:
             found = paired_difference(answered, rescored, "live")
@@ -264,7 +263,7 @@ def _with_endpoint(
     return replace(inquiry, findings=findings)
 
 
-def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
+def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
     """Return True when the endpoint gives the rows the same predictions again; None when that says nothing.
 
     Rows are as read, not as sent, so another prediction may come of that.
@@ -272,10 +271,10 @@ def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | N
     if answered is None or len(answered) != inquiry.sent.rows:
         return None
     try:
-        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())))
+        again = reference.numbers_of(rescore(inquiry.sent.frame()))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return True if paired_difference(label_numbers(np.asarray(answered)), again, "live") is None else None
+    return True if paired_difference(reference.numbers_of(answered), again, "live") is None else None
 
 
 def _predicted(reference: Reference, live: Live) -> Any:
@@ -296,16 +295,16 @@ def _interventions(
         return None, None
     main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
-    outcomes, scores = _labelled(labels, predictions)
+    outcomes, scores = _labelled(reference, labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
 
 
-def _labelled(labels: Any, predictions: Any) -> tuple[Any, Any]:
+def _labelled(reference: Reference, labels: Any, predictions: Any) -> tuple[Any, Any]:
     """Return labels and predictions of the rows that have a label, as numbers: labels come late, and not for all."""
     if labels is None:
         return None, None
     known = ~pd.isna(np.asarray(labels, dtype=object))
     if known.sum() < FEWEST_ROWS:
         return None, None
-    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy())
-    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known])
+    outcomes = reference.numbers_of(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy())
+    return outcomes, None if predictions is None else reference.numbers_of(np.asarray(predictions)[known])

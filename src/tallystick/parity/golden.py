@@ -44,23 +44,66 @@ def choose_rows(
     return np.concatenate((np.array(covering, dtype=np.int64), np.sort(filler))).astype(np.int64)
 
 
-def scores(model: Any, frame: pd.DataFrame) -> Floats:
+def scores(model: Any, frame: pd.DataFrame, classes: tuple[str, ...] = ()) -> Floats:
     """Return one number a row: the probability of the last class, the prediction, or a code of its class."""
     if hasattr(model, "predict_proba"):
         answer = np.asarray(model.predict_proba(frame), dtype=np.float64)
         return np.asarray(answer[:, -1] if answer.ndim == 2 else answer)
+    return label_numbers(_answer(model, frame), classes)
+
+
+def _answer(model: Any, frame: pd.DataFrame) -> Any:
     answer = np.asarray(model.predict(frame) if hasattr(model, "predict") else model(frame))
-    if answer.ndim == 2:
-        answer = answer[:, -1]
-    return label_numbers(answer)
+    return answer[:, -1] if answer.ndim == 2 else answer
 
 
-def label_numbers(labels: Any) -> Floats:
-    """Return labels as numbers; text labels get codes in sorted order."""
-    array = np.asarray(labels).reshape(len(labels), -1)[:, 0]
-    if array.dtype == bool or np.issubdtype(array.dtype, np.number):
+def label_numbers(labels: Any, classes: tuple[str, ...] = ()) -> Floats:
+    """Return labels as numbers, NaN where there is none; texts get their place among `classes`, or in sorted order.
+
+    A text that is none of `classes` gets the number after the last.
+
+    >>> label_numbers(["no", None, "maybe", "yes"], ("no", "yes")).tolist()
+    [0.0, nan, 2.0, 1.0]
+    """
+    array = _one_a_row(labels)
+    if array.dtype.kind in "biuf":
         return np.asarray(array, dtype=np.float64)
-    return np.asarray(pd.factorize(pd.Series(array).astype(str), sort=True)[0], dtype=np.float64)
+    is_missing = pd.isna(array)
+    if not _has_texts(array):
+        try:
+            return np.array([np.nan if lacks else float(one) for one, lacks in zip(array, is_missing, strict=True)])
+        except (TypeError, ValueError):
+            pass
+    codes, distinct = pd.factorize(pd.Series(array[~is_missing], dtype=object).map(str))
+    order = classes or tuple(sorted(distinct))
+    places = {name: place for place, name in enumerate(order)}
+    numbers = np.full(len(array), np.nan)
+    numbers[~is_missing] = np.array([float(places.get(name, len(order))) for name in distinct] or [0.0])[codes]
+    return numbers
+
+
+def class_names(labels: Any, model: Any = None, frame: pd.DataFrame | None = None) -> tuple[str, ...]:
+    """Return the classes that are texts, sorted: those of labels, or without any of the model's answers to `frame`.
+
+    Empty where they are no texts. One order for all of them: a code means the same class in labels, training's
+    predictions and live ones.
+    """
+    values = labels
+    if labels is None and model is not None and frame is not None and not hasattr(model, "predict_proba"):
+        values = _answer(model, frame)
+    array = np.zeros(0) if values is None else _one_a_row(values)
+    if not _has_texts(array):
+        return ()
+    return tuple(sorted({str(one) for one in pd.unique(pd.Series(array, dtype=object).dropna())}))
+
+
+def _one_a_row(labels: Any) -> Any:
+    array = np.asarray(labels)
+    return array.reshape(len(array), -1)[:, 0] if len(array) else array.ravel()
+
+
+def _has_texts(array: Any) -> bool:
+    return array.dtype.kind in "US" or (array.dtype == object and any(isinstance(one, str) for one in array))
 
 
 def label_shares(labels: Any) -> dict[str, float]:
@@ -69,12 +112,20 @@ def label_shares(labels: Any) -> dict[str, float]:
     return {str(name): float(share) for name, share in shares.items()} if len(shares) <= 20 else {}
 
 
-def metric(truth: Floats, score: Floats) -> tuple[str, float]:
-    """Return name and value: accuracy of class labels, AUC of scores for two classes, else root mean square error."""
-    classes = np.unique(truth)
-    if len(classes) <= 20 and set(np.unique(score)) <= set(classes):
+def metric(truth: Floats, score: Floats, classes: int = 0) -> tuple[str, float]:
+    """Return name and value: accuracy of class labels, AUC of scores for two classes, else root mean square error.
+
+    With `classes`, as many as there are of texts, truth is their codes; scores that are none have a metric for two
+    classes only, and the name is empty where there is none.
+    """
+    known = np.unique(truth)
+    if classes:
+        if np.isin(score, np.arange(classes + 1)).all():
+            return "accuracy", float(np.mean(truth == score))
+        return ("auc", auc(truth, score)) if classes == 2 and len(known) == 2 else ("", np.nan)
+    if len(known) <= 20 and set(np.unique(score)) <= set(known):
         return "accuracy", float(np.mean(truth == score))
-    if len(classes) == 2:
+    if len(known) == 2:
         return "auc", auc(truth, score)
     return "rmse", float(np.sqrt(np.mean((truth - score) ** 2)))
 
@@ -87,14 +138,19 @@ def auc(truth: Floats, score: Floats) -> float:
     return float((ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2) / max(1, pairs))
 
 
-def metric_with_interval(truth: Floats, score: Floats, random: np.random.Generator) -> tuple[str, float, float, float]:
-    """Return name, value and the 2.5 % and 97.5 % points over bootstrap samples of rows."""
-    name, value = metric(truth, score)
+def metric_with_interval(
+    truth: Floats, score: Floats, random: np.random.Generator, classes: int = 0
+) -> tuple[str, float, float, float]:
+    """Return name, value and the 2.5 % and 97.5 % points over bootstrap samples of rows.
+
+    `classes` as for `metric`. The name is empty where there is no metric.
+    """
+    name, value = metric(truth, score, classes)
     draws = []
-    for _ in range(BOOTSTRAPS):
+    for _ in range(BOOTSTRAPS if name else 0):
         picked = random.integers(0, len(truth), len(truth))
         if len(np.unique(truth[picked])) > 1:
-            draws.append(metric(truth[picked], score[picked])[1])
+            draws.append(metric(truth[picked], score[picked], classes)[1])
     low, high = np.quantile(draws, (0.025, 0.975)) if draws else (value, value)
     return name, value, float(low), float(high)
 

@@ -95,7 +95,7 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     stored = reference.predictions
     if not len(stored) or len(stored) != len(reference.rows):
         return None
-    answer = golden.scores(predict, reference.rows)
+    answer = golden.scores(predict, reference.rows, reference.classes)
     apart = np.abs(answer - stored)
     scale = np.maximum(np.abs(stored), 1e-9)
     equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
@@ -184,8 +184,8 @@ def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd
     if score is None or score.numbers is None:
         return None
     try:
-        before = golden.scores(predict, sent.frame())
-        after = golden.scores(predict, undone.frame())
+        before = golden.scores(predict, sent.frame(), reference.classes)
+        after = golden.scores(predict, undone.frame(), reference.classes)
     except (ValueError, TypeError, KeyError, AttributeError):
         # Models refuse what they were not fitted on (nulls, unseen levels); then there is nothing to compare.
         return None
@@ -211,17 +211,19 @@ def transplant(
             assert finding.forward is not None
             for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
                 broken[name] = _mixed(rows[name], values, finding.share)
-        clean_scores, broken_scores = golden.scores(predict, rows), golden.scores(predict, broken)
+        clean_scores, broken_scores = (golden.scores(predict, each, reference.classes) for each in (rows, broken))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    name, clean = golden.metric(labels, clean_scores)
-    if name == "rmse" and reference.label_shares:
+    classes = len(reference.classes)
+    known = np.isfinite(labels)
+    name, clean = golden.metric(labels[known], clean_scores[known], classes)
+    if not name or (name == "rmse" and reference.label_shares):
         # One number of several for each row, such as a class's probability: its error against codes of classes is none.
         return None
     live = None
     if live_labels is not None and live_scores is not None and len(np.unique(live_labels)) > 1:
-        live = golden.metric(live_labels, live_scores)[1]
-    return Transplant(name, clean, golden.metric(labels, broken_scores)[1], live)
+        live = golden.metric(live_labels, live_scores, classes)[1]
+    return Transplant(name, clean, golden.metric(labels[known], broken_scores[known], classes)[1], live)
 
 
 def _mixed(column: pd.Series[Any], values: Any, share: float) -> pd.Series[Any]:

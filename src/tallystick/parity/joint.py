@@ -9,9 +9,13 @@ own standard error: the normal model need not hold for that test to be valid.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
@@ -57,29 +61,54 @@ Values = Floats | Texts
 
 def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joint:
     """Return the joint of training rows: `values[j]` are the parsed values of column j, all of one length."""
+    with one_thread():
+        return _fit_joint(profiles, values)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have BLAS use one thread, where threadpoolctl is there to say so (scikit-learn brings it in).
+
+    Matrices are small here: on a busy machine, threads that wait for each other took up to a hundred times the work.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def _fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joint:
     rows = len(values[0]) if values else 0
     cells = [cells_of(profile, column) for profile, column in zip(profiles, values, strict=True)]
     width = sum(2 if profile.role is not Role.TEXT else 0 for profile in profiles)
     folded = width <= MAX_SCORES
     rank = [_rank_scores(profile, column) for profile, column in zip(profiles, values, strict=True)]
+    sides, side_owners = _sides(cells, rank) if any(p.role is Role.LEVEL for p in profiles) else (np.zeros((0, 0)), [])
     embeddings = tuple(
-        _embedding(j, profile, cells, rank) if profile.role is Role.LEVEL else np.zeros((0, 0))
+        _embedding(cells[j], profile.cell_count, sides, np.asarray(side_owners) != j)
+        if profile.role is Role.LEVEL
+        else np.zeros((0, 0))
         for j, profile in enumerate(profiles)
     )
     scores, owners = scores_of(profiles, embeddings, values, cells, folded)
     half = np.arange(rows) % 2 == 0
-    fitted = _fit(profiles, cells, scores)
+    sums = [_counted(profiles, [cell[mine] for cell in cells], scores[mine]) for mine in (half, ~half)]
+    fitted = _fit(scores, [(one[0] + other[0], one[1] + other[1]) for one, other in zip(*sums, strict=True)])
     coherence_of, temper = np.zeros((len(profiles), 2)), np.zeros(len(profiles))
     if rows >= 20:
         # Means from one half, coherence from the other: otherwise small training sets look too coherent to live rows.
         crossed = []
-        for mine in (half, ~half):
-            means, covariance = _fit(profiles, [cell[mine] for cell in cells], scores[mine])
-            crossed.append((np.flatnonzero(~mine)[:CROSSED_ROWS], means, covariance))
+        for mine, counted in zip((half, ~half), sums, strict=True):
+            means, covariance = _fit(scores[mine], counted)
+            rest = np.flatnonzero(~mine)[:CROSSED_ROWS]
+            crossed.append((rest, scores[rest], means, covariance))
         for j, profile in enumerate(profiles):
             parts = []
-            for rest, means, covariance in crossed:
-                table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, scores[rest])
+            for rest, held_out, means, covariance in crossed:
+                table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, held_out)
                 parts.append((table, cells[j][rest]))
             temper[j] = temper_of(parts, profile.cell_shares)
             both = np.concatenate(
@@ -142,24 +171,37 @@ def scores_of(
     return scores, np.array(owners, dtype=np.int64)
 
 
-def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Floats]) -> Floats:
+def _sides(cells: list[Ints], rank: list[Floats]) -> tuple[Floats, list[int]]:
+    """Return what levels are told apart by, standardised, and whose it is: rank scores, and frequent cells of others.
+
+    rows x sides. Made once for all columns, as it is most of the work.
+    """
+    parts: list[Floats] = []
+    owners: list[int] = []
+    for k, scores in enumerate(rank):
+        if scores.any():
+            parts.append(scores)
+            owners.append(k)
+    for k, other in enumerate(cells):
+        if not rank[k].any():
+            top = np.argsort(-np.bincount(other))[:6]
+            parts.extend((other == cell).astype(np.float64) for cell in top)
+            owners.extend([k] * len(top))
+    for place, side in enumerate(parts):
+        parts[place] = (side - side.mean()) / max(float(side.std()), 1e-9)
+    return np.column_stack(parts) if parts else np.zeros((len(cells[0]) if cells else 0, 0)), owners
+
+
+def _embedding(cells: Ints, count: int, sides: Floats, is_other: NDArray[np.bool_]) -> Floats:
     """Return cells x 2 scores for levels: the two directions in which they separate the other columns most.
 
     Left singular vectors of the weighted table of mean scores and level shares per cell (correspondence analysis).
     """
-    rows = len(cells[j])
-    others = [rank[k] for k in range(len(cells)) if k != j and rank[k].any()]
-    for k, other in enumerate(cells):
-        if k != j and not rank[k].any():
-            top = np.argsort(-np.bincount(other))[:6]
-            others.extend((other == cell).astype(np.float64) for cell in top)
-    count = profile.cell_count
-    weight = np.bincount(cells[j], minlength=count + 1)[:count].astype(np.float64)
-    if not others or not rows:
+    rows = len(cells)
+    weight = np.bincount(cells, minlength=count + 1)[:count].astype(np.float64)
+    if not is_other.any() or not rows:
         return np.zeros((count, 2))
-    block = np.column_stack(others)
-    block = (block - block.mean(axis=0)) / np.maximum(block.std(axis=0), 1e-9)
-    means = cell_means(cells[j], block, count)
+    means = cell_means(cells, sides, count)[:, is_other]
     left, _, _ = np.linalg.svd(np.sqrt(weight)[:, None] * means, full_matrices=False)
     embedding = left[:, :2] / np.sqrt(np.maximum(weight, 1.0))[:, None] * np.sqrt(rows)
     embedding[weight == 0] = 0.0
@@ -170,18 +212,33 @@ def _embedding(j: int, profile: ColumnProfile, cells: list[Ints], rank: list[Flo
 
 def cell_means(cells: Ints, scores: Floats, count: int) -> Floats:
     """Return cells x scores means, shrunk towards the mean of all rows."""
+    return _shrunk(*_sums(cells, scores, count), _overall(scores))
+
+
+def _sums(cells: Ints, scores: Floats, count: int) -> tuple[Floats, Floats]:
+    """Return cells x scores sums, and cells x 1 numbers of rows; those of two halves add up."""
     rows = np.arange(len(cells))
     member = csr_matrix((np.ones(len(cells)), (cells, rows)), shape=(int(cells.max(initial=count)) + 1, len(cells)))
-    sums = np.asarray(member @ scores)[:count]
-    sizes = np.bincount(cells, minlength=count + 1)[:count, None]
-    overall = scores.mean(axis=0) if len(scores) else np.zeros(scores.shape[1])
+    sizes = np.bincount(cells, minlength=count + 1)[:count, None].astype(np.float64)
+    return np.asarray(member @ scores)[:count], sizes
+
+
+def _counted(profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats) -> list[tuple[Floats, Floats]]:
+    return [_sums(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True)]
+
+
+def _shrunk(sums: Floats, sizes: Floats, overall: Floats) -> Floats:
     return np.asarray((sums + CELL_PRIOR_ROWS * overall) / (sizes + CELL_PRIOR_ROWS))
 
 
-def _fit(profiles: tuple[ColumnProfile, ...], cells: list[Ints], scores: Floats) -> tuple[tuple[Floats, ...], Floats]:
-    means = tuple(cell_means(cell, scores, profile.cell_count) for profile, cell in zip(profiles, cells, strict=True))
+def _overall(scores: Floats) -> Floats:
+    return np.asarray(scores.mean(axis=0) if len(scores) else np.zeros(scores.shape[1]))
+
+
+def _fit(scores: Floats, counted: list[tuple[Floats, Floats]]) -> tuple[tuple[Floats, ...], Floats]:
+    overall = _overall(scores)
     covariance = np.atleast_2d(np.cov(scores, rowvar=False)) if len(scores) > 1 else np.eye(scores.shape[1])
-    return means, covariance
+    return tuple(_shrunk(sums, sizes, overall) for sums, sizes in counted), covariance
 
 
 def log_likelihood(
@@ -202,8 +259,9 @@ def log_likelihood(
     table = np.zeros((len(scores), len(shares) + 1))
     if not len(kept) or not len(shares):
         return table
-    centre = shares @ means[:, kept]
-    offset = means[:, kept] - centre
+    means = means[:, kept]
+    centre = shares @ means
+    offset = means - centre
     between = (offset * shares[:, None]).T @ offset
     total = covariance[np.ix_(kept, kept)]
     size = max(float(np.trace(total)) / len(kept), 1e-9)
@@ -225,7 +283,7 @@ def _divided(rows: Floats, matrix: Floats, floor: float) -> Floats:
         lifted = matrix + raised * np.eye(size) if raised else matrix
         try:
             np.linalg.cholesky(lifted - floor * (1 - 1e-9) * np.eye(size))
-            return np.asarray(np.linalg.solve(lifted, rows.T).T)
+            return np.asarray(cho_solve(cho_factor(lifted, check_finite=False), rows.T, check_finite=False).T)
         except np.linalg.LinAlgError:
             continue
     values, vectors = np.linalg.eigh(matrix)

@@ -22,12 +22,13 @@ def label_strength(
     profiles: tuple[ColumnProfile, ...], values: list[Values], labels: Floats | None
 ) -> dict[str, float]:
     """Return, for two classes, how well each column alone ranks the label: AUC of its cells' rates, 0.5 to 1."""
-    if labels is None or len(np.unique(labels)) != 2:
+    known = np.zeros(0, dtype=bool) if labels is None else np.isfinite(labels)
+    if labels is None or len(np.unique(labels[known])) != 2:
         return {}
-    positive = (labels == labels.max()).astype(np.float64)
+    positive = (labels[known] == labels[known].max()).astype(np.float64)
     strength = {}
     for profile, column in zip(profiles, values, strict=True):
-        cells = cells_of(profile, column)
+        cells = cells_of(profile, column)[known]
         sizes = np.bincount(cells, minlength=profile.cell_count + 1)
         rates = (np.bincount(cells, weights=positive, minlength=len(sizes)) + 1.0) / (sizes + 2.0)
         strength[profile.name] = auc(positive, rates[cells])

@@ -26,6 +26,8 @@ from tallystick.parity.timing import Timing, from_the_future, timings
 JOINT_ROWS = 10_000
 #: Fewer rows of training than this are declared in every verdict.
 FEW_ROWS = 200
+#: Without labels, classes are those that the model gives to so many rows.
+CLASS_ROWS = 2000
 FORMAT = 1
 
 Predict = Callable[[pd.DataFrame], Any]
@@ -61,6 +63,8 @@ class Reference(msgspec.Struct, frozen=True):
     evaluation: Evaluation | None = None
     score: ColumnProfile | None = None
     label_shares: dict[str, float] = msgspec.field(default_factory=dict)
+    #: Classes that are texts, in the order of their codes: `predictions`, `labels` and `score` are of these.
+    classes: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     lint: tuple[str, ...] = ()
     label_strength: dict[str, float] = msgspec.field(default_factory=dict)
@@ -118,7 +122,11 @@ class Reference(msgspec.Struct, frozen=True):
 
     def predict(self, frame: pd.DataFrame) -> Floats | None:
         """Return scores of rows by the model given at capture; None when there is none in this process."""
-        return None if self.model is None else golden.scores(self.model, frame)
+        return None if self.model is None else golden.scores(self.model, frame, self.classes)
+
+    def numbers_of(self, answers: Any) -> Floats:
+        """Return predictions or labels, live or of training, on the scale of this reference's."""
+        return golden.label_numbers(np.asarray(answers), self.classes)
 
     def to_bytes(self) -> bytes:
         """Return the reference as one block of bytes."""
@@ -172,7 +180,8 @@ def _capture(
     sample = frame.iloc[picked]
     values: list[Values] = [parse_column(profile, sample[profile.name]) for profile in profiles]
     joint = fit_joint(profiles, values)
-    labels = None if y is None else golden.label_numbers(y)
+    classes = golden.class_names(y, scorer, sample.head(CLASS_ROWS))
+    labels = None if y is None else golden.label_numbers(y, classes)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)
     rows = sample.iloc[chosen].reset_index(drop=True)
     degraded = [text for missing, text in ((scorer is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
@@ -180,8 +189,10 @@ def _capture(
         degraded.append(f"made from {len(frame)} rows only: what is rare in training looks like a fault in live rows")
     predictions, evaluation, score = np.zeros(0), None, None
     if scorer is not None:
-        predictions = golden.scores(scorer, rows)
-        evaluation, score = _evaluate(scorer, frame, labels, eval_data, random)
+        predictions = golden.scores(scorer, rows, classes)
+        evaluation, score = _evaluate(scorer, frame, labels, eval_data, random, classes)
+        if evaluation is None and labels is not None:
+            degraded.append(_NO_METRIC)
     timing = _timing(frame, profiles, asked)
     strength = lint.label_strength(profiles, values, None if labels is None else labels[picked])
     reference = Reference(
@@ -194,6 +205,7 @@ def _capture(
         evaluation=evaluation,
         score=score,
         label_shares={} if y is None else golden.label_shares(y),
+        classes=classes,
         degraded=tuple(degraded),
         lint=(*from_the_future(timing), *lint.findings(profiles, strength, model)),
         timing=timing,
@@ -217,6 +229,7 @@ def _timing(frame: pd.DataFrame, profiles: tuple[ColumnProfile, ...], asked: Ask
 
 _NO_MODEL = "no model: predictions cannot be replayed, causes are not proven by intervention"
 _NO_LABELS = "no labels: the effect on quality cannot be measured"
+_NO_METRIC = "no offline metric: no row with a label, or one score a row for more than two classes"
 
 
 def _evaluate(
@@ -225,17 +238,22 @@ def _evaluate(
     labels: Floats | None,
     eval_data: tuple[pd.DataFrame, Any] | None,
     random: np.random.Generator,
+    classes: tuple[str, ...],
 ) -> tuple[Evaluation | None, ColumnProfile]:
     held_out, truth = frame, labels
     if eval_data is not None:
-        held_out, truth = checked_frame(eval_data[0]), golden.label_numbers(eval_data[1])
+        held_out, truth = checked_frame(eval_data[0]), golden.label_numbers(eval_data[1], classes)
     picked = random.choice(len(held_out), min(2000, len(held_out)), replace=False)
-    scores = golden.scores(model, held_out.iloc[picked])
+    scores = golden.scores(model, held_out.iloc[picked], classes)
     score = profile_column(pd.Series(scores), "prediction")
     if truth is None:
         return None, score
-    name, value, low, high = golden.metric_with_interval(truth[picked], scores, random)
-    return Evaluation(name, value, low, high, len(picked)), score
+    known = np.isfinite(truth[picked]) & np.isfinite(scores)
+    if not known.any():
+        return None, score
+    right = truth[picked][known]
+    name, value, low, high = golden.metric_with_interval(right, scores[known], random, len(classes))
+    return Evaluation(name, value, low, high, int(known.sum())) if name else None, score
 
 
 def checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -244,6 +262,8 @@ def checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
         raise InvalidParameter(f"expected a pandas DataFrame of features, got {type(frame).__name__}")
     if not len(frame) or not len(frame.columns):
         raise InvalidParameter("the frame has no rows or no columns")
+    if frame.columns.nlevels > 1:
+        raise InvalidParameter("the frame's column names have several levels; give each column one name")
     named = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if named.columns.has_duplicates:
         twice = sorted(set(named.columns[named.columns.duplicated()]))

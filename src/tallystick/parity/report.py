@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import pandas as pd
 
 from tallystick.gate.report import GateReport, Outcome, Rung
@@ -19,7 +18,6 @@ from tallystick.parity import compared
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.figures import column_card, company_card, scores_card, small_multiples
-from tallystick.parity.golden import label_numbers
 from tallystick.parity.hiding import HIDDEN, hidden_columns, without_hidden
 from tallystick.parity.kinds import Status
 from tallystick.parity.markup import Safe, join, tag
@@ -244,7 +242,7 @@ def _scores(
     scores: tuple[Any, Any] | None,
 ) -> Safe | None:
     if scores is not None:
-        sent, after = (None if given is None else label_numbers(np.asarray(given)) for given in scores)
+        sent, after = (None if given is None else reference.numbers_of(given) for given in scores)
     elif verdict.kind and words_of(verdict).subject in (Subject.PREDICTIONS, Subject.GOLDEN):
         # The reference's model gives training's predictions; what the endpoint gave is not known here.
         return None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROFILE_FILE, JOINT_FILE, GOLDEN_FILE = "reference.msgpack", "joint.npz", "golden.parquet"
 _APART = ("joint", "rows", "predictions", "labels", "model")
 _FORMAT = 1
+_BESIDE = {"predictions": "__prediction__", "labels": "__label__"}
 
 
 def files_of(reference: Reference) -> dict[str, bytes]:
@@ -45,7 +46,8 @@ def files_of(reference: Reference) -> dict[str, bytes]:
         arrays[f"embedding_{j}"] = joint.embeddings[j].astype(np.float32)
     block = io.BytesIO()
     np.savez_compressed(block, **arrays)
-    profile = msgspec.msgpack.encode({"format": _FORMAT, "reference": struct}, enc_hook=_encode)
+    outer = {"format": _FORMAT, "reference": struct, "beside": _names_beside(reference.rows)}
+    profile = msgspec.msgpack.encode(outer, enc_hook=_encode)
     return {PROFILE_FILE: profile, JOINT_FILE: block.getvalue(), GOLDEN_FILE: _golden(reference)}
 
 
@@ -56,11 +58,21 @@ def _golden(reference: Reference) -> bytes:
         # Arrow has one type a column; mixed objects are kept as text, which is how levels are compared anyway.
         if rows[name].dtype == object and len({type(value) for value in rows[name].dropna()}) > 1:
             rows[name] = rows[name].astype(str).where(rows[name].notna(), None)
-    for name, values in (("__prediction__", reference.predictions), ("__label__", reference.labels)):
+    for field, name in _names_beside(reference.rows).items():
+        values = getattr(reference, field)
         if len(values) == len(rows) and len(values):
             rows[name] = values
     rows.to_parquet(block, compression="zstd", index=False)
     return block.getvalue()
+
+
+def _names_beside(rows: pd.DataFrame) -> dict[str, str]:
+    """Return field -> the column that it has beside golden rows: none that training had."""
+    found = dict(_BESIDE)
+    for field in found:
+        while found[field] in rows:
+            found[field] += "_"
+    return found
 
 
 def to_bytes(reference: Reference) -> bytes:
@@ -108,7 +120,7 @@ def _restored(kind: type[ReferenceT], contents: dict[str, bytes]) -> ReferenceT:
         fields = dict(outer["reference"])
         fields["joint"] = _joint(np.load(io.BytesIO(contents[JOINT_FILE]), allow_pickle=False))
         rows = pd.read_parquet(io.BytesIO(contents[GOLDEN_FILE]))
-        for name, column in (("predictions", "__prediction__"), ("labels", "__label__")):
+        for name, column in outer.get("beside", _BESIDE).items():
             fields[name] = rows.pop(column).to_numpy() if column in rows else np.zeros(0)
         fields["rows"] = rows
         return msgspec.convert(fields, kind, dec_hook=_decode)

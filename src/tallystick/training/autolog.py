@@ -1,8 +1,9 @@
 """`tallystick.autolog()`: what is given to `fit` is held, and is a reference in the artifact once the model is logged.
 
-Two places are patched: `fit` of scikit-learn's estimators (those of xgboost and lightgbm are such), where rows are
-taken, and `mlflow.models.Model.log`, through which every flavor and MLflow's own autolog go. Nothing here may end or
-change a training: what fails is one warning, and the model is logged without.
+Patched are `fit` of scikit-learn's estimators (those of xgboost and lightgbm are such) and what `xgboost.train` and
+`lightgbm.train` go through (`native`), where rows are taken, and `mlflow.models.Model.log`, through which every flavor
+and MLflow's own autolog go. Nothing here may end or change a training: what fails is one warning, and the model is
+logged without.
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ import functools
 import inspect
 import threading
 import warnings
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tallystick.training import served
 from tallystick.training.capture import Captured, Plan, capture, make_plan, tell, write
-from tallystick.training.log import WithParity
+from tallystick.training.held import Held, Reservoir
+from tallystick.training.log import WithParity, trusted_types
+from tallystick.training.native import Matrices, patches_of
 from tallystick.training.tabular import sampled
 
 _MARK = "_tallystick_autolog"
-_NOT_HELD = (
-    "no rows are held for it. It was not fitted in this process after autolog(), is a copy, or its class is written in "
-    "the script itself; tallystick.log_model takes the rows from you"
-)
+_NOT_HELD = "It was not fitted in this process after autolog(), is a copy, or its class is written in the script itself"
 
 
 def autolog(*, privacy: str | Mapping[str, str] = "raw", k_anonymity: int = 1, disable: bool = False) -> None:
@@ -55,54 +54,11 @@ class _Options:
     k_anonymity: int
 
 
-@dataclass(frozen=True)
-class _Held:
-    """What was given to one fit: rows as they were then, labels, and how many rows there were."""
-
-    rows: Any
-    labels: Any
-    given: int
-
-
-class Reservoir:
-    """Rows given to fits, by the model that was fitted; gone with the model."""
-
-    def __init__(self) -> None:
-        # By id, as estimators may compare by value or have no hash; the reference's end removes the entry.
-        self._held: dict[int, tuple[weakref.ref[Any], _Held]] = {}
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def keep(self, model: Any, held: _Held) -> None:
-        """Hold rows for a model, in place of those of its last fit."""
-        key = id(model)
-        self._held[key] = (weakref.ref(model, lambda _: self._held.pop(key, None)), held)
-
-    def drop(self, model: Any) -> None:
-        """Forget a model's rows: its fit failed."""
-        self._held.pop(id(model), None)
-
-    def find(self, model: Any) -> _Held | None:
-        """Return the rows that a model was fitted on, itself or as the best of a search that was."""
-        entry = self._held.get(id(model))
-        if entry is not None and entry[0]() is model:
-            return entry[1]
-        for reference, held in list(self._held.values()):
-            if getattr(reference(), "best_estimator_", None) is model:
-                return held
-        return None
-
-    def clear(self) -> None:
-        """Forget all rows."""
-        self._held.clear()
-
-
 class _Autolog:
     """The patches, and what they hold. Lives as long as they are in place: `Model.log` refers to it."""
 
     def __init__(self, options: _Options) -> None:
-        self.options, self.reservoir = options, Reservoir()
+        self.options, self.reservoir, self.matrices = options, Reservoir(), Matrices()
         self.is_on = True
         self._originals: list[tuple[type, str, Any, Any]] = []
         self._depth = threading.local()
@@ -117,11 +73,14 @@ class _Autolog:
         self._replace(Model, "log", patched)
         # scikit-learn may be imported later, or never.
         register_post_import_hook(self._patch_fits, "sklearn.base", overwrite=False)
+        for library in ("xgboost", "lightgbm"):
+            register_post_import_hook(self._patch_native, library, overwrite=False)
 
     def undo(self) -> None:
         """Put back what was there. A patch over one of ours stays, and calls ours, which then do nothing."""
         self.is_on = False
         self.reservoir.clear()
+        self.matrices.clear()
         for owner, name, original, patched in reversed(self._originals):
             if owner.__dict__.get(name) is patched:
                 if original is None:
@@ -164,6 +123,29 @@ class _Autolog:
             setattr(patched, _MARK, self)
             self._replace(kind, "fit", patched)
 
+    def _patch_native(self, module: Any) -> None:
+        if not self.is_on:
+            return
+        for owner, name, patch in patches_of(module):
+            patched = patch(self, owner.__dict__[name])
+            setattr(patched, _MARK, self)
+            self._replace(owner, name, patched)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether this is the script's own call, not one inside a `fit` or a capture."""
+        return self.is_on and not getattr(self._depth, "value", 0)
+
+    @contextmanager
+    def _looking_away(self) -> Iterator[None]:
+        """Hold nothing of what is done meanwhile."""
+        depth = getattr(self._depth, "value", 0)
+        self._depth.value = depth + 1
+        try:
+            yield
+        finally:
+            self._depth.value = depth
+
     @contextmanager
     def fitting(self, model: Any, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Hold the rows of an outermost fit; those of a fit that fails are forgotten."""
@@ -187,7 +169,7 @@ class _Autolog:
             return
         try:
             kept, kept_labels = sampled(rows, labels)
-            self.reservoir.keep(model, _Held(kept, kept_labels, int(rows.shape[0])))
+            self.reservoir.keep(model, Held(kept, kept_labels, int(rows.shape[0])))
         except Exception as error:  # noqa: BLE001  whatever it is, the training goes on
             _warn(f"rows given to {type(model).__name__}.fit could not be held", error)
 
@@ -199,14 +181,20 @@ class _Autolog:
             return flavor
         held = self._held_for(model)
         if held is None:
-            _warn(f"{type(model).__name__}: {_NOT_HELD}", None)
+            why = self.reservoir.entry(model)
+            why = why if isinstance(why, str) else _NOT_HELD
+            told = f"no rows are held for it: {why}; tallystick.log_model takes the rows from you"
+            _warn(f"{type(model).__name__}: {told}", None)
             return flavor
+
+        _let_skops_write(name, model, options)
 
         def finish(folder: Path, run_id: str | None) -> None:
             try:
-                plan = self._plan(held, options)
-                captured = self._captured(plan, name, model, options, folder, run_id)
-                write(captured, folder)
+                with self._looking_away():
+                    plan = self._plan(held, options)
+                    captured = self._captured(plan, name, model, options, folder, run_id)
+                    write(captured, folder)
             except Exception as error:  # noqa: BLE001  whatever it is, the model is logged
                 _warn(f"{type(model).__name__}: no reference could be captured", error)
                 return
@@ -214,8 +202,9 @@ class _Autolog:
 
         return WithParity(flavor, finish)
 
-    def _plan(self, held: _Held, options: Mapping[str, Any]) -> Plan:
+    def _plan(self, held: Held, options: Mapping[str, Any]) -> Plan:
         plan = make_plan(held.rows, held.labels, None, self.options.privacy, self.options.k_anonymity, given=held.given)
+        plan = replace(plan, findings=held.findings)
         signature = options.get("signature")
         if signature is not None and signature.inputs is not None and signature.inputs.has_input_names():
             wanted = signature.inputs.input_names()
@@ -230,13 +219,21 @@ class _Autolog:
     ) -> Captured:
         return capture(plan, model, served.in_memory(name, model, options), folder, run_id)
 
-    def _held_for(self, model: Any) -> _Held | None:
+    def _held_for(self, model: Any) -> Held | None:
         """Return the rows of a model, or of the one estimator that a model of another kind holds."""
         held = self.reservoir.find(model)
         if held is None and hasattr(model, "__dict__"):
             inside = [found for value in vars(model).values() if (found := self.reservoir.find(value)) is not None]
             held = inside[0] if len(inside) == 1 else None
         return held
+
+
+def _let_skops_write(name: str, model: Any, options: dict[str, Any]) -> None:
+    """Name to MLflow the types that it refuses to load otherwise, where they are all of known libraries."""
+    if name != "sklearn" or options.get("serialization_format") not in (None, "skops"):
+        return
+    if options.get("skops_trusted_types") is None and (trusted := trusted_types(model)):
+        options["skops_trusted_types"] = trusted
 
 
 def _installed() -> _Autolog | None:

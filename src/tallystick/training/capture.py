@@ -21,14 +21,17 @@ from tallystick.gate import golden
 from tallystick.gate.golden import Golden, Matrix, Quality
 from tallystick.gate.steps import trace_steps
 from tallystick.parity import privacy, storage
-from tallystick.parity.golden import metric_with_interval
+from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.reference import Reference
 from tallystick.training import fit, lint, origin, served, wires
+from tallystick.training.kinds import check_kinds, is_nested
 from tallystick.training.tabular import Rows, drawn, read_rows, sampled
 
 #: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
 MOST_BYTES = 1_000_000
+#: What golden rows may take however wide the model is: with few of them the gate would be blind.
+LEAST_GOLDEN_BYTES = 400_000
 #: Rows whose steps are kept: the walk of 128 rows takes some 10 ms, and they are 20 kB for a dozen steps.
 STEP_ROWS = 128
 
@@ -44,6 +47,7 @@ class Plan:
     k_anonymity: int = 1
     given: int = 0
     degraded: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
     #: Whom each of the rows is about and when it was, and the source of the features, as far as that was given.
     asked: Asked = field(default_factory=Asked)
 
@@ -88,6 +92,7 @@ def make_plan(
     is_drawn = isinstance(X, (pd.DataFrame, np.ndarray))
     kept, labels = sampled(X, y) if is_drawn else (X, y)
     rows = read_rows(kept)
+    check_kinds(rows.frame)
     asked = asked_of(int(shape[0]) if shape else len(rows.frame), keys, timestamps, history)
     picked = drawn(X) if is_drawn else None
     asked = asked if picked is None else asked.taken(picked)
@@ -112,7 +117,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     """
     saved = lint.load_saved(folder)
     model = saved.raw if model is None else model
-    degraded, findings = list(plan.degraded), list(saved.findings)
+    degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
         findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV")
     if ask is None:
@@ -124,29 +129,32 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     def predict(frame: pd.DataFrame) -> Any:
         answer = ask(plan.rows.restore(frame))
         if isinstance(answer, dict) or not hasattr(answer, "__len__") or len(answer) != len(frame):
+            size = f" with {len(answer)} entries" if hasattr(answer, "__len__") else ""
             raise InvalidParameter(
-                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}: "
+                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}{size}: "
                 "expected an array, list or frame with one entry for each row"
             )
         return answer
 
+    options, nested = _without_nested(plan)
     reference = Reference.from_frame(
         plan.rows.frame,
         model,
         plan.labels,
         plan.eval_data,
-        plan.privacy,
+        options,
         k_anonymity=plan.k_anonymity,
         predict=predict,
         keys=plan.asked.keys,
         timestamps=plan.asked.times,
         history=plan.asked.history,
     )
+    degraded += nested
     environment = origin.environment(model, folder / "requirements.txt")
     rows = _golden_rows(reference, plan, predict)
     findings += rows.findings
     traced = ask if served.is_opaque(model) else model
-    made, more = _golden_file(plan, model, traced, rows, environment, saved)
+    made, more = _golden_file(plan, model, traced, rows, environment, saved, reference.classes)
     findings += [*more, *lint.requirements(folder / "requirements.txt")]
     reference = msgspec.structs.replace(
         reference,
@@ -157,21 +165,23 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     made = msgspec.structs.replace(made, degraded=tuple(dict.fromkeys((*reference.degraded, *made.degraded))))
     files = storage.files_of(reference)
     room = MOST_BYTES - sum(map(len, files.values()))
-    made, block = fit.fit(
-        made, room, lambda wire, count: wires.cut(wire, made.columns, rows.frame, count, is_array=plan.rows.is_array)
-    )
+    if room < LEAST_GOLDEN_BYTES:
+        room = LEAST_GOLDEN_BYTES
+        made = msgspec.structs.replace(made, degraded=(*made.degraded, fit.LARGE))
+    made, block = fit.fit(made, room, wires.cutter(made.columns, rows.frame, is_array=plan.rows.is_array))
     files[golden.FILE] = block
     return Captured(reference, files, reference.lint)
 
 
 def capture_rows_alone(plan: Plan) -> Captured:
     """Return a reference of rows without a model: a profile to compare live rows with, and nothing to replay."""
+    options, nested = _without_nested(plan)
     reference = Reference.from_frame(
         plan.rows.frame,
         None,
         plan.labels,
         None,
-        plan.privacy,
+        options,
         k_anonymity=plan.k_anonymity,
         keys=plan.asked.keys,
         timestamps=plan.asked.times,
@@ -179,10 +189,21 @@ def capture_rows_alone(plan: Plan) -> Captured:
     )
     reference = msgspec.structs.replace(
         reference,
-        degraded=(*reference.degraded, *plan.degraded),
+        degraded=(*reference.degraded, *plan.degraded, *nested),
         lineage=origin.lineage(plan.rows.frame, plan.given, None, Path.cwd()),
     )
     return Captured(reference, storage.files_of(reference), reference.lint)
+
+
+def _without_nested(plan: Plan) -> tuple[str | Mapping[str, str], list[str]]:
+    """Return options that leave out columns of lists and objects, and what that means, in words."""
+    frame, options = plan.rows.frame, plan.privacy
+    nested = [name for name in frame.columns if is_nested(frame[name])]
+    if not nested:
+        return options, []
+    each = dict.fromkeys(frame.columns, options) if isinstance(options, str) else dict(options)
+    notes = [f"column {name}: lists, objects and bytes are not profiled" for name in nested]
+    return each | dict.fromkeys(nested, "none"), notes
 
 
 @dataclass(frozen=True)
@@ -201,9 +222,11 @@ def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFra
     hidden = [name for name in reference.names if name not in reference.rows]
     if hidden:
         names = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
+        is_private = not all(is_nested(plan.rows.frame[name]) for name in hidden)
+        why = "privacy takes out" if is_private else "they cannot hold what is in"
         return _GoldenRows(
             reference.rows,
-            degraded=(f"no predictions, bodies and steps of golden rows: privacy takes out {names}",),
+            degraded=(f"no predictions, bodies and steps of golden rows: {why} {names}",),
         )
     frame, labels = reference.rows, reference.labels
     infinite = np.zeros(len(frame), dtype=bool)
@@ -222,7 +245,13 @@ def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFra
 
 
 def _golden_file(
-    plan: Plan, model: Any, traced: Any, rows: _GoldenRows, environment: dict[str, str], saved: lint.Saved
+    plan: Plan,
+    model: Any,
+    traced: Any,
+    rows: _GoldenRows,
+    environment: dict[str, str],
+    saved: lint.Saved,
+    classes: tuple[str, ...],
 ) -> tuple[Golden, list[str]]:
     columns = tuple(wires.column_of(rows.frame[name], name) for name in rows.frame.columns)
     kind = served.model_kind(model)
@@ -240,9 +269,9 @@ def _golden_file(
     findings += lint.saved_differs(saved, plan.rows.restore(rows.frame), bodies.parsed, predictions, apart)
     steps, why = _steps(traced, plan.rows.restore(rows.frame.head(STEP_ROWS)))
     degraded += why
-    quality, labels = _quality(rows.labels, predictions)
+    quality, labels = _quality(rows.labels, predictions, classes)
     if len(rows.labels) and quality is None:
-        degraded.append("no metric over golden rows: predictions are texts, or several a row")
+        degraded.append("no metric over golden rows: predictions are several a row, or a score for one of many classes")
     return (
         Golden(
             rows=len(rows.frame),
@@ -252,6 +281,7 @@ def _golden_file(
             steps=steps,
             labels=labels,
             quality=quality,
+            classes=classes,
             noise=apart,
             model_kind=kind,
             environment=environment,
@@ -271,18 +301,18 @@ def _steps(model: Any, rows: Any) -> tuple[tuple[golden.Step, ...], list[str]]:
         return (), [f"no outputs of steps: {type(error).__name__} {where}".rstrip()]
 
 
-def _quality(labels: Any, predictions: Matrix) -> tuple[Quality | None, bytes]:
+def _quality(labels: Any, predictions: Matrix, classes: tuple[str, ...]) -> tuple[Quality | None, bytes]:
     if not len(labels):
         return None, b""
     block = np.ascontiguousarray(labels, dtype="<f8").tobytes()
-    if predictions.texts or predictions.width != 1:
+    if predictions.width != 1 or (predictions.texts and not classes):
         return None, block
-    scores = predictions.values()[:, 0]
+    scores = label_numbers(predictions.values()[:, 0], classes)
     known = np.isfinite(labels) & np.isfinite(scores)
     if not known.any():
         return None, block
-    name, value, low, high = metric_with_interval(labels[known], scores[known], np.random.default_rng(0))
-    return Quality(name, value, low, high, int(known.sum())), block
+    name, value, low, high = metric_with_interval(labels[known], scores[known], np.random.default_rng(0), len(classes))
+    return Quality(name, value, low, high, int(known.sum())) if name else None, block
 
 
 def noise(one: Matrix, other: Matrix) -> float:

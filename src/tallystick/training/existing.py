@@ -20,6 +20,7 @@ from tallystick.training.capture import Captured, Plan, capture, capture_rows_al
 from tallystick.training.files import read_history, read_table
 
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/]+)|@(?P<alias>.+))")
+_PASSWORD = re.compile(r"//[^/@]*@")
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
 EXAMPLE_ONLY = "made from the signature and {rows} example rows: how training was distributed is not known"
 
@@ -69,15 +70,57 @@ def locate(uri: str, scratch: Path) -> Place:
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    named = _VERSION.fullmatch(uri)
+    if named and named["version"] and not named["version"].isdecimal():
+        raise InvalidParameter(
+            f"{uri}: name a version or an alias, such as models:/{named['name']}/1 or models:/{named['name']}@champion"
+        )
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch)))
-        place = Place(uri, folder)
-        return Place(uri, folder, _upload(uri, place.described))
+        place = Place(uri, Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))))
+        if place.described:
+            return Place(uri, place.folder, _upload(uri, place.described))
     except MlflowException as error:
         kind = NotFound if error.error_code == "RESOURCE_DOES_NOT_EXIST" else InvalidParameter
         raise kind(f"{uri} could not be fetched: {error.message}") from error
     except OSError as error:
         raise NotFound(f"{uri} could not be fetched: {error.strerror or error}") from error
+    except ImportError as error:
+        what = error.name or str(error)
+        raise InvalidParameter(f"{uri} could not be fetched{_source(uri)}: {what} is not installed here") from error
+    except Exception as error:
+        # Artifact stores raise kinds of their own.
+        raise InvalidParameter(f"{uri} could not be fetched{_source(uri)}: {type(error).__name__}: {error}") from error
+    raise InvalidParameter(f"{uri} has no MLmodel file{_source(uri)}{_logged_models(uri)}")
+
+
+def _source(uri: str) -> str:
+    """Return where a version's files are, in words; empty where that is not known."""
+    import mlflow
+
+    named = _VERSION.fullmatch(uri)
+    if not (named and named["version"]):
+        return ""
+    source = mlflow.MlflowClient().get_model_version(named["name"], named["version"]).source
+    return f" (its source is {_PASSWORD.sub('//***@', source)})"
+
+
+def _logged_models(uri: str) -> str:
+    """Return the models of the run that a URI or a version's source names, in words: MLflow 3 keeps them by themselves.
+
+    A version that was registered with a run as its source has none of the run's files then, and MLflow cannot load it.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client, named = mlflow.MlflowClient(), _VERSION.fullmatch(uri)
+    try:
+        source = client.get_model_version(named["name"], named["version"]).source if named and named["version"] else uri
+        run = _RUN.fullmatch(source)
+        outputs = getattr(client.get_run(run["run"]), "outputs", None) if run else None
+    except MlflowException:
+        return ""
+    logged = [f"models:/{each.model_id}" for each in getattr(outputs, "model_outputs", ())]
+    return f"; the run's models are {', '.join(logged)}: register one of these" if logged else ""
 
 
 def _upload(uri: str, described: Mapping[str, Any]) -> Callable[[Path], None]:
@@ -150,7 +193,12 @@ def add(place: Place, data: Data, *, replace: bool = False, without_model: bool 
         captured = capture(_plan(data, described, place.folder), None, None, place.folder, described.get("run_id"))
     write(captured, place.folder)
     if place.upload is not None:
-        place.upload(place.folder / golden.FOLDER)
+        try:
+            place.upload(place.folder / golden.FOLDER)
+        except Exception as error:
+            # Artifact stores raise kinds of their own.
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise TallystickError(f"the reference was made, but cannot be put into {place.uri}: {told}") from error
     return captured
 
 
@@ -255,7 +303,18 @@ def _read(
         raise InvalidParameter(
             f"{path.name} lacks columns of the model: {_some(missing)}; it has {_some(frame.columns)}"
         )
-    return frame[wanted], labels, beside
+    frame = frame[wanted]
+    for name, kind in types.items():
+        if kind in ("double", "float") and frame[name].dtype == object:
+            # A file may have Decimals, where the endpoint takes floats.
+            frame = frame.assign(**{name: _as_floats(frame[name])})
+    return frame, labels, beside
+
+
+def _as_floats(series: pd.Series[Any]) -> pd.Series[Any]:
+    if pd.api.types.infer_dtype(series, skipna=True) != "decimal":
+        return series
+    return series.astype("float64")
 
 
 def _some(names: Any) -> str:

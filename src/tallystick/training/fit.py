@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from tallystick.gate.golden import Column, Golden, Matrix, Step, Wire, render
 
+LARGE = "larger than a megabyte: its columns are many, or their texts long"
 #: Rows of steps and bodies, from what is wanted down to nothing.
 _STEP_ROWS = (64, 32, 16, 8, 0)
 _WIRE_ROWS = (64, 32, 16, 8)
@@ -21,7 +24,7 @@ def fit(golden: Golden, room: int, cut: Callable[[Wire, int], Wire]) -> tuple[Go
     """
     notes = golden.degraded
     block = render(golden)
-    for rows in _STEP_ROWS:
+    for rows in _worth_trying(_STEP_ROWS, golden.steps, len(block) - room):
         if len(block) <= room or not golden.steps:
             break
         steps = tuple(_fewer(step, rows) for step in golden.steps) if rows else ()
@@ -29,7 +32,7 @@ def fit(golden: Golden, room: int, cut: Callable[[Wire, int], Wire]) -> tuple[Go
         golden = msgspec.structs.replace(golden, steps=steps, degraded=(*notes, told))
         block = render(golden)
     notes = golden.degraded
-    for rows in _WIRE_ROWS:
+    for rows in _worth_trying(_WIRE_ROWS, golden.wires, len(block) - room):
         if len(block) <= room or not golden.wires:
             break
         wires = tuple(cut(wire, rows) if wire.rows > rows else wire for wire in golden.wires)
@@ -44,11 +47,22 @@ def fit(golden: Golden, room: int, cut: Callable[[Wire, int], Wire]) -> tuple[Go
         golden = msgspec.structs.replace(_head(golden, rows), degraded=(*notes, f"{rows} golden rows, for size"))
         block = render(golden)
     if len(block) > room:
-        golden = msgspec.structs.replace(
-            golden, degraded=(*golden.degraded, "larger than a megabyte: its columns are many, or their texts long")
-        )
+        golden = msgspec.structs.replace(golden, degraded=tuple(dict.fromkeys((*golden.degraded, LARGE))))
         block = render(golden)
     return golden, block
+
+
+def _worth_trying(sizes: tuple[int, ...], parts: tuple[Any, ...], surplus: int) -> tuple[int, ...]:
+    """Return the numbers of rows that may be few enough, as far as the size of these parts by themselves can tell.
+
+    Compressing the whole file for each number would be most of the time that a wide model takes.
+    """
+    if surplus <= 0 or not parts:
+        return sizes
+    alone = len(zlib.compress(msgspec.msgpack.encode(parts), 6))
+    longest = max(part.rows if isinstance(part, Wire) else part.output.rows for part in parts)
+    few = [rows for rows in sizes if alone * (1 - rows / max(1, longest)) >= 0.8 * surplus]
+    return tuple(few) or sizes[-1:]
 
 
 def _fewer(step: Step, rows: int) -> Step:

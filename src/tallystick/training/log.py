@@ -14,11 +14,13 @@ from tallystick.errors import InvalidParameter
 from tallystick.parity.history import History
 from tallystick.training import served
 from tallystick.training.capture import Captured, Plan, capture, make_plan, tell, write
+from tallystick.training.kinds import check_kinds, for_signature
 
 #: Rows of the input example, as MLflow has them at most.
 _EXAMPLE_ROWS = 5
 #: Their types are in models that are written without any code of the author's.
 _LIBRARIES = frozenset({"numpy", "scipy", "pandas", "sklearn", "xgboost", "lightgbm"})
+_PLAIN = frozenset({"collections.OrderedDict", "collections.defaultdict"})
 
 
 def log_model(
@@ -124,10 +126,11 @@ class _Making:
         self.model, self.plan = model, plan
         self.module = served.flavor_module(name)
         self.ask = served.in_memory(name, model, options)
+        if input_example is None and plan.is_open:
+            rows = plan.rows.frame if signature is not None else for_signature(plan.rows.frame)
+            input_example = plan.rows.restore(_example(rows))
         if signature is None:
             signature = _signature(plan, self.ask)
-        if input_example is None and plan.is_open:
-            input_example = plan.rows.restore(_example(plan.rows.frame))
         self.arguments = {
             served.model_parameter(self.module): model,
             "signature": signature,
@@ -165,27 +168,38 @@ def _serialization(model: Any) -> dict[str, Any]:
     """
     if importlib.util.find_spec("skops") is None:
         return {"serialization_format": "cloudpickle"}
-    from skops.io import dumps, get_untrusted_types
-
-    try:
-        strange = get_untrusted_types(data=dumps(model))
-    except Exception:  # noqa: BLE001  skops raises many kinds for what it cannot write
+    trusted = trusted_types(model)
+    if trusted is None:
         return {"serialization_format": "cloudpickle"}
-    if all(kind.partition(".")[0] in _LIBRARIES for kind in strange):
-        return {"skops_trusted_types": strange} if strange else {}
-    return {"serialization_format": "cloudpickle"}
+    return {"skops_trusted_types": trusted} if trusted else {}
+
+
+def trusted_types(model: Any) -> list[str] | None:
+    """Return the types that skops has to be told of for a model; None where it holds others than those of libraries.
+
+    Without them MLflow writes no forest, no nearest neighbours, no search: what it has written, it loads, and skops
+    refuses dtypes and trees.
+    """
+    try:
+        from skops.io import dumps, get_untrusted_types
+
+        strange = [str(kind) for kind in get_untrusted_types(data=dumps(model))]
+    except Exception:  # noqa: BLE001  skops raises many kinds for what it cannot write
+        return None
+    return strange if all(kind in _PLAIN or kind.partition(".")[0] in _LIBRARIES for kind in strange) else None
 
 
 def _signature(plan: Plan, ask: Callable[[Any], Any] | None) -> Any:
     from mlflow.models import infer_signature
 
     rows = plan.rows
+    check_kinds(rows.frame, is_signed=False)
     with warnings.catch_warnings():
         # That whole numbers cannot be missing is true, and told by the decoder when it happens.
         warnings.simplefilter("ignore")
         answer = None if ask is None else ask(rows.restore(rows.frame.head(_EXAMPLE_ROWS)))
         try:
-            return infer_signature(rows.restore(rows.frame), answer)
+            return infer_signature(rows.restore(for_signature(rows.frame)), answer)
         except Exception as error:
             # MLflow raises several kinds; all mean that a column has no type in a signature.
             raise InvalidParameter(f"X: no signature can be made from it: {error}") from error

@@ -7,8 +7,9 @@ not even a JSON table can is a fault of model and signature, and stays in to be 
 from __future__ import annotations
 
 import csv
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -90,10 +91,19 @@ def render_bodies(
     return found
 
 
-def cut(wire: Wire, columns: Sequence[Column], frame: pd.DataFrame, rows: int, *, is_array: bool) -> Wire:
-    """Return the same encoding of fewer rows."""
-    bodies = _array_bodies(columns, rows) if is_array else _frame_bodies(columns, frame, rows)
-    return next(Wire(name, media, rows, body) for name, media, body in bodies if name == wire.encoding)
+def cutter(columns: Sequence[Column], frame: pd.DataFrame, *, is_array: bool) -> Callable[[Wire, int], Wire]:
+    """Return a function that gives the same encoding of fewer rows."""
+
+    @functools.cache
+    def bodies(rows: int) -> dict[str, tuple[str, bytes]]:
+        made = _array_bodies(columns, rows) if is_array else _frame_bodies(columns, frame, rows)
+        return {name: (media, body) for name, media, body in made}
+
+    def cut(wire: Wire, rows: int) -> Wire:
+        media, body = bodies(rows)[wire.encoding]
+        return Wire(wire.encoding, media, rows, body)
+
+    return cut
 
 
 def _array_bodies(columns: Sequence[Column], rows: int) -> list[tuple[str, str, bytes]]:

@@ -46,7 +46,7 @@ def resolve(spec: WorkerSpec) -> ResolvedModel:
         return _describe(_keep(source, cache), uri, None)
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as scratch:
         folder, resolved_uri, run_id = _download(spec, Path(scratch))
-        return _describe(_keep(folder, cache), resolved_uri, run_id)
+        return _describe(_keep(folder, cache, resolved_uri), resolved_uri, run_id)
 
 
 def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
@@ -86,11 +86,11 @@ def _without_password(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
-def _keep(folder: Path, cache: Path) -> Path:
+def _keep(folder: Path, cache: Path, name: str = "") -> Path:
     """Copy a model folder into the cache, once per content. Returns the copy."""
     if not (folder / "MLmodel").is_file():
         raise DeploymentFailed(
-            f"{folder.name} holds no MLmodel file, so it is not an MLflow model. Give the folder that has one."
+            f"{name or folder.name} holds no MLmodel file, so it is not an MLflow model. Give the folder that has one."
         )
     kept = cache / digest_of(folder)
     if not kept.exists():

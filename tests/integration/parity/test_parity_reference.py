@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity import Reference, diagnose
+from tallystick.parity import Reference, diagnose, joint
+from tallystick.parity.profile import cells_of, profile_column
+from tallystick.parity.reference import parse_column
 
 
 def test_a_saved_reference_judges_alike(tmp_path, reference, live):
@@ -126,3 +129,24 @@ def test_a_scaler_behind_a_step_without_names_is_found(training):
     model = ColumnTransformer([("num", inner, ["fare", "temp"])]).fit(training)
     reference = Reference.from_frame(training, model, predict=lambda rows: rows.temp)
     assert [scaler.column for scaler in reference.scalers] == ["fare", "temp"]
+
+
+def test_dependence_is_counted_by_halves_that_add_up(training):
+    """Each half is needed for itself, so that all rows are counted once."""
+    profiles = tuple(profile_column(training[name], name) for name in training.columns)
+    values = [parse_column(profile, training[profile.name]) for profile in profiles]
+    fitted = joint.fit_joint(profiles, values)
+    cells = [cells_of(profile, column) for profile, column in zip(profiles, values, strict=True)]
+    scores, _ = joint.scores_of(profiles, fitted.embeddings, values, cells, fitted.folded)
+    for profile, own, means in zip(profiles, cells, fitted.means, strict=True):
+        np.testing.assert_allclose(means, joint.cell_means(own, scores, profile.cell_count), atol=1e-12)
+
+
+def test_small_matrices_are_one_thread_s_work():
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    before = threads()
+    with joint.one_thread():
+        assert threads() == {1}
+    assert threads() == before

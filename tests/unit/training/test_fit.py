@@ -45,6 +45,16 @@ def test_steps_are_cut_first(golden):
     assert len(block) < len(render(golden))
 
 
+def test_few_files_are_made_to_find_the_one_that_fits(golden, monkeypatch):
+    made = []
+    monkeypatch.setattr("tallystick.training.fit.render", lambda each: made.append(1) or render(each))
+    room = len(render(golden)) - 128 * 64 - 2500
+    found, block = fit(golden, room, cut)
+    assert (found.steps, found.wires[0].rows) == ((), 32)
+    assert len(block) <= room
+    assert len(made) == 4, "as it was, without steps, and two numbers of bodies' rows"
+
+
 def test_bodies_then_rows_follow(golden):
     without = len(render(golden)) - 128 * 64
     found, _ = fit(golden, without - 2500, cut)

@@ -60,7 +60,7 @@ def test_a_body_holds_the_first_rows_only_and_can_be_cut():
     columns = [column_of(frame[name], name) for name in frame]
     found = bodies(frame)
     assert {wire.rows for wire in found.wires} == {wires.WIRE_ROWS}
-    less = wires.cut(found.wires[3], columns, frame, 2, is_array=False)
+    less = wires.cutter(columns, frame, is_array=False)(found.wires[3], 2)
     assert (less.encoding, less.rows, less.body) == ("csv", 2, b"x,s\n0.0,a\n1.0,a\n")
 
 

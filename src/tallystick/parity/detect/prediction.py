@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tallystick.parity import golden
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
 from tallystick.parity.intervene import SAME, logit_shift
@@ -51,7 +50,7 @@ def unpaired_difference(reference: Reference, predictions: Any, inputs_are_as_tr
     score = reference.score
     if score is None or score.numbers is None or not inputs_are_as_trained:
         return None
-    given = golden.label_numbers(np.asarray(predictions))
+    given = reference.numbers_of(predictions)
     before, bound = ks_distance(score.numbers, given), ks_bound(score.numbers, len(given))
     if before <= 1.5 * bound:
         return None
