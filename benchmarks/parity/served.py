@@ -77,7 +77,7 @@ class Fact:
 def pipeline(frame: Rows, is_linear: bool) -> Any:
     """Return an unfitted pipeline over raw columns; times are left out."""
     from sklearn.compose import ColumnTransformer
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import GradientBoostingClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
@@ -87,7 +87,7 @@ def pipeline(frame: Rows, is_linear: bool) -> Any:
     texts = [n for n in frame if frame[n].dtype.kind not in "iufbM" and frame[n].nunique() <= 60]
     number = Pipeline([("fill", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     level = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    last = LogisticRegression(max_iter=300) if is_linear else HistGradientBoostingClassifier(max_iter=30)
+    last = LogisticRegression(max_iter=300) if is_linear else GradientBoostingClassifier(n_estimators=20)
     prepare = ColumnTransformer([("num", number, taken), ("cat", level, texts)])
     return Pipeline([("prepare", prepare), ("model", last)])
 
@@ -196,7 +196,8 @@ def live(kind: str, answer: Answer, stored: bool = False) -> Make:
         sound = _scores(s.model, rows)
         wrong, parameters = answer(sound, s, rows, rng)
         given = np.where(_some(len(rows), share, rng), wrong, sound)
-        truth = _if_different(Truth((kind,), (), parameters), given, sound)
+        # Without the model a rate is an estimate.
+        truth = _if_different(Truth((kind,), (), {} if stored else parameters), given, sound)
         if stored and _hardly_differs(s, given, sound):
             return None
         return Known(s.stored if stored else s.reference, rows, {"predictions": given}, truth)
@@ -238,14 +239,15 @@ def replayed(kind: str, answer: Answer, environment: Mapping[str, Any] | None = 
 
 
 def _labels(s: Served, rows: Rows, rng: np.random.Generator, share: float) -> Known | None:
-    """Class labels are served, each in the other's place."""
+    """Class labels are served, each in the other's place: to all, or to one client, as single rows do not tell."""
     sound = pd.Series(s.model.predict(rows))
     first, second = sorted(s.y_pool.unique())[:2]
     turned = sound.map({first: second, second: first})
     picked = _some(len(rows), share, rng)
-    return Known(
-        s.of_labels, rows, {"predictions": turned.where(picked, sound).to_numpy()}, Truth(("class_order",), ())
-    )
+    given: dict[str, Any] = {"predictions": turned.where(picked, sound).to_numpy()}
+    if share < 1:
+        given["segments"] = pd.Series(np.where(picked, "ios", "web"), name="client")
+    return Known(s.of_labels, rows, given, Truth(("class_order",), ()))
 
 
 # -- environments ----------------------------------------------------------------------------------------------------

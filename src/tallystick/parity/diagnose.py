@@ -131,9 +131,11 @@ def examine(
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
     answered = _taken(predictions, kept)
-    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed)
+    if whose and given is not None:
+        answered = _taken(answered, np.flatnonzero(given[whose["column"]] == whose["value"]))
+    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else given)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
-        equal = _scores_again(inquiry, answered, rescore)
+        equal = _scores_again(reference, inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
@@ -209,7 +211,11 @@ def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, a
 
 
 def _with_predictions(
-    reference: Reference, inquiry: Inquiry, predictions: Any, replayed: Replay | None
+    reference: Reference,
+    inquiry: Inquiry,
+    predictions: Any,
+    replayed: Replay | None,
+    segments: pd.DataFrame | None,
 ) -> tuple[Inquiry, bool | None]:
     """Return the inquiry with what predictions show put first, and whether live rows score the same again."""
     found: Finding | None = None
@@ -217,10 +223,10 @@ def _with_predictions(
     if replayed is not None and replayed.rows and not replayed.is_equal:
         found = replay_finding(replayed, inquiry.sent.rows)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
-        answered = label_numbers(np.asarray(predictions))
+        answered = label_numbers(np.asarray(predictions), reference.classes)
         rescored = _predicted(reference, inquiry.sent)
         if rescored is not None:
-            found = paired_difference(answered, rescored, "live")
+            found = paired_difference(answered, rescored, "live", segments)
             equal = found is None
         elif not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
@@ -246,7 +252,7 @@ def _with_endpoint(
     return replace(inquiry, findings=findings)
 
 
-def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
+def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
     """Return True when the endpoint gives the rows the same predictions again; None when that says nothing.
 
     Rows are as read, not as sent, so another prediction may come of that.
@@ -254,10 +260,14 @@ def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | N
     if answered is None or len(answered) != inquiry.sent.rows:
         return None
     try:
-        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())))
+        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())), reference.classes)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return True if paired_difference(label_numbers(np.asarray(answered)), again, "live") is None else None
+    return (
+        True
+        if paired_difference(label_numbers(np.asarray(answered), reference.classes), again, "live") is None
+        else None
+    )
 
 
 def _predicted(reference: Reference, live: Live) -> Any:
@@ -278,16 +288,17 @@ def _interventions(
         return None, None
     main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
-    outcomes, scores = _labelled(labels, predictions)
+    outcomes, scores = _labelled(reference, labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
 
 
-def _labelled(labels: Any, predictions: Any) -> tuple[Any, Any]:
+def _labelled(reference: Reference, labels: Any, predictions: Any) -> tuple[Any, Any]:
     """Return labels and predictions of the rows that have a label, as numbers: labels come late, and not for all."""
     if labels is None:
         return None, None
     known = ~pd.isna(np.asarray(labels, dtype=object))
     if known.sum() < FEWEST_ROWS:
         return None, None
-    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy())
-    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known])
+    classes = reference.classes
+    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy(), classes)
+    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known], classes)
