@@ -147,7 +147,8 @@ def examine(
         replayed=replayed,
         repaired=repaired,
         transplanted=moved,
-        labels=labels,
+        labels=_taken(labels, kept) if not whose else None,
+        scores=_as_numbers(reference, answered),
         rescored_equal=equal,
         environment=surroundings,
         routing=routing,
@@ -230,7 +231,7 @@ def _with_predictions(
             equal = found is None
         elif not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
-            found = unpaired_difference(reference, answered, quiet)
+            found = unpaired_difference(inquiry.sent, answered, quiet)
     if found is None:
         return inquiry, equal
     return replace(inquiry, findings=(found, *inquiry.findings)), equal
@@ -290,6 +291,13 @@ def _interventions(
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
     outcomes, scores = _labelled(reference, labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
+
+
+def _as_numbers(reference: Reference, answered: Any) -> Floats | None:
+    if answered is None:
+        return None
+    numbers = label_numbers(np.asarray(answered), reference.classes)
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _labelled(reference: Reference, labels: Any, predictions: Any) -> tuple[Any, Any]:
