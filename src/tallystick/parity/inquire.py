@@ -13,7 +13,7 @@ import pandas as pd
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
-from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
+from tallystick.parity.detect.aggregate import detect_aggregate, detect_window, stays_whole
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
@@ -197,7 +197,10 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
         maps = [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
+        windows = detect_window(live, column)
+        if windows:
+            maps = [finding for finding in maps if stays_whole(live, column, finding)]
         # A factor with a name says more than a window does; a fitted one says less.
         named = any(finding.exact for finding in maps)
-        return maps if named else [*maps, *detect_window(live, column), *detect_aggregate(live, column)]
+        return maps if named else [*maps, *windows, *detect_aggregate(live, column)]
     return []
