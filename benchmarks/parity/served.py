@@ -248,6 +248,8 @@ def _labels(s: Served, rows: Rows, rng: np.random.Generator, share: float) -> Kn
     """Class labels are served, each in the other's place: to all, or to one client, as single rows do not tell."""
     sound = pd.Series(s.model.predict(rows))
     first, second = sorted(s.y_pool.unique())[:2]
+    if sound.value_counts(normalize=True).min() < 0.02 or sound.nunique() < 2:
+        return None
     turned = sound.map({first: second, second: first})
     picked = _some(len(rows), share, rng)
     given: dict[str, Any] = {"predictions": turned.where(picked, sound).to_numpy()}

@@ -19,6 +19,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
+from tallystick.parity.detect.availability import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
 from tallystick.parity.endpoint import (
@@ -126,8 +127,9 @@ def examine(
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), requests)
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
-    if not inquiry.findings and given is not None:
+    if given is not None and not (inquiry.findings and inquiry.findings[0].exact):
         inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), requests, given, inquiry)
+    inquiry = replace(inquiry, findings=told_as_absent(reference, inquiry.findings))
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
     answered = _taken(predictions, kept)

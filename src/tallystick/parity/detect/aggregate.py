@@ -276,7 +276,10 @@ def _judge_ratio(
     numbers = profile.numbers
     assert numbers is not None
     rounded = np.round(undone, numbers.decimals) if numbers.decimals <= 6 else undone
-    undone = np.where(np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone)), rounded, undone)
+    # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
+    is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
+    near = np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone))
+    undone = np.where(near | is_rounded, rounded, undone)
     known = np.isfinite(undone)
     if not known.any() or not 0.3 < float(cdf(numbers, np.array([np.median(undone[known])]))[0]) < 0.7:
         return None

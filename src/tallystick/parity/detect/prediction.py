@@ -27,7 +27,7 @@ TOLERATED = 0.005
 LEAST_INSIDE = 5
 #: Shares of exchanged rows that are tried where scores are all there is, and the least constant of log-odds.
 SHARES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
-LEAST_SHIFT = 0.2
+LEAST_SHIFT, TRIED = 0.2, 1.5
 
 
 def paired_difference(
@@ -92,8 +92,11 @@ def _explained(numbers: NumberProfile, given: Floats, bound: float) -> tuple[str
     turned = ks_distance(numbers, 1 - given)
     if turned <= bound:
         return "class_order", f"; as one minus the score {turned:.2f}", {}, 1.0
-    shift = float(np.median(_odds(given)) - np.median(_odds(grid)))
-    if abs(shift) >= LEAST_SHIFT and ks_distance(numbers, _moved(given, -shift)) <= bound:
+    middle = float(np.median(_odds(given)) - np.median(_odds(grid)))
+    # Medians between two heaps of scores say little: the constants around theirs are tried.
+    tried = [middle + step for step in np.linspace(-TRIED, TRIED, 25) if abs(middle + step) >= LEAST_SHIFT]
+    left, shift = min((ks_distance(numbers, _moved(given, -each)), each) for each in tried)
+    if left <= bound:
         estimated = {"log_odds": shift, "rate": float(np.exp(shift))}
         return "sampling_prior", "; with log-odds moved by a constant they agree", estimated, 1.0
     mixed = min((_mixture_distance(grid, given, share), share) for share in SHARES)
