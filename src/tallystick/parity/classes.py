@@ -113,7 +113,7 @@ def _mix(reference: Reference, live: dict[str, float]) -> ClassMix:
 
 def _names(reference: Reference) -> dict[float, str]:
     """Return the name of each code of golden labels: numbers are their own codes, texts are counted in order."""
-    names = reference.classes
+    names = sorted(reference.label_shares)
     known = {"True": "1", "False": "0"}
     try:
         return {float(known.get(name, name)): name for name in names}

@@ -137,7 +137,7 @@ def examine(
         answered = _taken(answered, np.flatnonzero(given[whose["column"]] == whose["value"]))
     inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else given)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
-        equal = _scores_again(reference, inquiry, answered, rescore)
+        equal = _scores_again(inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
@@ -150,7 +150,7 @@ def examine(
         repaired=repaired,
         transplanted=moved,
         labels=_taken(labels, kept) if not whose else None,
-        scores=_as_numbers(reference, answered),
+        scores=_as_numbers(answered),
         rescored_equal=equal,
         environment=surroundings,
         routing=routing,
@@ -226,7 +226,7 @@ def _with_predictions(
     if replayed is not None and replayed.rows and not replayed.is_equal:
         found = replay_finding(replayed, inquiry.sent.rows)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
-        answered = label_numbers(np.asarray(predictions), reference.classes)
+        answered = label_numbers(np.asarray(predictions))
         rescored = _predicted(reference, inquiry.sent)
         if rescored is not None:
             found = paired_difference(answered, rescored, "live", segments)
@@ -255,7 +255,7 @@ def _with_endpoint(
     return replace(inquiry, findings=findings)
 
 
-def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
+def _scores_again(inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
     """Return True when the endpoint gives the rows the same predictions again; None when that says nothing.
 
     Rows are as read, not as sent, so another prediction may come of that.
@@ -263,14 +263,10 @@ def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore
     if answered is None or len(answered) != inquiry.sent.rows:
         return None
     try:
-        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())), reference.classes)
+        again = label_numbers(np.asarray(rescore(inquiry.sent.frame())))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return (
-        True
-        if paired_difference(label_numbers(np.asarray(answered), reference.classes), again, "live") is None
-        else None
-    )
+    return True if paired_difference(label_numbers(np.asarray(answered)), again, "live") is None else None
 
 
 def _predicted(reference: Reference, live: Live) -> Any:
@@ -291,24 +287,23 @@ def _interventions(
         return None, None
     main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
-    outcomes, scores = _labelled(reference, labels, predictions)
+    outcomes, scores = _labelled(labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
 
 
-def _as_numbers(reference: Reference, answered: Any) -> Floats | None:
+def _as_numbers(answered: Any) -> Floats | None:
     if answered is None:
         return None
-    numbers = label_numbers(np.asarray(answered), reference.classes)
+    numbers = label_numbers(np.asarray(answered))
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _labelled(reference: Reference, labels: Any, predictions: Any) -> tuple[Any, Any]:
+def _labelled(labels: Any, predictions: Any) -> tuple[Any, Any]:
     """Return labels and predictions of the rows that have a label, as numbers: labels come late, and not for all."""
     if labels is None:
         return None, None
     known = ~pd.isna(np.asarray(labels, dtype=object))
     if known.sum() < FEWEST_ROWS:
         return None, None
-    classes = reference.classes
-    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy(), classes)
-    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known], classes)
+    outcomes = label_numbers(pd.Series(np.asarray(labels)[known]).infer_objects().to_numpy())
+    return outcomes, None if predictions is None else label_numbers(np.asarray(predictions)[known])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def choose_rows(
     return np.concatenate((np.array(covering, dtype=np.int64), np.sort(filler))).astype(np.int64)
 
 
-def scores(model: Any, frame: pd.DataFrame, classes: Sequence[str] = ()) -> Floats:
+def scores(model: Any, frame: pd.DataFrame) -> Floats:
     """Return one number a row: the probability of the last class, the prediction, or a code of its class."""
     if hasattr(model, "predict_proba"):
         answer = np.asarray(model.predict_proba(frame), dtype=np.float64)
@@ -52,21 +52,15 @@ def scores(model: Any, frame: pd.DataFrame, classes: Sequence[str] = ()) -> Floa
     answer = np.asarray(model.predict(frame) if hasattr(model, "predict") else model(frame))
     if answer.ndim == 2:
         answer = answer[:, -1]
-    return label_numbers(answer, classes)
+    return label_numbers(answer)
 
 
-def label_numbers(labels: Any, classes: Sequence[str] = ()) -> Floats:
-    """Return labels as numbers; text labels get codes in sorted order: of `classes`, then of what is none of them.
-
-    >>> label_numbers(["no", "no"], ["no", "yes"]).tolist(), label_numbers(["yes"], ["no", "yes"]).tolist()
-    ([0.0, 0.0], [1.0])
-    """
+def label_numbers(labels: Any) -> Floats:
+    """Return labels as numbers; text labels get codes in sorted order."""
     array = np.asarray(labels).reshape(len(labels), -1)[:, 0]
     if array.dtype == bool or np.issubdtype(array.dtype, np.number):
         return np.asarray(array, dtype=np.float64)
-    texts = pd.Series(array).astype(str)
-    names = [*sorted(classes), *sorted(set(texts) - set(classes))]
-    return np.asarray(texts.map({name: code for code, name in enumerate(names)}), dtype=np.float64)
+    return np.asarray(pd.factorize(pd.Series(array).astype(str), sort=True)[0], dtype=np.float64)
 
 
 def label_shares(labels: Any) -> dict[str, float]:

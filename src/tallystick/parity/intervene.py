@@ -102,7 +102,7 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     stored = reference.predictions
     if not len(stored) or len(stored) != len(reference.rows):
         return None
-    answer = golden.scores(predict, reference.rows, reference.classes)
+    answer = golden.scores(predict, reference.rows)
     apart = np.abs(answer - stored)
     scale = np.maximum(np.abs(stored), 1e-9)
     equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
@@ -225,8 +225,8 @@ def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd
     if score is None or score.numbers is None:
         return None
     try:
-        before = golden.scores(predict, sent.frame(), reference.classes)
-        after = golden.scores(predict, undone.frame(), reference.classes)
+        before = golden.scores(predict, sent.frame())
+        after = golden.scores(predict, undone.frame())
     except (ValueError, TypeError, KeyError, AttributeError):
         # Models refuse what they were not fitted on (nulls, unseen levels); then there is nothing to compare.
         return None
@@ -252,7 +252,7 @@ def transplant(
             assert finding.forward is not None
             for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
                 broken[name] = _mixed(rows[name], values, finding.share)
-        clean_scores, broken_scores = (golden.scores(predict, each, reference.classes) for each in (rows, broken))
+        clean_scores, broken_scores = golden.scores(predict, rows), golden.scores(predict, broken)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     name, clean = golden.metric(labels, clean_scores)

@@ -104,14 +104,9 @@ class Reference(msgspec.Struct, frozen=True):
                 return profile
         raise KeyError(name)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes of the label in the order of their codes; empty where they are not known."""
-        return tuple(sorted(self.label_shares))
-
     def predict(self, frame: pd.DataFrame) -> Floats | None:
         """Return scores of rows by the model given at capture; None when there is none in this process."""
-        return None if self.model is None else golden.scores(self.model, frame, self.classes)
+        return None if self.model is None else golden.scores(self.model, frame)
 
     def to_bytes(self) -> bytes:
         """Return the reference as one block of bytes."""
@@ -165,7 +160,6 @@ def _capture(
     values: list[Values] = [parse_column(profile, sample[profile.name]) for profile in profiles]
     joint = fit_joint(profiles, values)
     labels = None if y is None else golden.label_numbers(y)
-    shares = {} if y is None else golden.label_shares(y)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)
     rows = sample.iloc[chosen].reset_index(drop=True)
     degraded = [text for missing, text in ((scorer is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
@@ -173,8 +167,8 @@ def _capture(
         degraded.append(f"made from {len(frame)} rows only: what is rare in training looks like a fault in live rows")
     predictions, evaluation, score = np.zeros(0), None, None
     if scorer is not None:
-        predictions = golden.scores(scorer, rows, sorted(shares))
-        evaluation, score = _evaluate(scorer, frame, labels, eval_data, random, sorted(shares))
+        predictions = golden.scores(scorer, rows)
+        evaluation, score = _evaluate(scorer, frame, labels, eval_data, random)
     strength = lint.label_strength(profiles, values, None if labels is None else labels[picked])
     reference = Reference(
         columns=profiles,
@@ -185,7 +179,7 @@ def _capture(
         scalers=golden.fitted_scalers(model, profiles) if model is not None else (),
         evaluation=evaluation,
         score=score,
-        label_shares=shares,
+        label_shares={} if y is None else golden.label_shares(y),
         degraded=tuple(degraded),
         lint=lint.findings(profiles, strength, model),
         label_strength=strength,
@@ -205,13 +199,12 @@ def _evaluate(
     labels: Floats | None,
     eval_data: tuple[pd.DataFrame, Any] | None,
     random: np.random.Generator,
-    classes: list[str],
 ) -> tuple[Evaluation | None, ColumnProfile]:
     held_out, truth = frame, labels
     if eval_data is not None:
-        held_out, truth = checked_frame(eval_data[0]), golden.label_numbers(eval_data[1], classes)
+        held_out, truth = checked_frame(eval_data[0]), golden.label_numbers(eval_data[1])
     picked = random.choice(len(held_out), min(2000, len(held_out)), replace=False)
-    scores = golden.scores(model, held_out.iloc[picked], classes)
+    scores = golden.scores(model, held_out.iloc[picked])
     score = profile_column(pd.Series(scores), "prediction")
     if truth is None:
         return None, score
