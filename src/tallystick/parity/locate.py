@@ -60,8 +60,10 @@ def by_segment(
 def _tells_better(
     reference: Reference, frame: pd.DataFrame, requests: Floats | None, found: Finding, whole: Inquiry, rows: Mask
 ) -> bool:
-    """Whether a segment's cause is another than all rows show, in all rows of the segment, and the rest has none."""
-    if found.kind == whole.findings[0].kind or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
+    """Whether a cause is in all rows of a segment and the rest has none, where all rows show another, or show it in all."""
+    first = whole.findings[0]
+    is_told = found.kind == first.kind and first.share < WHOLE
+    if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
     outside = None if requests is None else requests[~rows]
     return not inquire(reference, frame[~rows].reset_index(drop=True), outside).findings

@@ -96,14 +96,13 @@ def _explained(numbers: NumberProfile, given: Floats, bound: float) -> tuple[str
     # Medians between two heaps of scores say little: the constants around theirs are tried.
     tried = [middle + step for step in np.linspace(-TRIED, TRIED, 25) if abs(middle + step) >= LEAST_SHIFT]
     left, shift = min((ks_distance(numbers, _moved(given, -each)), each) for each in tried)
-    if left <= bound:
+    mixed, share = min((_mixture_distance(grid, given, part), part) for part in SHARES)
+    if min(left, mixed) > bound:
+        return None
+    if left <= mixed:
         estimated = {"log_odds": shift, "rate": float(np.exp(shift))}
         return "sampling_prior", "; with log-odds moved by a constant they agree", estimated, 1.0
-    mixed = min((_mixture_distance(grid, given, share), share) for share in SHARES)
-    if mixed[0] <= bound:
-        text = f"; as one minus the score in {mixed[1]:.0%} of the rows {mixed[0]:.2f}"
-        return "class_order", text, {}, mixed[1]
-    return None
+    return "class_order", f"; as one minus the score in {share:.0%} of the rows {mixed:.2f}", {}, share
 
 
 def _mixture_distance(grid: Floats, given: Floats, share: float) -> float:
