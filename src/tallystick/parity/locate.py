@@ -60,7 +60,7 @@ def by_segment(
 def _tells_better(
     reference: Reference, frame: pd.DataFrame, requests: Floats | None, found: Finding, whole: Inquiry, rows: Mask
 ) -> bool:
-    """Whether a cause is in all rows of a segment and the rest has none, where all rows show another, or show it in all."""
+    """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all."""
     first = whole.findings[0]
     is_told = found.kind == first.kind and first.share < WHOLE
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
