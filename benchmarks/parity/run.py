@@ -14,8 +14,9 @@ import pandas as pd
 from benchmarks.parity.benign import BENIGN
 from benchmarks.parity.counts import Counted, counted_cases
 from benchmarks.parity.data import Dataset
+from benchmarks.parity.facts import known_cases
 from benchmarks.parity.faults import FAULTS, Case, Truth
-from benchmarks.parity.served import known_cases, serve
+from benchmarks.parity.served import serve
 from tallystick.parity import Family, Reference, Verdict, diagnose
 
 CLAIMS = ("cause_found", "suspected")
