@@ -6,6 +6,7 @@ Which model a replica holds is asked before anything else, since a wrong one exp
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ _KINDS = {
 }
 #: The gate's words for packages that the model uses and that are others than in training.
 _LIKELY = "Likely cause: "
+_DIFFERING = re.compile(r"(\S+) is ([^,;]+?) here, ([^\s;,]+) in training")
 _CHECK_S, _PREDICT_S = 20.0, 15.0
 
 
@@ -175,7 +177,7 @@ def failed_replay(
         if shift is not None:
             found |= {"log_odds": shift, "rate": math.exp(shift)}
         if likely:
-            found["likely"] = likely.strip()
+            found |= _packages_in(likely)
         evidence = [f"golden rows on replica {replica}: {failure.rung.value} differs from training. {failure.text}"]
         passed = [rung.rung.value for rung in report.rungs if rung.outcome is Outcome.PASSED]
         if passed:
@@ -194,6 +196,20 @@ def failed_replay(
             fix=fix_for(kind),
         )
     return None
+
+
+def _packages_in(likely: str) -> dict[str, Any]:
+    """Return the packages that the gate names as likely causes, with both versions, as a diagnosis has them.
+
+    >>> _packages_in("scales is 2.0 here, 1.0 in training.")
+    {'packages': ['scales'], 'training': {'scales': '1.0'}, 'serving': {'scales': '2.0'}}
+    """
+    found = _DIFFERING.findall(likely)
+    return {
+        "packages": [name for name, _, _ in found],
+        "training": {name: then.rstrip(".") for name, _, then in found},
+        "serving": {name: "" if now == "not installed" else now for name, now, _ in found},
+    }
 
 
 def not_reached(checked: Checked) -> tuple[str, ...]:

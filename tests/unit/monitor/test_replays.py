@@ -35,12 +35,14 @@ def test_a_step_that_differs_is_named_with_its_column():
 
 def test_a_package_that_is_another_one_outweighs_the_step_that_it_shows_in():
     place = Difference(step="prep/scale", column="age", row=3, expected="0.1", got="40", share=0.9)
-    text = "Step prep/scale, column age. Likely cause: scales is 2.0.0 here, 1.0.0 in training."
+    text = "Step prep/scale, column age. Likely cause: scales is 2.0.0 here, 1.0.0 in training; numpy is not installed here, 2.1.0 in training."
     failed = RungReport(Rung.STEPS, Outcome.FAILED, text, place)
     verdict = failed_replay(Checked({"0": GateReport(Outcome.FAILED, digest="aaaa", rows=300, rungs=(SAME, failed))}))
     assert (verdict.family, verdict.kind, verdict.features) == ("environment", "environment_differs", ())
     assert verdict.transformation["step"] == "prep/scale"
-    assert verdict.transformation["likely"] == "scales is 2.0.0 here, 1.0.0 in training."
+    assert verdict.transformation["packages"] == ["scales", "numpy"]
+    assert verdict.transformation["training"] == {"scales": "1.0.0", "numpy": "2.1.0"}
+    assert verdict.transformation["serving"] == {"scales": "2.0.0", "numpy": ""}
 
 
 def test_what_answers_differ_by_is_asked_where_only_they_do():
