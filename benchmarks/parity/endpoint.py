@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import tempfile
 import time
 import zlib
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.parity.answercases import ANSWER_CASES, Bench
+from benchmarks.parity.counts import COUNTED, MARK
 from benchmarks.parity.data import DATASETS
 from benchmarks.parity.faults import FAULTS, Truth
 from benchmarks.parity.gatecases import GATE_CASES
@@ -34,7 +37,10 @@ GOOD, BAD = "web/2.1", "ios/4.2"
 
 @dataclass(frozen=True)
 class ClientCase:
-    """A fault of `faults.py` in the rows of one client; `share` of all requests come from it."""
+    """A fault of `faults.py` in the rows of one client; `share` of all requests come from it.
+
+    `orders@3` is a column of a table of `counts.py` over three times the window.
+    """
 
     dataset: str
     fault: str
@@ -43,6 +49,11 @@ class ClientCase:
 
 
 CLIENT_CASES = (
+    ClientCase("orders", "orders@3", 0.4),
+    ClientCase("orders", "items@12"),
+    ClientCase("orders", "mean_price@sum", 0.4),
+    ClientCase("rentals_counted", "rented_day@7", 0.4),
+    ClientCase("adult_settled", "absent"),
     ClientCase("bikeshare", "unit_100", 0.31),
     ClientCase("bikeshare", "unit_0.001"),
     ClientCase("bikeshare", "celsius_fahrenheit"),
@@ -103,6 +114,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200, help="rows of the broken client")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
+    # Threads of small models, here and in workers, wait for each other where little processor is left.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     folder = Path(tempfile.mkdtemp(prefix="tallystick-paritybench-"))
     results: list[Result] = []
     with tallystick(folder / "data", f"sqlite:///{folder / 'mlflow.db'}") as server:
@@ -110,6 +124,17 @@ def main() -> None:
         for case in CLIENT_CASES:
             if given.only in f"{case.dataset}:{case.fault}":
                 results += _client_case(server, folder, models, case, given.rows)
+                print(results[-1], flush=True)
+        bench = Bench(
+            server,
+            folder,
+            folder / "data",
+            lambda name, frame: _send(server, name, [(GOOD, frame)], np.random.default_rng(0)),
+            lambda name: _diagnose(server, name),
+        )
+        for name, run_answer in ANSWER_CASES.items():
+            if given.only in f"answers:{name}":
+                results.append(Result(**run_answer(bench, name)))
                 print(results[-1], flush=True)
         for name, run_case in GATE_CASES.items():
             if given.only in f"gate:{name}":
@@ -129,28 +154,20 @@ def main() -> None:
 def _client_case(
     server: Tallystick, folder: Path, models: dict[str, Trained], case: ClientCase, rows: int
 ) -> list[Result]:
-    data = next(data for data in DATASETS if data.name == case.dataset)
-    fault = next(fault for fault in FAULTS if fault.name == case.fault)
-    ref, pool, y_ref, y_pool = split(data, 0)
+    ref, pool, y_ref, y_pool = _table(case.dataset)
     if case.dataset not in models:
-        models[case.dataset] = train(folder / case.dataset, ref, y_ref, pool, y_pool)
+        kept = [name for name in ref if MARK not in name]
+        models[case.dataset] = train(folder / case.dataset, ref[kept], y_ref, pool[kept], y_pool)
     rng = np.random.default_rng(zlib.crc32(f"endpoint {case.dataset} {case.fault}".encode()))
-    names = fault.columns(ref)
-    broken: tuple[pd.DataFrame, Truth] | None = None
-    for _ in range(10):
-        column = str(rng.choice(names))
-        live = pool.iloc[rng.choice(len(pool), min(rows, len(pool)), replace=False)].reset_index(drop=True)
-        broken = fault.put(live, ref, column, rng, 1.0)
-        if broken is not None:
-            break
-    assert broken is not None, case
+    broken = _broken(case, ref, pool, rng, rows)
     frame, truth = broken
-    name = f"{case.dataset}-{case.fault}".replace("_", "-").replace(".", "-")[:60]
+    name = f"{case.dataset}-{case.fault}".replace("_", "-").replace(".", "-").replace(MARK, "-")[:60]
     server.deploy(name, {"name": "model", "entity_name": str(models[case.dataset].folder)})
     parts = [(BAD, frame)]
     if case.share < 1:
         others = round(len(frame) * (1 - case.share) / case.share)
-        parts.append((GOOD, pool.iloc[rng.choice(len(pool), others)].reset_index(drop=True)))
+        fair = pool[[name for name in pool if MARK not in name]]
+        parts.append((GOOD, fair.iloc[rng.choice(len(pool), others)].reset_index(drop=True)))
     _send(server, name, parts, rng)
     began = time.monotonic()
     verdict = _diagnose(server, name)
@@ -175,6 +192,41 @@ def _client_case(
             seconds=seconds,
         )
     ]
+
+
+def _table(name: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series]:
+    """Return rows to train on and others, with their labels; `_settled` has a column that knew the label."""
+    table: Any = next((each for each in (*DATASETS, *COUNTED) if each.name == name.removesuffix("_settled")), None)
+    assert table is not None, name
+    ref, pool, y_ref, y_pool = split(table, 0)
+    if not name.endswith("_settled"):
+        return ref, pool, y_ref, y_pool
+    rng, upper = np.random.default_rng(0), y_ref.max()
+    ref, pool = (
+        part.assign(settled=np.round(np.where(y == upper, rng.gamma(4, 50, len(y)), rng.gamma(2, 4, len(y))), 2))
+        for part, y in ((ref, y_ref), (pool, y_pool))
+    )
+    return ref, pool, y_ref, y_pool
+
+
+def _broken(
+    case: ClientCase, ref: pd.DataFrame, pool: pd.DataFrame, rng: np.random.Generator, rows: int
+) -> tuple[pd.DataFrame, Truth]:
+    for _ in range(10):
+        live = pool.iloc[rng.choice(len(pool), min(rows, len(pool)), replace=False)].reset_index(drop=True)
+        if case.fault == "absent":
+            return live.assign(settled=np.nan), Truth(("feature_absent",), ("settled",))
+        column, _, other = case.fault.partition(MARK)
+        if other:
+            kind = "aggregate_changed" if other == "sum" else "window_changed"
+            changed = live.assign(**{column: live[case.fault]})
+            return changed[[name for name in changed if MARK not in name]], Truth((kind,), (column,))
+        fault = next(fault for fault in FAULTS if fault.name == case.fault)
+        names = fault.columns(ref)
+        broken = fault.put(live, ref, str(rng.choice(names)), rng, 1.0)
+        if broken is not None:
+            return broken
+    raise AssertionError(case)
 
 
 def _send(server: Tallystick, name: str, parts: list[tuple[str, pd.DataFrame]], rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ of rows is drawn at random; faults of names (a missing column) have no share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,20 @@ class Truth:
     @property
     def families(self) -> set[str]:
         return {FAMILY_OF[kind] for kind in self.kinds}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Live rows with a fault (or, without `truth`, only other rows of the same table)."""
+
+    name: str
+    share: float
+    column: str
+    live: pd.DataFrame
+    truth: Truth | None
+    #: What is known beside the rows, as `diagnose` takes it: predictions, labels, rescore, environment, identity …
+    given: Mapping[str, Any] = field(default_factory=dict)
+    group: str = "rows"
 
 
 @dataclass(frozen=True)

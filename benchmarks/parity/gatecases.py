@@ -89,11 +89,11 @@ def _run(case: str, server: Tallystick, folder: Path) -> dict[str, Any]:
     if not sound.exists():
         _MODELS[str(sound)] = train(sound, ref, y_ref, pool.assign(age=pool["age"].astype(float)), y_pool).model
     broken = folder / f"gate-{case}"
-    _save(breaks(_MODELS[str(sound)], ref, y_ref), sound, broken)
+    save_into(breaks(_MODELS[str(sound)], ref, y_ref), sound, broken)
     name = f"gate-{case}".replace("_", "-")
     server.create(name, {"name": "model", "entity_name": str(broken)})
     began = time.monotonic()
-    state, message = _outcome(server, name)
+    state, message = outcome(server, name)
     seconds = time.monotonic() - began
     server.api("DELETE", f"/{name}")
     is_right = state == expected and (not step or step in message)
@@ -117,7 +117,7 @@ def _run(case: str, server: Tallystick, folder: Path) -> dict[str, Any]:
 _MODELS: dict[str, Any] = {}
 
 
-def _save(model: Any, sound: Path, broken: Path) -> None:
+def save_into(model: Any, sound: Path, broken: Path) -> None:
     """Save `model` in a folder that says of itself what the sound one says."""
     import mlflow
 
@@ -128,7 +128,7 @@ def _save(model: Any, sound: Path, broken: Path) -> None:
     shutil.copy(scratch / "model.pkl", broken / described)
 
 
-def _outcome(server: Tallystick, name: str) -> tuple[str, str]:
+def outcome(server: Tallystick, name: str) -> tuple[str, str]:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         endpoint = server.api("GET", f"/{name}")

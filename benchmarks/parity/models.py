@@ -39,12 +39,20 @@ def make_pipeline(frame: pd.DataFrame, label: pd.Series) -> Any:
     return Pipeline([("prepare", prepare), ("model", last)])
 
 
-def train(folder: Path, ref: pd.DataFrame, y_ref: pd.Series, held_out: pd.DataFrame, y_held_out: pd.Series) -> Trained:
-    """Fit the pipeline on `ref`, and save it with its reference in `folder`."""
+def train(
+    folder: Path,
+    ref: pd.DataFrame,
+    y_ref: pd.Series,
+    held_out: pd.DataFrame,
+    y_held_out: pd.Series,
+    model: Any = None,
+    **options: Any,
+) -> Trained:
+    """Fit the pipeline on `ref`, or another `model`, and save it with its reference in `folder`."""
     import tallystick
 
     sent = ref.drop(columns=[n for n in ref if ref[n].dtype.kind == "M"])
-    model = make_pipeline(sent, y_ref).fit(sent, y_ref)
+    model = (model or make_pipeline(sent, y_ref)).fit(sent, y_ref)
     picked = np.arange(len(held_out))[:2000]
     tallystick.save_model(
         model,
@@ -54,5 +62,6 @@ def train(folder: Path, ref: pd.DataFrame, y_ref: pd.Series, held_out: pd.DataFr
         eval_data=(held_out[sent.columns].iloc[picked], y_held_out.iloc[picked]),
         # In one file, which the cases of broken artifacts exchange.
         serialization_format="cloudpickle",
+        **options,
     )
     return Trained(folder, model)

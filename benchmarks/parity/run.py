@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.parity.benign import BENIGN
+from benchmarks.parity.counts import Counted, counted_cases
 from benchmarks.parity.data import Dataset
-from benchmarks.parity.faults import FAULTS, Truth
-from tallystick.parity import Reference, Verdict, diagnose
+from benchmarks.parity.facts import known_cases
+from benchmarks.parity.faults import FAULTS, Case, Truth
+from benchmarks.parity.served import serve
+from tallystick.parity import Family, Reference, Verdict, diagnose
 
 CLAIMS = ("cause_found", "suspected")
 
@@ -37,6 +40,8 @@ class Outcome:
     parameters_ok: bool | None
     claimed: bool
     seconds: float
+    #: `rows` (faults.py), `endpoint` (served.py) or `aggregates` (counts.py): they are told apart in the figures.
+    group: str = "rows"
 
 
 def split(data: Dataset, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series, pd.Series]:
@@ -71,31 +76,33 @@ def rows_to_name(data: Dataset, seed: int = 0) -> list[dict[str, Any]]:
     return found
 
 
-def score(data: Dataset, case: str, share: float, column: str, truth: Truth | None, verdict: Verdict) -> Outcome:
+def score(half: str, table: str, case: Case, verdict: Verdict) -> Outcome:
+    """Return how a verdict compares with the truth. A change of the population is no claim of a fault."""
+    truth = case.truth
     claimed = verdict.status in CLAIMS
+    said = claimed or (truth is not None and verdict.family is Family.POPULATION)
     kinds = truth.kinds if truth else ()
-    kind = verdict.kind if claimed else ""
-    exact = claimed and kind in kinds
-    family = claimed and truth is not None and verdict.family in truth.families
-    feature = claimed and truth is not None and set(verdict.features) == set(truth.features)
-    parameters = _parameters(truth, verdict) if exact and truth else None
+    exact = said and verdict.kind in kinds
+    is_population = truth is not None and Family.POPULATION in truth.families
+    feature = said and truth is not None and (is_population or set(verdict.features) == set(truth.features))
     return Outcome(
-        data.name,
-        data.half,
-        case,
-        share,
+        table,
+        half,
+        case.name,
+        case.share,
         verdict.rows,
-        column,
+        case.column,
         "|".join(kinds),
         str(verdict.status),
         verdict.kind,
         ",".join(verdict.features),
         exact,
-        family,
+        said and truth is not None and verdict.family in truth.families,
         feature,
-        parameters,
+        _parameters(truth, verdict) if exact and truth else None,
         claimed,
         verdict.seconds,
+        case.group,
     )
 
 
@@ -107,17 +114,6 @@ def _parameters(truth: Truth, verdict: Verdict) -> bool | None:
             continue
         checks.append(given is not None and abs(float(given) - value) <= 0.02 * max(abs(value), 1e-9))
     return all(checks) if checks else None
-
-
-@dataclass(frozen=True)
-class Case:
-    """Live rows with a fault (or, without `truth`, only other rows of the same table)."""
-
-    name: str
-    share: float
-    column: str
-    live: pd.DataFrame
-    truth: Truth | None
 
 
 def cases(
@@ -148,47 +144,77 @@ def cases(
 def run(
     data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
 ) -> list[Outcome]:
-    """Return the outcomes of all cases of one data set."""
+    """Return the outcomes of all cases of one data set that are in its rows."""
     reference = Reference.from_frame(split(data, seed)[0])
     return [
-        score(data, case.name, case.share, case.column, case.truth, diagnose(reference, case.live))
+        score(data.half, data.name, case, diagnose(reference, case.live))
         for case in cases(data, rows, repeats, shares, seed, only)
     ]
+
+
+def run_served(
+    data: Dataset, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
+) -> list[Outcome]:
+    """Return the outcomes of the cases that are in answers, replicas and environments of a model of one data set."""
+    ref, pool, y_ref, y_pool = split(data, seed)
+    served = serve(data.name, ref, pool, y_ref, y_pool)
+    outcomes = []
+    for name, share, known in known_cases(served, data.name, rows, repeats, shares, seed, only) if served else ():
+        # What changes nothing is no fault: float32 inside a model that does not mind it.
+        named = name if known.truth is not None or name.startswith("benign") else f"benign:{name}"
+        case = Case(named, share, "", known.live, known.truth, known.given, "endpoint")
+        outcomes.append(score(data.half, data.name, case, diagnose(known.reference, case.live, **case.given)))
+    return outcomes
+
+
+def run_counted(
+    table: Counted, rows: int, repeats: int, shares: tuple[float, ...], seed: int = 0, only: str = ""
+) -> list[Outcome]:
+    """Return the outcomes of the cases of one table of counts."""
+    outcomes = []
+    for reference, case in counted_cases(table, rows, repeats, shares, seed, only):
+        verdict = diagnose(reference, case.live, **case.given)
+        outcomes.append(score(table.half, table.name, case, verdict))
+    return outcomes
 
 
 def summary(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return the headline figures by half and share."""
     table = pd.DataFrame([vars(outcome) for outcome in outcomes])
-    lines = []
-    for half, part in table.groupby("half"):
+    lines: list[dict[str, Any]] = []
+    for (half, group), part in table.groupby(["half", "group"], sort=False):
         faults = part[~part.case.str.startswith("benign")]
-        for share, cases in faults.groupby("share", sort=False):
-            known = cases.parameters_ok.dropna()
-            lines.append(
-                {
-                    "half": half,
-                    "what": f"faults at {share:.0%}",
-                    "n": len(cases),
-                    "exact": cases.is_exact.mean(),
-                    "family": cases.is_family.mean(),
-                    "feature": cases.is_feature.mean(),
-                    "parameters": known.astype(bool).mean() if len(known) else np.nan,
-                    "seconds": cases.seconds.mean(),
-                }
-            )
+        for share, some in faults.groupby("share", sort=False):
+            lines.append({"half": half, "group": group, "what": f"faults at {share:.0%}", **_figures(some)})
         benign = part[part.case.str.startswith("benign")]
-        for what, cases in (("benign", benign), ("plain", benign[benign.case == "benign:plain"])):
-            if len(cases):
-                lines.append(
-                    {
-                        "half": half,
-                        "what": f"false claims, {what}",
-                        "n": len(cases),
-                        "exact": cases.claimed.mean(),
-                        "seconds": cases.seconds.mean(),
-                    }
-                )
+        for what, some in (("benign", benign), ("plain", benign[benign.case == "benign:plain"])):
+            if len(some):
+                false = {"n": len(some), "exact": some.claimed.mean(), "seconds": some.seconds.mean()}
+                lines.append({"half": half, "group": group, "what": f"false claims, {what}", **false})
     return pd.DataFrame(lines)
+
+
+def by_kind(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return the figures of the faults that are not in rows, by the kind that should be said, and share."""
+    table = pd.DataFrame([vars(outcome) for outcome in outcomes])
+    faults = table[(table.group != "rows") & ~table.case.str.startswith("benign")]
+    lines = [
+        {"half": half, "kind": kind, "share": share, **_figures(some)}
+        for (half, kind, share), some in faults.groupby(["half", "expected", "share"])
+    ]
+    return pd.DataFrame(lines)
+
+
+def _figures(cases: pd.DataFrame) -> dict[str, Any]:
+    known = cases.parameters_ok.dropna()
+    return {
+        "n": len(cases),
+        "exact": cases.is_exact.mean(),
+        "family": cases.is_family.mean(),
+        "feature": cases.is_feature.mean(),
+        "parameters": known.astype(bool).mean() if len(known) else np.nan,
+        "seconds": cases.seconds.mean(),
+    }
 
 
 def timed(function: Any, *arguments: Any) -> tuple[float, Any]:

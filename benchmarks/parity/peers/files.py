@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.parity.data import Dataset
-from benchmarks.parity.run import Case, cases, split
+from benchmarks.parity.faults import Case
+from benchmarks.parity.run import cases, split
 
 PLAIN = "benign:plain"
 

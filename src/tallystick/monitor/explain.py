@@ -31,7 +31,9 @@ from tallystick.monitor.sent import Sent, as_decoded
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.diagnose import Examination, examine
+from tallystick.parity.golden import scores
 from tallystick.parity.hiding import without_hidden
+from tallystick.parity.intervene import relation
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Evidence, Verdict
@@ -158,7 +160,9 @@ def _explain(
     if checked.problem:
         limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
     limits += not_reached(checked)
-    convicted = wrong_version(checked, place.digest, place.model_version) or failed_replay(checked)
+    convicted = wrong_version(checked, place.digest, place.model_version)
+    if convicted is None and replicas is not None:
+        convicted = failed_replay(checked, lambda: _how_answers_differ(reference, replicas))
     if convicted is not None:
         finished = _finished(convicted, reference, place, limits, ruled_out(checked, place.digest), len(rows))
         return Explained(finished, replays=checked.reports)
@@ -241,6 +245,19 @@ def cast_to_training(reference: Reference, frame: pd.DataFrame) -> pd.DataFrame:
             whole = [None if not math.isfinite(value) else math.trunc(value) for value in numbers.tolist()]
             changed[profile.name] = pd.Series(whole, dtype=object, index=frame.index)
     return frame.assign(**changed) if changed else frame
+
+
+def _how_answers_differ(reference: Reference, replicas: Replicas) -> tuple[str, float | None]:
+    """Return the kind of fault that a replica's answers to golden rows differ by, and the constant of their log-odds.
+
+    Sends the golden rows once more. `prediction_differs` where they say nothing more.
+    """
+    stored = reference.predictions
+    try:
+        answered = scores(lambda frame: replicas.predict(cast_to_training(reference, frame)), reference.rows)
+    except (CannotReplay, ValueError, TypeError):
+        return "prediction_differs", None
+    return relation(stored, answered) if len(stored) == len(answered) else ("prediction_differs", None)
 
 
 def _with_refusals(verdict: Verdict, sent: Sent) -> Verdict:

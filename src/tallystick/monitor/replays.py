@@ -6,7 +6,8 @@ Which model a replica holds is asked before anything else, since a wrong one exp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ _KINDS = {
     Rung.ENVIRONMENT: "environment_differs",
     Rung.STEPS: "step_differs",
 }
+#: The gate's words for packages that the model uses and that are others than in training.
+_LIKELY = "Likely cause: "
+_DIFFERING = re.compile(r"(\S+) is ([^,;]+?) here, ([^\s;,]+) in training")
 _CHECK_S, _PREDICT_S = 20.0, 15.0
 
 
@@ -145,20 +149,35 @@ def wrong_version(checked: Checked, digest: str, model_version: str) -> Verdict 
     )
 
 
-def failed_replay(checked: Checked) -> Verdict | None:
-    """Return the verdict when golden rows give other predictions than in training on a replica; None else."""
+def failed_replay(
+    checked: Checked, how: Callable[[], tuple[str, float | None]] = lambda: ("prediction_differs", None)
+) -> Verdict | None:
+    """Return the verdict when golden rows give other predictions than in training on a replica; None else.
+
+    `how` is asked what answers differ by, where steps and environment do not tell. A package of the model that is
+    another one outweighs the step in which it shows.
+    """
     for replica, report in sorted(checked.reports.items()):
         failure = report.first_failure
         # One without a difference was not reached: that says nothing of its predictions.
         if failure is None or failure.difference is None:
             continue
         kind = _KINDS.get(failure.rung, "prediction_differs")
+        shift: float | None = None
+        if failure.rung is Rung.PREDICTION:
+            kind, shift = how()
+        _, _, likely = failure.text.partition(_LIKELY)
+        kind = "environment_differs" if likely and kind == "step_differs" else kind
         place = failure.difference
         found: dict[str, Any] = (
             {}
             if place is None
             else {key: value for key, value in msgspec.to_builtins(place).items() if key not in ("column",)}
         )
+        if shift is not None:
+            found |= {"log_odds": shift, "rate": math.exp(shift)}
+        if likely:
+            found |= _packages_in(likely)
         evidence = [f"golden rows on replica {replica}: {failure.rung.value} differs from training. {failure.text}"]
         passed = [rung.rung.value for rung in report.rungs if rung.outcome is Outcome.PASSED]
         if passed:
@@ -167,7 +186,7 @@ def failed_replay(checked: Checked) -> Verdict | None:
             status=Status.CAUSE_FOUND,
             family=family_of(kind),
             kind=kind,
-            features=(place.column,) if place is not None and place.column else (),
+            features=(place.column,) if place.column and kind != "environment_differs" else (),
             transformation=found,
             share=place.share if place is not None and place.share else 1.0,
             stage="endpoint",
@@ -177,6 +196,20 @@ def failed_replay(checked: Checked) -> Verdict | None:
             fix=fix_for(kind),
         )
     return None
+
+
+def _packages_in(likely: str) -> dict[str, Any]:
+    """Return the packages that the gate names as likely causes, with both versions, as a diagnosis has them.
+
+    >>> _packages_in("scales is 2.0 here, 1.0 in training.")
+    {'packages': ['scales'], 'training': {'scales': '1.0'}, 'serving': {'scales': '2.0'}}
+    """
+    found = _DIFFERING.findall(likely)
+    return {
+        "packages": [name for name, _, _ in found],
+        "training": {name: then.rstrip(".") for name, _, then in found},
+        "serving": {name: "" if now == "not installed" else now for name, now, _ in found},
+    }
 
 
 def not_reached(checked: Checked) -> tuple[str, ...]:

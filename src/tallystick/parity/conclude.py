@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tallystick.parity import classes
 from tallystick.parity.advice import before_training, fix_for, leads, settle
-from tallystick.parity.columns import Mask
+from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
-from tallystick.parity.population import is_undecidable, label_shift, reweighted_distance, slice_of
+from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
@@ -57,6 +58,8 @@ class Context:
     repaired: Repair | None = None
     transplanted: Transplant | None = None
     labels: Any = None
+    #: What was answered to the judged rows, as numbers, where all have a number.
+    scores: Floats | None = None
     rescored_equal: bool | None = None
     environment: Environment | None = None
     routing: Routing | None = None
@@ -70,6 +73,9 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         needed = f"a reference of {FEWEST_TRAINED} rows or more: this one was made from {trained_rows(reference)}"
         ruled_out = _ruled_out(inquiry, context)
         return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
+    mix = _class_mix(reference, inquiry, context)
+    if mix is not None:
+        return _label_shift(reference, inquiry, context, mix)
     if any(part.is_flagged for part in inquiry.first):
         return _population(reference, inquiry, context)
     rows = inquiry.sent.rows
@@ -77,21 +83,46 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     if rows < FEWEST_ROWS:
         needed = f"{FEWEST_ROWS} rows or more: of {rows} only the form of values was checked, and it is as in training"
         return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
-    if context.labels is not None:
-        chance, shares = label_shift(reference, _known(context.labels))
-        if chance < 1e-3:
-            text = "classes: " + ", ".join(f"{name} {share:.0%}" for name, share in list(shares.items())[:5])
-            return _verdict(
-                reference,
-                inquiry,
-                Status.POPULATION_CHANGED,
-                family=Family.POPULATION,
-                kind="label_shift",
-                evidence=(Evidence(1, text),),
-                share=1.0,
-                ruled_out=ruled_out,
-            )
     return _verdict(reference, inquiry, Status.CONSISTENT, confidence=0.95, ruled_out=ruled_out)
+
+
+def _class_mix(reference: Reference, inquiry: Inquiry, context: Context) -> classes.ClassMix | None:
+    """Return the mix of classes where it is another one and all that changed, by labels or else by scores."""
+    if inquiry.sent.rows < FEWEST_ROWS:
+        return None
+    mix = None
+    if context.labels is not None:
+        mix = classes.mix_of_labels(reference, _known(context.labels))
+    elif context.scores is not None:
+        mix = classes.mix_of_scores(reference, context.scores)
+        if mix is not None and classes.preference(inquiry.sent, mix) <= 0:
+            mix = None
+    return mix if mix is not None and classes.explains(inquiry.sent, inquiry.first, mix) else None
+
+
+def _label_shift(reference: Reference, inquiry: Inquiry, context: Context, mix: classes.ClassMix) -> Verdict:
+    was = reference.label_shares
+    told = [f"{name} {was.get(name, 0.0):.0%} → {share:.0%}" for name, share in sorted(mix.shares.items())[:5]]
+    evidence = [
+        Evidence(1, "classes, by " + ("labels: " if context.labels is not None else "scores: ") + ", ".join(told))
+    ]
+    flagged = [reference.names[part.column] for part in inquiry.first if part.is_flagged]
+    if flagged:
+        text = f"{len(flagged)} columns differ from training as rows of another mix of classes do"
+        evidence.append(Evidence(2, text, "re-weighting"))
+    return _verdict(
+        reference,
+        inquiry,
+        Status.POPULATION_CHANGED,
+        family=Family.POPULATION,
+        kind="label_shift",
+        features=tuple(flagged),
+        transformation=plain({"classes": mix.shares}),
+        evidence=tuple(evidence),
+        share=1.0,
+        confidence=0.8,
+        ruled_out=_ruled_out(inquiry, context),
+    )
 
 
 def _known(labels: Any) -> Any:

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Mask
+from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
+from tallystick.parity.detect.availability import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
 from tallystick.parity.endpoint import (
@@ -140,18 +141,20 @@ def examine(
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), asked)
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
-    if not inquiry.findings and given is not None:
+    if given is not None and not (inquiry.findings and inquiry.findings[0].exact):
         inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), asked, given, inquiry)
+    inquiry = replace(inquiry, findings=told_as_absent(reference, inquiry.findings))
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
-    answered = _taken(predictions, kept)
-    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed)
+    judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
+    answered, outcomes = _taken(predictions, judged), _taken(labels, judged)
+    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else given)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
         equal = _scores_again(reference, inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
-    repaired, moved = _interventions(reference, inquiry, _taken(labels, kept), answered, rescore)
+    repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore)
     context = Context(
         segment=whose or _whose(reference, given, inquiry, affected),
         first_seen=first_seen,
@@ -159,14 +162,14 @@ def examine(
         replayed=replayed,
         repaired=repaired,
         transplanted=moved,
-        labels=labels,
+        labels=outcomes,
+        scores=_as_numbers(reference, answered),
         rescored_equal=equal,
         environment=surroundings,
         routing=routing,
     )
     verdict = conclude(reference, inquiry, context)
     verdict = msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
-    judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
@@ -226,7 +229,11 @@ def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, a
 
 
 def _with_predictions(
-    reference: Reference, inquiry: Inquiry, predictions: Any, replayed: Replay | None
+    reference: Reference,
+    inquiry: Inquiry,
+    predictions: Any,
+    replayed: Replay | None,
+    segments: pd.DataFrame | None,
 ) -> tuple[Inquiry, bool | None]:
     """Return the inquiry with what predictions show put first, and whether live rows score the same again."""
     found: Finding | None = None
@@ -237,11 +244,11 @@ def _with_predictions(
         answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent)
         if rescored is not None:
-            found = paired_difference(answered, rescored, "live")
+            found = paired_difference(answered, rescored, "live", segments)
             equal = found is None
         elif not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
-            found = unpaired_difference(reference, answered, quiet)
+            found = unpaired_difference(inquiry.sent, answered, quiet)
     if found is None:
         return inquiry, equal
     return replace(inquiry, findings=(found, *inquiry.findings)), equal
@@ -297,6 +304,13 @@ def _interventions(
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
     outcomes, scores = _labelled(reference, labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)
+
+
+def _as_numbers(reference: Reference, answered: Any) -> Floats | None:
+    if answered is None:
+        return None
+    numbers = reference.numbers_of(answered)
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _labelled(reference: Reference, labels: Any, predictions: Any) -> tuple[Any, Any]:

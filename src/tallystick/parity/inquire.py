@@ -13,11 +13,11 @@ import pandas as pd
 
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
-from tallystick.parity.detect.aggregate import detect_aggregate, detect_window
+from tallystick.parity.detect.aggregate import detect_aggregate, detect_window, stays_whole
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
-from tallystick.parity.detect.horizon import detect_horizon
+from tallystick.parity.detect.horizon import detect_horizon, held_windows
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
@@ -64,6 +64,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
     sent = replace(sent, requests=asked.times, asked=asked)
     # Before digits are taken off: the source has them too.
     replayed = [] if is_tiny else [*detect_source(sent, asked), *detect_horizon(sent, asked)]
+    held = held_windows(sent, asked)
     sent, finer = coarsened(sent)
     sent = sent.with_suspects(suspects(sent))
     rows, first = sent, screen(sent)
@@ -75,6 +76,8 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
     looks = MOST_LOOKS
     for _ in range(MOST_ROUNDS):
         proposed = _propose(rows, last, looks) if looks > 0 and not is_tiny else []
+        # Counts that come out the same when counted again are right, however odd their distribution is.
+        proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]
         looks -= sum(part.is_looked_at for part in last)
         if not proposed:
             break
@@ -220,7 +223,10 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
         maps = [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
+        windows = detect_window(live, column)
+        if windows:
+            maps = [finding for finding in maps if stays_whole(live, column, finding)]
         # A factor with a name says more than a window does; a fitted one says less.
         named = any(finding.exact for finding in maps)
-        return maps if named else [*maps, *detect_window(live, column), *detect_aggregate(live, column)]
+        return maps if named else [*maps, *windows, *detect_aggregate(live, column)]
     return []

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 SAME = 1e-6
 #: Rows that may differ all the same: leaves that flip at a threshold.
 FLIP_SHARE = 0.001
+#: Scores inside 0 and 1 that tell what they differ by; from how many on single ones may disagree; the range they need;
+#: and the share that has to agree.
+FEWEST_TELLING, MANY_TELLING, LEAST_RANGE, ALL_BUT = 4, 20, 0.02, 0.99
+#: Labels of more classes are not looked into.
+MOST_CLASSES = 20
 #: Rungs of a check that send golden rows, in the order in which a difference is met.
 _REPLAYED = frozenset({Rung.WIRE, Rung.STEPS, Rung.PREDICTION})
 #: Least share of the predictions' shift that undoing must take away to count as a repair.
@@ -48,6 +53,8 @@ class Replay:
     encoding: str = ""
     expected: str = ""
     got: str = ""
+    #: Constant by which log-odds differ, where they do by one.
+    log_odds: float | None = None
 
     @property
     def is_equal(self) -> bool:
@@ -99,14 +106,10 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     apart = np.abs(answer - stored)
     scale = np.maximum(np.abs(stored), 1e-9)
     equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
-    kind = ""
+    kind, shift = "", None
     if len(stored) - equal > FLIP_SHARE * len(stored):
-        turned = np.abs(answer - (1 - stored)) <= 1e-6
-        kind = (
-            "class_order" if turned.mean() > 0.99 and stored.min() >= 0 and stored.max() <= 1 else "prediction_differs"
-        )
-        kind = "sampling_prior" if kind == "prediction_differs" and logit_shift(stored, answer) is not None else kind
-    return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind)
+        kind, shift = relation(stored, answer)
+    return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind, log_odds=shift)
 
 
 def replay_of(report: GateReport) -> Replay | None:
@@ -140,6 +143,8 @@ def replay_of(report: GateReport) -> Replay | None:
 def replay_finding(replayed: Replay, rows: int) -> Finding:
     """Return what a replay that is not equal says; `rows` is the number of live rows, all of which are affected."""
     parameters: dict[str, Any] = {"largest": replayed.largest}
+    if replayed.log_odds is not None:
+        parameters = {"log_odds": replayed.log_odds, "rate": float(np.exp(replayed.log_odds))}
     texts = [
         f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
         if replayed.kind != "step_differs"
@@ -167,15 +172,51 @@ def replay_finding(replayed: Replay, rows: int) -> Finding:
     )
 
 
+def relation(expected: Floats, got: Floats) -> tuple[str, float | None]:
+    """Return the kind of fault that answers differ by, and the constant of their log-odds where that is it.
+
+    Only rows that differ are asked: one replica of several may be wrong. Each has to be one minus what it should be, or
+    off by the same odds. Labels say that of single rows whatever the fault is, so of labels all rows have to tell.
+    """
+    if _are_exchanged(expected, got):
+        return "class_order", None
+    differs = ~(np.abs(got - expected) <= SAME * np.maximum(np.abs(expected), 1e-3))
+    some, other = expected[differs], got[differs]
+    if not len(some) or np.nanmin(expected) < 0 or np.nanmax(expected) > 1:
+        return "prediction_differs", None
+    turned = np.abs(other - (1 - some)) <= 1e-6
+    inner = int(np.sum((some > 1e-4) & (some < 1 - 1e-4)))
+    if turned.mean() > ALL_BUT and inner >= FEWEST_TELLING:
+        return "class_order", None
+    shift = logit_shift(some, other)
+    return ("prediction_differs", None) if shift is None else ("sampling_prior", shift)
+
+
+def _are_exchanged(expected: Floats, got: Floats) -> bool:
+    """Whether answers are labels of which at least two stand for each other, each for one only."""
+    known, place = np.unique(expected, return_inverse=True)
+    if not 2 <= len(known) <= MOST_CLASSES or not np.isin(got, known).all() or not np.isfinite(expected).all():
+        return False
+    counts = np.zeros((len(known), len(known)))
+    np.add.at(counts, (place, np.searchsorted(known, got)), 1)
+    target = counts.argmax(axis=1)
+    moved = target != np.arange(len(known))
+    is_whole = counts.max(axis=1).sum() > ALL_BUT * len(got)
+    return bool(is_whole and moved.sum() >= 2 and len(set(target)) == len(known))
+
+
 def logit_shift(expected: Floats, got: Floats) -> float | None:
     """Return the constant by which log-odds differ, when they do by a constant (sampling of a class, not undone)."""
     inside = (expected > 1e-4) & (expected < 1 - 1e-4) & (got > 1e-6) & (got < 1 - 1e-6)
-    if inside.sum() < 20 or expected.min() < 0 or expected.max() > 1:
+    if inside.sum() < FEWEST_TELLING or expected.min() < 0 or expected.max() > 1:
         return None
     shift = np.log(got[inside] / (1 - got[inside])) - np.log(expected[inside] / (1 - expected[inside]))
     middle = float(np.median(shift))
-    spread = float(np.median(np.abs(shift - middle)))
-    return middle if abs(middle) > 0.05 and spread < 0.02 * max(1.0, abs(middle)) else None
+    spread = np.abs(shift - middle)
+    # Of a few rows each has to agree.
+    wide = float(np.median(spread)) if inside.sum() >= MANY_TELLING else float(spread.max())
+    is_varied = float(np.ptp(expected[inside])) > LEAST_RANGE
+    return middle if abs(middle) > 0.05 and wide < 0.02 * max(1.0, abs(middle)) and is_varied else None
 
 
 def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd.DataFrame], Any]) -> Repair | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
 from tallystick.parity.detect.availability import detect_availability
-from tallystick.parity.detect.finding import CLAIM_NATS
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.history import Asked
 from tallystick.parity.inquire import by_role, inquire
@@ -33,7 +33,9 @@ def by_segment(
 ) -> tuple[Inquiry, dict[str, Any]]:
     """Return the inquiry into the segment with the clearest cause; the inquiry into all rows when none has one.
 
-    All segments are screened on the rows as read; detectors are asked in the few that stand out most.
+    All segments are screened on the rows as read; detectors are asked in the few that stand out most. Where all rows
+    together show a cause already, a segment's other one is believed if it is in all of its rows, and the other rows
+    show none: a mixture of sound and broken rows can look like another fault.
     """
     best: tuple[float, Inquiry, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
@@ -41,6 +43,8 @@ def by_segment(
         inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows))
         # Each segment is one more look.
         strong = [f for f in inquiry.findings if f.nats > CLAIM_NATS + np.log(max(1, len(ranked)))]
+        if whole.findings and strong and not _tells_better(reference, frame, asked, strong[0], whole, rows):
+            continue
         if strong and (best is None or strong[0].gain > best[0]):
             whose = {
                 "column": column,
@@ -51,6 +55,17 @@ def by_segment(
             }
             best = strong[0].gain, inquiry, whose
     return (whole, {}) if best is None else (best[1], best[2])
+
+
+def _tells_better(
+    reference: Reference, frame: pd.DataFrame, asked: Asked, found: Finding, whole: Inquiry, rows: Mask
+) -> bool:
+    """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all."""
+    first = whole.findings[0]
+    is_told = found.kind == first.kind and first.share < WHOLE
+    if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
+        return False
+    return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows)).findings
 
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[tuple[str, str, Mask]]:

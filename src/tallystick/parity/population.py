@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
 
-from tallystick.parity import golden
 from tallystick.parity.columns import Floats
 from tallystick.parity.live import Live
 from tallystick.parity.profile import cdf
 from tallystick.parity.screen import ColumnScreen
-
-if TYPE_CHECKING:
-    from tallystick.parity.reference import Reference
 
 #: A cell with this share of live rows and at most SLICE_BEFORE of training's makes live rows a slice.
 SLICE_NOW, SLICE_BEFORE = 0.97, 0.8
@@ -63,19 +58,6 @@ def is_undecidable(live: Live, screened: tuple[ColumnScreen, ...]) -> bool:
     if len(flagged) != 1 or flagged[0].distance < LONE_DISTANCE:
         return False
     return float(live.reference.joint.coherence[flagged[0].column][0]) < LEAST_COHERENCE
-
-
-def label_shift(reference: Reference, labels: Any) -> tuple[float, dict[str, float]]:
-    """Return the p-value of the classes having training's shares, and the shares of live labels."""
-    known = np.asarray(labels)
-    if not reference.label_shares or not len(known):
-        return 1.0, {}
-    live = golden.label_shares(known)
-    names = sorted(set(reference.label_shares) | set(live))
-    expected = np.array([max(reference.label_shares.get(name, 0.0), 1e-3) for name in names]) * len(known)
-    observed = np.array([live.get(name, 0.0) for name in names]) * len(known)
-    statistic = float(np.sum((observed - expected) ** 2 / expected))
-    return float(chi2.sf(statistic, max(1, len(names) - 1))), live
 
 
 def reweighted_distance(live: Live, column: int) -> float | None:

@@ -48,6 +48,68 @@ def test_busier_times_are_a_population(shop):
         assert diagnose(shop, rows).status not in CLAIMS
 
 
+def months(count: int, seed: int, over: int = 1) -> pd.DataFrame:
+    """Orders of a month, which are a new draw each month, and the mean of their prices, kept with two digits."""
+    rng = np.random.default_rng(seed)
+    orders = 1 + rng.poisson(1.9, (count, 12))
+    prices = [np.round(rng.gamma(4, 60, size), 2) for size in orders[:, 0]]
+    items = np.array([rng.integers(1, 9, size).sum() for size in orders[:, 0]])
+    return pd.DataFrame(
+        {
+            "orders": orders[:, :over].sum(axis=1),
+            "items": items,
+            "mean_items": items / orders[:, 0],
+            "mean_price": np.round([each.mean() for each in prices], 2),
+            "sum_price": np.round([each.sum() for each in prices], 2),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def monthly() -> Reference:
+    return Reference.from_frame(months(3000, 0).drop(columns="sum_price"))
+
+
+@pytest.mark.parametrize("over", [3, 12])
+def test_a_longer_window_is_named_though_each_window_is_a_new_draw(monthly, over):
+    """The other columns know the month's count, and no longer that one."""
+    verdict = diagnose(monthly, months(200, 1, over).drop(columns="sum_price"))
+    assert (verdict.kind, verdict.features) == ("window_changed", ("orders",))
+    assert verdict.transformation["factor"] == pytest.approx(over, rel=0.02)
+
+
+def test_a_mean_that_training_rounded_is_told_from_its_sum(monthly):
+    live = months(200, 2)
+    verdict = diagnose(monthly, live.assign(mean_price=live.sum_price).drop(columns="sum_price"))
+    assert (verdict.kind, verdict.features) == ("aggregate_changed", ("mean_price",))
+
+
+def hours(count: int, seed: int, over: int = 1) -> pd.DataFrame:
+    """Rides of an hour, which are unlike at night and at noon, and of a day, which are all alike."""
+    rng = np.random.default_rng(seed)
+    hour = rng.integers(0, 24, count)
+    rate = 400 * (1.05 + np.sin((hour - 9) / 24 * 2 * np.pi)) * rng.gamma(20, 0.05, count)
+    day = 400 * 1.05 * over * rng.gamma(20, 0.05, count)
+    rides = rng.poisson(day if over > 1 else rate)
+    return pd.DataFrame({"rides": rides, "hour": hour, "temp": np.round(15 + rate / 80 + rng.normal(0, 3, count), 1)})
+
+
+def test_a_day_for_an_hour_is_a_window_and_no_unit():
+    """Hours of a day are unlike each other, so that the sum is not distributed as any one of them times 24."""
+    verdict = diagnose(Reference.from_frame(hours(3000, 0)), hours(200, 1, over=24))
+    assert (verdict.kind, verdict.features) == ("window_changed", ("rides",))
+    assert verdict.transformation["factor"] == 24
+
+
+def test_a_third_of_counts_over_another_window_is_traced_to_its_client(shop):
+    sound, longer = customers(300, 5), customers(300, 5, days=28.0)
+    client = np.where(np.arange(300) % 3 == 0, "ios", "web")
+    live = sound.assign(orders=np.where(client == "ios", longer.orders, sound.orders))
+    verdict = diagnose(shop, live, segments=pd.Series(client, name="client"))
+    assert (verdict.kind, verdict.features) == ("window_changed", ("orders",))
+    assert verdict.segment["value"] == "ios"
+
+
 def test_a_sum_for_a_mean(shop):
     live = customers(300, 3)
     verdict = diagnose(shop, live.assign(mean_price=np.round(live.mean_price * live["items"], 2)))

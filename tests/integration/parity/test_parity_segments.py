@@ -105,3 +105,11 @@ def test_a_release_is_dated(reference):
     verdict = diagnose(reference, live.assign(fare=live.fare.where(~after, live.fare * 100)), timestamps=stamps)
     assert verdict.first_seen == str(stamps[200])
     assert any("in a step" in piece.text for piece in verdict.evidence)
+
+
+def test_labels_and_predictions_are_those_of_the_blamed_clients_rows(reference):
+    """The fault shows in the segment only, so that all else is judged in its rows as well."""
+    live, who = _sent("category_relabelled", 1200, 0.08, 13)
+    labels, answers = np.arange(len(live)) % 2.0, np.full(len(live), 0.5)
+    verdict = diagnose(reference, live, segments=who, labels=labels, predictions=answers)
+    assert (verdict.kind, verdict.segment.get("value")) == ("category_relabelled", "ios/4.2")

@@ -9,6 +9,7 @@ from tallystick.parity import History, Reference, Status, diagnose
 from tallystick.parity.words import headline
 
 CUSTOMERS = 80
+CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
 
 def events_of(seed: int = 0, days: int = 60, busier: float = 1.0) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def events_of(seed: int = 0, days: int = 60, busier: float = 1.0) -> pd.DataFram
     for customer, rate in enumerate(rates):
         times = np.sort(rng.uniform(0, days, rng.poisson(rate * days)))
         more = np.sort(rng.uniform(2 / 3 * days, days, rng.poisson((busier - 1) * rate * days / 3)))
-        found += [(f"c{customer}", START + at * DAY) for at in np.concatenate([times, more])]
+        found += [(f"c{customer}", START + at * DAY) for at in np.sort(np.concatenate([times, more]))]
     return pd.DataFrame(found, columns=["customer", "at"])
 
 
@@ -76,12 +77,12 @@ def test_another_window_is_proven_with_its_length(events, reference, window_s):
     assert "for 7 days" in headline(verdict)
 
 
-def test_busier_customers_are_no_other_window(reference):
+def test_counts_of_busier_customers_that_are_right_are_no_fault(reference):
     busier = events_of(busier=3.0)
     for seed in range(5):
         rows, whose, times = counted(busier, 400, seed, 7 * DAY, days=(50, 58))
         history = History(busier, "customer", "at")
-        assert diagnose(reference, rows, keys=whose, timestamps=times, history=history).kind != "window_changed"
+        assert diagnose(reference, rows, keys=whose, timestamps=times, history=history).status not in CLAIMS
 
 
 def test_fair_counts_are_never_claimed(events, reference):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats, Role
+from tallystick.parity.density import log_density
 from tallystick.parity.detect.finding import (
     CLAIM_NATS,
     Finding,
@@ -31,6 +32,8 @@ from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
 
+#: Distance to a whole number that is none, and the part of rows off it that refutes a factor.
+WHOLE_ERROR, FRACTIONS = 0.01, 0.2
 #: Ratios of windows that people have: days in a week, hours in a day, months in a year, and the like.
 WINDOWS = (2, 3, 4, 7, 12, 14, 24, 28, 30, 48, 52, 60, 90, 168, 365)
 _WINDOW_NAMES = {
@@ -41,11 +44,12 @@ _WINDOW_NAMES = {
     60: ("hour", "minute"),
     365: ("year", "day"),
 }
-#: A count has zeros or small values, is whole, and is spread.
-MOST_OF_SMALLEST = 5.0
+#: A count is whole and spread.
 FEWEST_VALUES = 5
 #: Draws of training's counts that are thinned.
 DRAWS = 4000
+#: Nats that one row may say at most for a window by its own value, and that the freedom of ranks costs.
+MOST_A_ROW, FITTED_MAP_COST = 3.0, 20.0
 #: Largest count that is drawn of: beyond, whole numbers of 64 bits end.
 MOST_COUNTED = 1e15
 #: The mean must have moved so much, as a logarithm, for a window to be the reason.
@@ -54,6 +58,8 @@ LEAST_MOVE = 0.35
 NAMED_COST, FITTED_COST = 3.0, 8.0
 #: Distance, in bounds of a fair sample, within which a named window passes for the fitted ratio.
 AS_GOOD = 1.0
+#: A window that leaves this share of the distance is believed with more evidence: hours of a day are not alike.
+REST_SHARE = 0.4
 
 
 def detect_window(live: Live, column: int) -> list[Finding]:
@@ -78,11 +84,28 @@ def detect_window(live: Live, column: int) -> list[Finding]:
     if best is None or best[0] > max(AS_GOOD * bound, fitted + 0.5 * bound):
         best = (fitted, ratio)
     distance, factor = best
+    if distance > bound:
+        factor = _usual_window(numbers, known, ratio)
+        distance = _distance(numbers, known, factor)
     scaled = ks_distance(numbers, known / factor)
+    fits = distance <= AS_GOOD * bound
     # A factor stretches the gaps between counts too; a window does not. Zeros tell a window from busier times.
-    if distance > AS_GOOD * bound or (scaled < distance and np.mean(odd_rows(profile, known)) > 0.5):
+    stretched = scaled < distance and np.mean(odd_rows(profile, known)) > 0.5 and not _has_more_values(known, factor)
+    if stretched or not (fits or distance <= REST_SHARE * before):
         return []
-    return [found for found in [_judge(live, column, factor, factor in named, before, distance, bound)] if found]
+    found = _judge(live, column, factor, factor in named, before, distance, bound)
+    return [found] if found is not None and (fits or found.nats > 3 * CLAIM_NATS) else []
+
+
+def _usual_window(numbers: NumberProfile, known: Floats, ratio: float) -> float:
+    """Return the window that people have whose mean could be live's, the most usual first; the ratio where none is.
+
+    Where hours are unlike each other the form of the distribution does not tell, and the mean still does.
+    """
+    error = float(np.hypot(np.std(known) / known.mean(), 0.05) / np.sqrt(len(known)) + 0.02)
+    near = [sign for k in WINDOWS for sign in (float(k), 1.0 / k) if abs(np.log(sign / ratio)) < 2.5 * error]
+    usual = [sign for sign in near if round(max(sign, 1 / sign)) in _WINDOW_NAMES] or near
+    return min(usual, key=lambda sign: abs(np.log(sign / ratio)), default=ratio)
 
 
 def _judge(
@@ -102,7 +125,8 @@ def _judge(
     odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
     heard = trusted_nats(paired_z(gap[known]), float(gap.sum()))
     nats = odd + heard - (NAMED_COST if is_named else FITTED_COST)
-    if nats < CLAIM_NATS or float(kept.sum()) < -1.0:
+    # Others that know the count know the window's too, unless each window is a new draw: then most values are odd.
+    if nats < CLAIM_NATS or (float(kept.sum()) < -1.0 and max(odd, heard) < 3 * CLAIM_NATS):
         return None
     zeros, usual = float(np.mean(values[known] == 0)), float(cdf(numbers, np.zeros(1))[0])
     name = _window_name(factor) if is_named else "unnamed"
@@ -129,13 +153,47 @@ def _judge(
         known,
         {column: undone},
         put,
-        gain=nats + 10.0,
+        gain=nats + 10.0 + _own_gain(numbers, values[known], undone[known]),
     )
 
 
+def _own_gain(numbers: NumberProfile, values: Floats, undone: Floats) -> float:
+    """Return how much likelier the column's own values are with the window undone, less what a fitted map costs."""
+    after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
+    return max(0.0, float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum()) - FITTED_MAP_COST)
+
+
 def _is_count(numbers: NumberProfile) -> bool:
-    whole = numbers.decimals == 0 and numbers.minimum >= 0 and numbers.distinct >= FEWEST_VALUES
-    return whole and (numbers.minimum == 0 or numbers.minimum <= MOST_OF_SMALLEST < numbers.median)
+    """Whether values may be counts: whole, none below zero, and spread. Most start low; counts of a day need not."""
+    return numbers.decimals == 0 and numbers.minimum >= 0 and numbers.distinct >= FEWEST_VALUES
+
+
+def _has_more_values(known: Floats, factor: float) -> bool:
+    """Whether counts are no multiples of a whole factor, which those in another unit would be."""
+    times = max(factor, 1 / factor)
+    scaled = known / times if factor > 1 else known
+    return factor < 1 or bool(np.mean(np.abs(scaled - np.round(scaled)) > WHOLE_ERROR) > FRACTIONS)
+
+
+def stays_whole(live: Live, column: int, found: Finding) -> bool:
+    """Whether a map leaves counts what they are. Hours in days have fractions, and days in hours are multiples of 24.
+
+    A window has neither: its counts are whole, and any whole number may be one.
+    """
+    numbers = live.reference.columns[column].numbers
+    if numbers is None or numbers.decimals > 0 or column not in found.undo:
+        return True
+    undone, sent = np.asarray(found.undo[column], dtype=np.float64)[found.rows], live.numbers(column)[found.rows]
+    if not len(undone) or np.mean(np.abs(sent - np.round(sent)) > WHOLE_ERROR) > 0.01:
+        return True
+    if np.mean(np.abs(undone - np.round(undone)) > WHOLE_ERROR) > FRACTIONS:
+        return False
+    factor = found.transformation.get("factor")
+    times = 1.0 / factor if isinstance(factor, float) and 0 < factor < 1 else 1.0
+    if times < 1.5:
+        return True
+    trained = _training(numbers)
+    return bool(np.mean(np.abs(trained / times - np.round(trained / times)) < WHOLE_ERROR) > 1 - FRACTIONS)
 
 
 def _training(numbers: NumberProfile) -> Floats:
@@ -218,7 +276,10 @@ def _judge_ratio(
     numbers = profile.numbers
     assert numbers is not None
     rounded = np.round(undone, numbers.decimals) if numbers.decimals <= 6 else undone
-    undone = np.where(np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone)), rounded, undone)
+    # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
+    is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
+    near = np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone))
+    undone = np.where(near | is_rounded, rounded, undone)
     known = np.isfinite(undone)
     if not known.any() or not 0.3 < float(cdf(numbers, np.array([np.median(undone[known])]))[0]) < 0.7:
         return None
@@ -227,7 +288,8 @@ def _judge_ratio(
     known = np.isfinite(values) & np.isfinite(undone)
     if after > bound or known.sum() < 30:
         return None
-    table, rows = live.table(column, frozenset({other})), np.arange(live.rows)
+    # With the other column, too: a sum goes with the count, and a mean as it did in training.
+    table, rows = live.table(column), np.arange(live.rows)
     gap = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
     count = int(known.sum())
     odd = binomial_nats(int(odd_rows(profile, values)[known].sum()), count, odd_rate(profile))
@@ -264,4 +326,4 @@ def _judge_ratio(
     )
 
 
-__all__ = ["detect_aggregate", "detect_window"]
+__all__ = ["detect_aggregate", "detect_window", "stays_whole"]

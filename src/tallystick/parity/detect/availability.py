@@ -9,8 +9,9 @@ for values that training never gave.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
 
+if TYPE_CHECKING:
+    from tallystick.parity.reference import Reference
+
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
 #: Rows on a value that make it worth asking whether it is a bound.
@@ -36,6 +40,7 @@ CANDIDATES = 5
 #: Share of rows without a value, and rank correlation with the label (as AUC), that make a column one that is not known
 #: when predictions are made.
 NEARLY_ALL, KNEW_LABEL = 0.9, 0.95
+_GONE = frozenset({"nulls", "default_fill", "constant", "null_token", "missing_column"})
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
 
 
@@ -82,10 +87,9 @@ def _nulls(live: Live, column: int) -> Finding | None:
     if nats < CLAIM_NATS / 2:
         return None
     evidence = (f"{count} of {rows} values are missing; in training {profile.null_share:.1%}",)
-    kind = "feature_absent" if _is_absent(live, column, count / rows) else "nulls"
     share = 1.0 if whole else excess
     return Finding(
-        kind,
+        "nulls",
         (profile.name,),
         {"null_share": count / rows},
         share,
@@ -99,10 +103,18 @@ def _nulls(live: Live, column: int) -> Finding | None:
     )
 
 
-def _is_absent(live: Live, column: int, share: float) -> bool:
-    """Whether nearly all rows lack a column that knew the label in training: it was written after the outcome."""
-    strength = live.reference.label_strength.get(live.reference.names[column], 0.0)
-    return share > NEARLY_ALL and strength > KNEW_LABEL
+def told_as_absent(reference: Reference, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return findings of which those that nearly all rows lack, and that knew the label in training, are absent.
+
+    Such a column was written after the outcome, whatever stands in its place: nulls, a default, or one level.
+    """
+
+    def told(found: Finding) -> Finding:
+        strength = max((reference.label_strength.get(name, 0.0) for name in found.features), default=0.0)
+        is_gone = found.kind in _GONE and found.rows.mean() > NEARLY_ALL and strength > KNEW_LABEL
+        return replace(found, kind="feature_absent") if is_gone and len(found.features) == 1 else found
+
+    return tuple(told(found) for found in findings)
 
 
 def _one_value(live: Live, column: int) -> Finding | None:
@@ -139,7 +151,6 @@ def _one_value(live: Live, column: int) -> Finding | None:
     if count < rows and not _rest_is_as_trained(live, column, holds):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
-    kind = "feature_absent" if _is_absent(live, column, count / live.rows) else kind
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
     evidence = [f"{count} of {rows} values are {value}{name}; in training {expected:.1%}"]
     if not never:
@@ -333,4 +344,4 @@ def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:
     return put
 
 
-__all__ = ["detect_availability", "slice_nats"]
+__all__ = ["detect_availability", "slice_nats", "told_as_absent"]

@@ -22,6 +22,22 @@ from tallystick.parity.windows import Counted, Window, window_of
 
 def detect_horizon(live: Live, asked: Asked) -> list[Finding]:
     """Return the columns of counts whose window is not training's. Needs a reference that knows training's."""
+    found = [_judge(live, j, column, trained) for j, column, trained in _counted(live, asked)]
+    return sorted((each for each in found if each is not None), key=lambda each: -each.nats)
+
+
+def held_windows(live: Live, asked: Asked) -> frozenset[str]:
+    """Return the columns whose counts are those of training's window, counted again: whatever moved, not the window."""
+    held = set()
+    for j, column, trained in _counted(live, asked):
+        fair = column.comparable(trained.window_s)
+        off = fair & (column.served != column.at(trained.window_s))
+        if int(fair.sum()) >= FEWEST_ROWS and not is_off(off, int(fair.sum())):
+            held.add(live.reference.names[j])
+    return frozenset(held)
+
+
+def _counted(live: Live, asked: Asked) -> list[tuple[int, Counted, Window]]:
     windows = {name: timing.window for name, timing in live.reference.timing.items() if timing.window is not None}
     if not windows or asked.history is None or asked.keys is None or asked.times is None:
         return []
@@ -30,8 +46,8 @@ def detect_horizon(live: Live, asked: Asked) -> list[Finding]:
         j = live.reference.names.index(name)
         if j not in live.absent and live.reference.columns[j].role is Role.NUMBER:
             column = Counted(aligned, live.numbers(j), asked.history.first_s, trained.is_before)
-            found += [each for each in [_judge(live, j, column, trained)] if each is not None]
-    return sorted(found, key=lambda each: -each.nats)
+            found.append((j, column, trained))
+    return found
 
 
 def _judge(live: Live, j: int, column: Counted, trained: Window) -> Finding | None:

@@ -7,74 +7,118 @@ inputs are as in training.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from tallystick.parity.classes import mix_of_scores, preference
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
-from tallystick.parity.intervene import SAME, logit_shift
-
-if TYPE_CHECKING:
-    from tallystick.parity.reference import Reference
+from tallystick.parity.intervene import SAME, relation
+from tallystick.parity.live import Live
+from tallystick.parity.profile import NumberProfile
+from tallystick.parity.segments import blame
 
 #: Share of live rows that may differ when scored again, for leaves that flip.
 TOLERATED = 0.005
+#: Rows of a segment that tell of labels that classes are exchanged.
+LEAST_INSIDE = 5
+#: Shares of exchanged rows that are tried where scores are all there is, and the least constant of log-odds.
+SHARES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
+LEAST_SHIFT, TRIED = 0.2, 1.5
 
 
-def paired_difference(predictions: Floats, rescored: Floats, rows_name: str) -> Finding | None:
-    """Return what tells predictions of the endpoint from those of the model for the same rows, if anything."""
+def paired_difference(
+    predictions: Floats, rescored: Floats, rows_name: str, segments: pd.DataFrame | None = None
+) -> Finding | None:
+    """Return what tells predictions of the endpoint from those of the model for the same rows, if anything.
+
+    Of labels, only all rows together tell that classes are exchanged: those of the segment that differs, by `segments`.
+    """
     apart = np.abs(predictions - rescored)
     scale = SAME * np.maximum(np.abs(rescored), float(np.std(rescored)) or 1.0)
     differs = ~(apart <= np.maximum(scale, 1e-12))
     if differs.mean() <= TOLERATED:
         return None
-    kind, parameters, text = "prediction_differs", {"largest": float(np.nanmax(apart))}, "no simple relation was found"
-    shift = logit_shift(rescored, predictions)
-    if np.mean(np.abs(predictions - (1 - rescored)) <= 1e-6) > 0.99:
-        kind, parameters, text = "class_order", {}, "each is one minus the other"
+    kind, shift = relation(rescored, predictions)
+    whose = blame(segments, differs) if kind == "prediction_differs" and segments is not None else {}
+    if whose and segments is not None:
+        inside = (segments[whose["column"]] == whose["value"]).to_numpy()
+        kind, shift = relation(rescored[inside], predictions[inside]) if inside.sum() >= LEAST_INSIDE else (kind, shift)
+    parameters, text = {"largest": float(np.nanmax(apart))}, "no simple relation was found"
+    if kind == "class_order":
+        parameters, text = {}, "each is one minus the other"
     elif shift is not None:
-        kind, parameters, text = (
-            "sampling_prior",
-            {"log_odds": shift, "rate": float(np.exp(shift))},
-            "log-odds differ by a constant",
-        )
+        parameters = {"log_odds": shift, "rate": float(np.exp(shift))}
+        text = "log-odds differ by a constant"
     evidence = (f"{int(differs.sum())} of {len(predictions)} {rows_name} predictions differ when scored again: {text}",)
     return Finding(
         kind, (), parameters, float(differs.mean()), 100.0, True, evidence, differs, gain=1e7, at_endpoint=True
     )
 
 
-def unpaired_difference(reference: Reference, predictions: Any, inputs_are_as_trained: bool) -> Finding | None:
-    """Return what the distribution of predictions shows when inputs are as in training; it is only a suspicion."""
-    score = reference.score
+def unpaired_difference(live: Live, predictions: Any, inputs_are_as_trained: bool) -> Finding | None:
+    """Return what the distribution of predictions shows when inputs are as in training; it is only a suspicion.
+
+    Another mix of the classes may hide in columns that hardly know them, and shows in scores.
+    """
+    score = live.reference.score
     if score is None or score.numbers is None or not inputs_are_as_trained:
         return None
-    given = reference.numbers_of(predictions)
+    given = live.reference.numbers_of(predictions)
     before, bound = ks_distance(score.numbers, given), ks_bound(score.numbers, len(given))
     if before <= 1.5 * bound:
         return None
-    kind, text = "prediction_differs", ""
+    mix = mix_of_scores(live.reference, given)
+    if mix is not None and preference(live, mix) > 0:
+        return None
+    kind, text, share = "prediction_differs", "", 1.0
+    parameters: dict[str, float] = {}
     if score.numbers.minimum >= 0 and score.numbers.maximum <= 1:
-        turned = ks_distance(score.numbers, 1 - given)
-        if turned <= bound:
-            kind, text = "class_order", f"; as one minus the score {turned:.2f}"
-        else:
-            shifted = _shifted(score.numbers.grid, given)
-            if shifted is not None and ks_distance(score.numbers, shifted) <= bound:
-                kind, text = "sampling_prior", "; with log-odds moved by a constant they agree"
+        kind, text, parameters, share = _explained(score.numbers, given, bound) or (kind, text, parameters, share)
     evidence = (
         f"inputs are as in training, predictions are not: KS {before:.2f} "
         f"(a fair sample stays under {bound:.2f}){text}",
     )
     everything = np.ones(len(given), dtype=bool)
-    return Finding(kind, (), {}, 1.0, 20.0, False, evidence, everything, gain=1e6, at_endpoint=True)
+    return Finding(kind, (), parameters, share, 20.0, False, evidence, everything, gain=1e6, at_endpoint=True)
 
 
-def _shifted(grid: Floats, given: Floats) -> Floats | None:
-    def odds(p: Floats) -> Floats:
-        q = np.clip(p, 1e-6, 1 - 1e-6)
-        return np.asarray(np.log(q / (1 - q)))
+def _explained(numbers: NumberProfile, given: Floats, bound: float) -> tuple[str, str, dict[str, float], float] | None:
+    """Return kind, text, parameters and share that make training's scores live's: of all rows, else of a part."""
+    grid = np.asarray(numbers.grid, dtype=np.float64)
+    turned = ks_distance(numbers, 1 - given)
+    if turned <= bound:
+        return "class_order", f"; as one minus the score {turned:.2f}", {}, 1.0
+    middle = float(np.median(_odds(given)) - np.median(_odds(grid)))
+    # Medians between two heaps of scores say little: the constants around theirs are tried.
+    tried = [middle + step for step in np.linspace(-TRIED, TRIED, 25) if abs(middle + step) >= LEAST_SHIFT]
+    left, shift = min((ks_distance(numbers, _moved(given, -each)), each) for each in tried)
+    mixed, share = min((_mixture_distance(grid, given, part), part) for part in SHARES)
+    if min(left, mixed) > bound:
+        return None
+    if left <= mixed:
+        estimated = {"log_odds": shift, "rate": float(np.exp(shift))}
+        return "sampling_prior", "; with log-odds moved by a constant they agree", estimated, 1.0
+    return "class_order", f"; as one minus the score in {share:.0%} of the rows {mixed:.2f}", {}, share
 
-    shift = float(np.median(odds(given)) - np.median(odds(grid)))
-    return None if abs(shift) < 0.2 else np.asarray(1 / (1 + np.exp(-(odds(given) - shift))))
+
+def _mixture_distance(grid: Floats, given: Floats, share: float) -> float:
+    """Return the KS distance of scores to training's of which a share is exchanged with one minus itself."""
+    points = np.concatenate([grid, 1 - grid])
+    weights = np.repeat([1 - share, share], len(grid)) / len(grid)
+    order, known = np.argsort(points), np.sort(given)
+    at = np.union1d(points, known)
+    total = np.concatenate(([0.0], np.cumsum(weights[order])))
+    expected = total[np.searchsorted(points[order], at, side="right")]
+    return float(np.abs(expected - np.searchsorted(known, at, side="right") / len(known)).max())
+
+
+def _odds(p: Floats) -> Floats:
+    q = np.clip(p, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(q / (1 - q)))
+
+
+def _moved(given: Floats, shift: float) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-(_odds(given) + shift))))
