@@ -14,6 +14,7 @@ import pandas as pd
 from benchmarks.parity.benign import BENIGN
 from benchmarks.parity.data import Dataset
 from benchmarks.parity.faults import FAULTS, Truth
+from benchmarks.parity.more import MORE_FAULTS
 from tallystick.parity import Reference, Verdict, diagnose
 
 CLAIMS = ("cause_found", "suspected")
@@ -125,7 +126,7 @@ def cases(
 ) -> Iterator[Case]:
     """Yield the cases of one data set; the same arguments give the same rows."""
     ref, pool, _, y_pool = split(data, seed)
-    for fault in FAULTS:
+    for fault in MORE_FAULTS if only.startswith("more:") else FAULTS:
         for repeat in range(repeats):
             rng = np.random.default_rng([seed, repeat, zlib.crc32(f"{data.name} {fault.name}".encode())])
             names = fault.columns(ref)
