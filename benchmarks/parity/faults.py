@@ -190,7 +190,7 @@ def _comma(x: Any, ref: Any, c: str, rng: Any) -> Any:
 _BOOLEANS = ({"yes", "no"}, {"y", "n"}, {"true", "false"})
 
 
-def _binary(frame: pd.DataFrame) -> list[str]:
+def binary(frame: pd.DataFrame) -> list[str]:
     numeric = [n for n in frame if frame[n].dtype.kind in "iub" and set(frame[n].unique()) == {0, 1}]
     return numeric + [n for n in levels(frame) if {str(v).lower() for v in frame[n].unique()} in _BOOLEANS]
 
@@ -248,7 +248,7 @@ def _days(x: Any, ref: Any, c: str, rng: Any) -> Any:
     return (np.array(turned, object), {})
 
 
-def _times_fault(name: str, kind: str, function: Callable[..., Any]) -> Fault:
+def times_fault(name: str, kinds: tuple[str, ...], function: Callable[..., Any]) -> Fault:
     def put(
         live: pd.DataFrame, ref: pd.DataFrame, column: str, rng: np.random.Generator, share: float
     ) -> tuple[pd.DataFrame, Truth]:
@@ -256,7 +256,7 @@ def _times_fault(name: str, kind: str, function: Callable[..., Any]) -> Fault:
         values, parameters = function(live[column], ref, column, rng)
         new = pd.Series(values, index=live.index)
         merged = new if share >= 1 else live[column].astype(object).where(~rows, new.astype(object))
-        return live.assign(**{column: merged}), Truth((kind,), (column,), parameters)
+        return live.assign(**{column: merged}), Truth(kinds, (column,), parameters)
 
     return Fault(name, _times, put)
 
@@ -318,7 +318,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("column_shift", numbers, _shift, (1.0,)),
     mapped("numeric_as_text", ("numeric_as_text",), numbers, lambda x, r, c, g: (x.astype(str).to_numpy(object), {})),
     mapped("decimal_comma", ("decimal_comma",), _fraction, _comma),
-    mapped("boolean_as_text", ("boolean_as_text",), _binary, _as_words),
+    mapped("boolean_as_text", ("boolean_as_text",), binary, _as_words),
     mapped("upper_case", ("letter_case",), levels, _text(str.upper)),
     mapped("whitespace", ("whitespace",), levels, _text(lambda v: " " + v + " ")),
     mapped(
@@ -341,7 +341,7 @@ FAULTS: tuple[Fault, ...] = (
     _named("extra_column", lambda live, c: live.assign(extra_thing=1.0)),
     _named("renamed_column", lambda live, c: live.rename(columns={c: "fld_" + c[:2] + "q7"})),
     mapped("hour_shift", ("time_zone",), _hours, lambda x, r, c, g: ((x + 5) % 24, {"hours": 5.0})),
-    _times_fault("stamp_shift", "time_zone", lambda x, r, c, g: (x + pd.Timedelta(hours=-6), {"hours": -6.0})),
-    _times_fault("epoch_ms", "epoch_unit", _epoch_s),
-    _times_fault("day_month", "day_month_swapped", _days),
+    times_fault("stamp_shift", ("time_zone",), lambda x, r, c, g: (x + pd.Timedelta(hours=-6), {"hours": -6.0})),
+    times_fault("epoch_ms", ("epoch_unit",), _epoch_s),
+    times_fault("day_month", ("day_month_swapped",), _days),
 )

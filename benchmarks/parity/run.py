@@ -16,6 +16,7 @@ from benchmarks.parity.counts import Counted, counted_cases
 from benchmarks.parity.data import Dataset
 from benchmarks.parity.facts import known_cases
 from benchmarks.parity.faults import FAULTS, Case, Truth
+from benchmarks.parity.more import MORE_FAULTS
 from benchmarks.parity.served import serve
 from tallystick.parity import Family, Reference, Verdict, diagnose
 
@@ -121,7 +122,7 @@ def cases(
 ) -> Iterator[Case]:
     """Yield the cases of one data set; the same arguments give the same rows."""
     ref, pool, _, y_pool = split(data, seed)
-    for fault in FAULTS:
+    for fault in MORE_FAULTS if only.startswith("more:") else FAULTS:
         for repeat in range(repeats):
             rng = np.random.default_rng([seed, repeat, zlib.crc32(f"{data.name} {fault.name}".encode())])
             names = fault.columns(ref)

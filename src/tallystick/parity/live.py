@@ -132,6 +132,20 @@ class Live:
         values = tuple(parse_column(profile, rows[profile.name]) for profile in reference.columns)
         return replace(self, values=values, requests=None, asked=None, _tables={}, _memo={})
 
+    def control(self) -> Live | None:
+        """Return golden rows as `golden` does, read once for all that leave out more columns."""
+        if "control" not in self._memo:
+            golden = self.golden()
+            self._memo["control"] = None if golden is None else golden.whole()
+        control: Live | None = self._memo["control"]
+        if control is None:
+            return None
+        return replace(control, absent=self.absent, broken=self.broken, suspects=self.suspects, _tables={})
+
+    def whole(self) -> Live:
+        """Return these rows with no column left out."""
+        return replace(self, absent=frozenset(), broken=frozenset(), suspects=frozenset(), _tables={})
+
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame with training's names, order and dtypes where values allow them."""
         columns = {}

@@ -21,7 +21,9 @@ from tallystick.parity.live import Live
 ALPHA = 0.01
 #: Coherence has estimated moments on both sides; it is asked for more.
 COHERENCE_Z = 4.0
-SUSPECT_SHARE = 0.2
+SUSPECT_SHARE = 0.08
+#: Agreement with the others, in nats a row, of which a loss means something.
+LEAST_COHERENCE = 0.02
 #: Detectors have their own threshold for what they claim; they are asked earlier than an alarm is raised.
 LOOK_P = 0.02
 LOOK_Z = 2.5
@@ -149,7 +151,10 @@ def coherence_z(live: Live, j: int) -> float:
     """Return how much less than in training a column agrees with the others, as a z-statistic; 0 when it never did."""
     joint = live.reference.joint
     mean, sd = joint.coherence[j]
-    if live.rows < 20 or sd <= 0 or mean <= 0.02:
+    if live.rows < 20 or sd <= 0 or mean <= LEAST_COHERENCE:
+        return 0.0
+    mean *= _agreement_left(live, j)
+    if mean <= LEAST_COHERENCE:
         return 0.0
     table, cells = live.table(j), live.cells(j)
     inside = cells < live.reference.columns[j].cell_count
@@ -159,6 +164,21 @@ def coherence_z(live: Live, j: int) -> float:
     # The live rows' own spread counts where it is larger: in a mixture it is.
     spread = max(sd, float(given.std()))
     return float((given.mean() - mean) / (spread * np.sqrt(1 / len(given) + 2 / max(20, joint.rows))))
+
+
+def _agreement_left(live: Live, j: int) -> float:
+    """Return the part of a column's agreement in training that columns still taking part account for, by golden rows.
+
+    A column that only its square knew cannot lose more when the square is broken.
+    """
+    if not live.absent and not live.broken and not live.suspects - {j}:
+        return 1.0
+    control = live.control()
+    if control is None:
+        return 1.0
+    cells = np.minimum(control.cells(j), control.reference.columns[j].cell_count)
+    given = [float(each.table(j)[np.arange(each.rows), cells].mean()) for each in (control, control.whole())]
+    return float(np.clip(given[0] / given[1], 0.0, 1.0)) if given[1] > 0 else 1.0
 
 
 def z_p(z: float) -> float:

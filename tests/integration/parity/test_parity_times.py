@@ -87,3 +87,51 @@ def test_every_unit_of_the_epoch_for_every_other(trained):
             assert verdict.status not in CLAIMS
         elif sent != "datetime":
             assert (verdict.kind, verdict.features, verdict.status) == ("epoch_unit", ("booked",), Status.CAUSE_FOUND)
+
+
+def trades(count: int, seed: int, start: str = "1965-01-01") -> pd.DataFrame:
+    """Days on which was traded: midnights, no Saturdays, no Sundays, and nothing else knows the date."""
+    rng = np.random.default_rng(seed)
+    days = pd.bdate_range(start, periods=5000)
+    return pd.DataFrame(
+        {
+            "day": rng.choice(days, count),
+            "price": np.round(rng.lognormal(3, 0.2, count), 2),
+            "lots": rng.poisson(9, count),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def market() -> Reference:
+    return Reference.from_frame(trades(2000, 0))
+
+
+@pytest.mark.parametrize(("hours", "share"), [(-6.0, 1.0), (9.0, 0.3), (5.5, 1.0)])
+def test_midnight_of_another_zone_is_told_from_few_rows(market, hours, share):
+    live = trades(60, 1)
+    some = np.arange(60) < 60 * share
+    verdict = diagnose(market, live.assign(day=live.day.where(~some, live.day + pd.Timedelta(hours=hours))))
+    assert (verdict.kind, verdict.status, verdict.transformation["hours"]) == (
+        "time_zone",
+        Status.CAUSE_FOUND,
+        hours,
+    )
+
+
+def test_day_and_month_are_told_by_days_of_the_week_that_training_never_had(market):
+    live = trades(200, 2)
+    assert diagnose(market, live.assign(day=turned(live.day))).kind == "day_month_swapped"
+    sundays = trades(200, 3).assign(
+        day=lambda rows: rows.day + pd.to_timedelta((6 - rows.day.dt.day_of_week), unit="D")
+    )
+    assert diagnose(market, sundays).kind != "day_month_swapped"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_milliseconds_read_as_nanoseconds_are_told_though_training_had_1970(market, share):
+    live = trades(100, 4)
+    some = np.arange(100) < 100 * share
+    small = pd.to_datetime(live.day.astype("datetime64[ns]").astype("int64") // 1_000_000)
+    assert diagnose(market, live.assign(day=live.day.where(~some, small))).kind == "epoch_unit"
+    assert diagnose(market, live).status not in CLAIMS

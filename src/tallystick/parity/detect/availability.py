@@ -23,6 +23,7 @@ from tallystick.parity.detect.finding import (
     binomial_nats,
     far_rate,
     far_rows,
+    odd_rate,
     odd_rows,
 )
 from tallystick.parity.detect.levels import FILL_WORDS
@@ -41,6 +42,13 @@ CANDIDATES = 5
 #: when predictions are made.
 NEARLY_ALL, KNEW_LABEL = 0.9, 0.95
 _GONE = frozenset({"nulls", "default_fill", "constant", "null_token", "missing_column"})
+#: Nats that a value is worth which people write for "unknown", and each further row with one and the same value that
+#: training could not give: odd values of a population differ from each other.
+SENTINEL_NATS, SAME_NATS = 4.0, 1.0
+#: Odd values beside those of a fill, as a part of them, up to which the rest of a column is what training could give.
+FEW_ODD = 0.2
+#: Values that defaults are usually made of: zero, a sentinel, mean, median, mode.
+USUAL_DEFAULTS = 5
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
 
 
@@ -136,7 +144,8 @@ def _one_value(live: Live, column: int) -> Finding | None:
     if gain < CLAIM_NATS or count - expected * rows < LEAST_EXCESS_ROWS:
         return None
     never = _is_new(profile, value, expected)
-    if never and profile.numbers is not None and not bool(far_rows(profile, np.array([float(value)]))[0]):
+    is_far = profile.numbers is not None and _is_far(profile, value)
+    if never and profile.numbers is not None and not is_far:
         # Inside the range and of training's resolution, it may just not have come up yet: unless it floods.
         never = gain > 15.0
     cell = int(live.cells(column)[holds][0])
@@ -148,7 +157,11 @@ def _one_value(live: Live, column: int) -> Finding | None:
         return None
     if profile.numbers is None and never and not is_default:
         return None
-    if count < rows and not _rest_is_as_trained(live, column, holds):
+    if (
+        count < rows
+        and not _rest_is_as_trained(live, column, holds)
+        and not (is_far and _rest_is_usual(live, column, holds))
+    ):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
@@ -186,14 +199,21 @@ def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> flo
     value, holds, expected = picked
     known = live.known(column)
     profile = live.reference.columns[column]
-    if profile.numbers is not None and bool(far_rows(profile, np.array([float(value)]))[0]):
-        return binomial_nats(int(holds.sum()), int(known.sum()), far_rate(profile))
     count, rows = int(holds.sum()), int(known.sum())
+    _, is_default = _recognised(profile, value)
+    if profile.numbers is not None and _is_far(profile, value):
+        same = SENTINEL_NATS * (value in SENTINELS) + SAME_NATS * (count - 1) if count > 1 else 0.0
+        return binomial_nats(count, rows, far_rate(profile)) + same
     tries = len(set(live.values[column][known].tolist()))
+    tries = min(tries, USUAL_DEFAULTS) if is_default else tries
     rate = _repeat_rate(profile, expected)
     if rate is not None:
         return binomial_nats(count, rows, rate) - float(np.log(min(tries, 1 / rate)))
     return _growth(profile, count, rows, expected) - float(np.log(tries))
+
+
+def _is_far(profile: ColumnProfile, value: Any) -> bool:
+    return bool(far_rows(profile, np.array([float(value)]))[0])
 
 
 def _repeat_rate(profile: ColumnProfile, expected: float) -> float | None:
@@ -330,8 +350,18 @@ def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     expected = shares / shares.sum() * observed.sum()
     kept = expected > 1
     statistic = float(np.sum((observed[kept] - expected[kept]) ** 2 / expected[kept]))
+    # Training is a sample too.
+    statistic *= profile.rows / (profile.rows + observed.sum())
     freedom = max(1, int(kept.sum()) - 1)
     return bool(statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3)
+
+
+def _rest_is_usual(live: Live, column: int, holds: Mask) -> bool:
+    """Whether the other values are ones that training could give, whatever their mix: a far one is put among them."""
+    values, profile = live.numbers(column), live.reference.columns[column]
+    rest = np.isfinite(values) & ~holds
+    odd = int((odd_rows(profile, values) & rest).sum())
+    return bool(odd <= FEW_ODD * holds.sum() + 2 * odd_rate(profile) * rest.sum())
 
 
 def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:

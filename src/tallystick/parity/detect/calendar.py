@@ -15,7 +15,7 @@ import pandas as pd
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.joint import cell_means, log_likelihood, scores_of, temper_of, tempered
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, cells_of
+from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 
 MONTHS = 12
 DAY_S, HOUR_S = 86400.0, 3600.0
@@ -27,6 +27,12 @@ WIDEST_LAG_DAYS, FEWEST_LAGS = 20.0, 10
 LAG_NATS = 2.0
 #: Seconds that lags of one shift may lie apart, and the part of rows that must.
 SAME_LAG_S, SAME_LAG_PART = 600.0, 0.8
+#: Cells of the calendar that training never had are telling where it would have had so many of its quantiles in each.
+FEWEST_IN_CELL = 5.0
+#: Times of the day up to which a column holds dates, not times, and rows off them that tell; zones are whole quarters
+#: of an hour apart, 10 h before to 14 h after.
+FEWEST_OFF = 3
+FEW_CLOCKS, QUARTER_S, LATEST_S = 3, 900.0, 14 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,52 @@ def read_dates(seconds: Floats) -> Dates:
     turned = seconds.copy()
     turned[can] = np.asarray(text, dtype="datetime64[s]").astype(np.int64) + seconds[can] % DAY_S
     return Dates(day, month, can, turned)
+
+
+def odd_dates(profile: ColumnProfile, seconds: Floats) -> Mask:
+    """Return which times are on a day of the week or of the month that training never had: trade knows no Sundays."""
+    assert profile.numbers is not None
+    odd = np.zeros(len(seconds), dtype=bool)
+    grid = np.unique(profile.numbers.grid)
+    known = np.isfinite(seconds)
+    for cell_of, count in ((_weekday, 7), (_day_of_month, 31)):
+        if len(grid) < FEWEST_IN_CELL * count:
+            continue
+        never = np.bincount(cell_of(grid), minlength=count)[:count] == 0
+        odd[known] |= never[cell_of(seconds[known])]
+    return odd
+
+
+def _weekday(seconds: Floats) -> Ints:
+    return np.asarray(np.mod(np.floor(seconds / DAY_S), 7), dtype=np.int64)
+
+
+def _day_of_month(seconds: Floats) -> Ints:
+    days = np.floor(seconds).astype("datetime64[s]").astype("datetime64[D]")
+    return np.asarray((days - days.astype("datetime64[M]")).astype(np.int64))
+
+
+def off_the_clock(profile: ColumnProfile, seconds: Floats) -> tuple[float, Mask] | None:
+    """Return by how many hours dates are off the time of day that all of training had, and which; None if they are not.
+
+    Midnight in another zone is another time, and mostly another day.
+    """
+    assert profile.numbers is not None
+    clocks = np.unique(np.mod(profile.numbers.grid, DAY_S))
+    if len(clocks) > FEW_CLOCKS or profile.rows < FEWEST_ROWS:
+        return None
+    known = np.isfinite(seconds)
+    clock = np.mod(np.where(known, seconds, clocks[0]), DAY_S)
+    off = known & ~np.isin(clock, clocks)
+    if off.sum() < FEWEST_OFF:
+        return None
+    apart = np.mod(clock[off][:, None] - clocks[None, :], DAY_S)
+    values, counts = np.unique(apart, return_counts=True)
+    shift = float(values[int(np.argmax(counts))])
+    alike = off & np.isin(np.mod(clock - shift, DAY_S), clocks)
+    if shift % QUARTER_S or alike.sum() < SAME_LAG_PART * off.sum():
+        return None
+    return (shift if shift <= LATEST_S else shift - DAY_S) / HOUR_S, alike
 
 
 def month_table(live: Live, column: int) -> Floats | None:

@@ -27,7 +27,14 @@ from tallystick.parity.profile import ColumnProfile, Ints
 
 #: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
 RENAME_PRIOR = -2.0
+#: The same where one level alone is unseen and counts are weighed exactly, and by how much the best reading must be
+#: better than the next; rows that training's shares count for there, so that another mix may differ from them.
+ONE_RENAME_PRIOR, CLEAR_NATS, MIX_ROWS = -0.5, 1.0, 300.0
 MOST_EXCHANGED = 40
+#: Gain that an exchange needs: what was found in few rows is as well found where part of the population is missing.
+EXCHANGE_GAIN = 15.0
+#: Times training's own rate of unseen levels (Good 1953) that another part of the population may have.
+UNSEEN_TIMES = 2.0
 #: How closely other mixes of the population keep to training's shares of levels: as if so many rows were seen.
 MIX_CONCENTRATION = 10.0
 #: Shares of exchanged rows for which the best exchange is looked for.
@@ -44,7 +51,9 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     counts = Counter(text for text in texts if text is not None)
     unseen = {text: count for text, count in counts.items() if known_levels.find(text) is None and text[:1] != "#"}
     total = sum(counts.values())
-    nats = binomial_nats(sum(unseen.values()), total, min(0.5, profile.levels.unseen_rate + 0.003))
+    # Where training saw no level only once, one that it never saw has less than a few rows' share.
+    rate = min(0.5, UNSEEN_TIMES * profile.levels.unseen_rate + min(0.003, 3.0 / max(1, profile.levels.rows)))
+    nats = binomial_nats(sum(unseen.values()), total, rate)
     if not unseen or nats < CLAIM_NATS / 2:
         return []
     found = []
@@ -55,7 +64,7 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     fills = {text: count for text, count in rest.items() if text.strip().lower() in FILL_WORDS}
     fresh = {text: count for text, count in rest.items() if text not in fills}
     for kind, part in (("default_fill", fills), ("new_level", fresh)):
-        amount = binomial_nats(sum(part.values()), total, min(0.5, profile.levels.unseen_rate + 0.003))
+        amount = binomial_nats(sum(part.values()), total, rate)
         if part and amount >= CLAIM_NATS / 2:
             found.append(_new(live, column, kind, part, texts, amount))
     return found
@@ -84,11 +93,31 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
             # A rename leaves the other levels as they were; where they went too, rows got something new.
             rest, meant = (1 - lost) * total - here, total * (1 - shares[b]) - (lost * total - unseen[text])
             rename += _poisson(rest, max(meant, 0.0))
+            told = rename - new + RENAME_PRIOR
+            if len(unseen) == 1:
+                told = _rename_nats(here, unseen[text], total, shares[b]) - np.log(len(levels)) + ONE_RENAME_PRIOR
             alike = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
             ratio = SequenceMatcher(None, text.lower(), level.lower()).ratio()
-            gain[a, b] = rename - new + alike + 4.0 * max(0.0, ratio - 0.4) + RENAME_PRIOR
+            gain[a, b] = told + alike + 4.0 * max(0.0, ratio - 0.4)
+    if len(fresh) == len(unseen) == 1 and len(levels) > 1 and float(np.ptp(np.sort(gain[0])[-2:])) < CLEAR_NATS:
+        # Which level it stands for is a guess.
+        return {}
     picked_new, picked_old = linear_sum_assignment(-gain)
     return {fresh[a]: levels[b] for a, b in zip(picked_new, picked_old, strict=True) if gain[a, b] > 0}
+
+
+def _rename_nats(here: int, sent: int, total: int, share: float) -> float:
+    """Return the log Bayes factor of "some rows of one level were renamed" against "rows of any level became new".
+
+    Both give the share of such rows a flat prior; other mixes of the population are Dirichlet about training's shares.
+    With n rows of the level left, u renamed, N in all and a of MIX_ROWS prior rows in the level: C(N, u) / C(n + u, u)
+    times the chance that u of N draws are the level's, (a + n)_u / (MIX_ROWS + N - u)_u, times (N + 1) / (n + u + 1).
+    """
+    prior = MIX_ROWS * share
+    chosen = gammaln(total + 1) - gammaln(total - sent + 1) - gammaln(here + sent + 1) + gammaln(here + 1)
+    drawn = gammaln(prior + here + sent) - gammaln(prior + here)
+    drawn -= gammaln(MIX_ROWS + total) - gammaln(MIX_ROWS + total - sent)
+    return float(chosen + drawn + np.log((total + 1) / (here + sent + 1)))
 
 
 def _poisson(count: float, mean: float) -> float:
@@ -240,7 +269,7 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
     if said > 0:
         nats += max(0.0, _counted_nats(profile, cells[rows], true, share))
     gain = float(gains[0]) - moved * np.log(max(2, len(names))) * 0.7
-    if nats < CLAIM_NATS or gain < CLAIM_NATS:
+    if nats < CLAIM_NATS or gain < EXCHANGE_GAIN:
         return None
     whole = share > 0.8
     affected = np.zeros(live.rows, dtype=bool)

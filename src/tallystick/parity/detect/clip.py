@@ -33,6 +33,8 @@ NEIGHBOURS, LEAST_NEAR, LEAST_POINTS = 3.0, 0.1, 10
 #: Nats that a clip must be better than a fill where the value is what defaults are made of, and where it is not: few
 #: fill with a number that means nothing.
 OVER_DEFAULT, OVER_NUMBER = 4.0, -3.0
+#: Nats that a bound needs which is a value of training: groups of rows that share a value come and go together.
+LATTICE_NATS = 1.5 * CLAIM_NATS
 #: Values of one share of training or less are no part of it.
 NO_ATOM = 0.002
 #: Most that the other columns' word for or against counts.
@@ -83,7 +85,12 @@ def _judge(
         # One value of a lattice may have grown popular; its neighbours tell.
         over_none = min(over_none, _over_neighbours(numbers, values[known], value, side, held, own))
     nats = over_none + heard
-    if nats < CLAIM_NATS or over_none < CLAIM_NATS / 2 or heard < -CLAIM_NATS or _is_fill(over_fill, heard, is_default):
+    if (
+        nats < (LATTICE_NATS if own > NO_ATOM else CLAIM_NATS)
+        or over_none < CLAIM_NATS / 2
+        or heard < -CLAIM_NATS
+        or _is_fill(over_fill, heard, is_default)
+    ):
         return None
     if not _inner_fits(profile, values[known & ~holds & ~beyond], value, side):
         return None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tallystick.parity.columns import FALSE_TOKENS, NULL_TOKENS, TRUE_TOKENS, Mask, Role, Texts
-from tallystick.parity.detect.finding import Finding, binomial_nats
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
 from tallystick.parity.privacy import digest
 from tallystick.parity.profile import ColumnProfile
 
@@ -44,6 +44,9 @@ FILL_WORDS = frozenset(
 #: So many distinct unseen levels are looked at; identifiers have any number of them.
 MOST_UNSEEN = 500
 SPELL_NATS = 8.0
+#: Share of unseen levels in training below which one respelled level is news, and the share of respelled rows that
+#: any population may have.
+FEW_UNSEEN, SPELLED_RATE = 0.02, 0.005
 
 
 def _spaces(text: str) -> Iterator[str]:
@@ -206,10 +209,23 @@ def _undo(profile: ColumnProfile, kind: str, mapping: dict[str, str], texts: Tex
     first = next(iter(mapping.items()))
     example = f"{first[0]!r} for {first[1] or 'null'!r}"
     text = f"{int(rows.sum())} of {total} values are known ones spelled otherwise, such as {example}"
-    background = profile.levels.unseen_rate
-    nats = max(SPELL_NATS * (background < 0.02), binomial_nats(int(rows.sum()), total, max(background, 0.01)))
+    nats = binomial_nats(int(rows.sum()), total, _spelled_twice(profile) + SPELLED_RATE)
+    if profile.levels.unseen_rate < FEW_UNSEEN or kind == "null_token":
+        nats = max(nats, SPELL_NATS)
+    if nats < CLAIM_NATS:
+        # Among thousands of names some are spelled in two ways, in training as well.
+        return None
     share = float(rows.mean())
     return Finding(kind, (profile.name,), {"map": pairs}, share, nats, True, (text,), rows, gain=1e5 * share)
+
+
+def _spelled_twice(profile: ColumnProfile) -> float:
+    """Return the share of training whose level is there in another case or with other spaces too."""
+    assert profile.levels is not None
+    keys = [re.sub(r"\s+", "", name).casefold() for name in profile.levels.levels]
+    twice = Counter(keys)
+    total = max(1.0, float(profile.levels.counts.sum()))
+    return float(np.dot(profile.levels.counts, np.array([twice[key] > 1 for key in keys])) / total) if keys else 0.0
 
 
 def _one_kind(findings: list[Finding]) -> list[Finding]:

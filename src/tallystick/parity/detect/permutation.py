@@ -24,6 +24,9 @@ from tallystick.parity.profile import cdf, cells_of
 SIGNATURE = np.linspace(0.02, 0.98, 33)
 #: Pairs that are looked at closely, the most promising first.
 MOST_PAIRS = 60
+#: Gain that an exchange needs whose values are all ones that training could give, beyond the logarithm of the number of
+#: pairs: columns that nearly agree (grades of one player, shares of one whole) exchange well in any other population.
+AGREED_NATS = 30.0
 
 
 def detect_permutations(live: Live, flagged: list[int]) -> list[Finding]:
@@ -132,6 +135,9 @@ def swapped(live: Live, i: int, j: int) -> Finding | None:
     after = live.with_values(undo)
     odd = _odd_nats(live, i) + _odd_nats(live, j) - _odd_nats(after, i) - _odd_nats(after, j)
     nats = odd + trusted_nats(z, float(mixed(posterior(alone, share), heard).sum()) - 2.0)
+    columns = len(_comparable(live))
+    if odd < CLAIM_NATS and gain < AGREED_NATS + np.log(max(1, columns * (columns - 1) / 2)):
+        return None
     if z < -2.0 or not (_varies(after, i, affected) and _varies(after, j, affected)):
         return None
     if nats < CLAIM_NATS or not (_fits(after, i) and _fits(after, j)):

@@ -14,15 +14,17 @@ import pandas as pd
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, Times, epoch_unit, read_numbers, read_times
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
-from tallystick.parity.detect.calendar import lag_nats, month_table, read_dates, zone_of
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, odd_rows, trusted_nats
+from tallystick.parity.detect.calendar import lag_nats, month_table, odd_dates, off_the_clock, read_dates, zone_of
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rows, trusted_nats
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.profile import ColumnProfile, cdf
 
 _DAY_S = 86400.0
 FORM_NATS = 12.0
 #: Nats that the months' word costs: it is counted on few rows.
 MONTH_COST = 1.0
+#: Nats of a date on a day that training never had, and the part of such dates that may not be exchangeable.
+STRANGE_NATS, ODD_TOO = 5.0, 0.25
 
 
 def read_live_times(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Floats, list[Finding]]:
@@ -40,7 +42,29 @@ def read_live_times(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Flo
         if rows.any():
             seconds[rows] = scaled[rows]
             findings.append(_epoch(profile, rows, f"10^{-power}", {"factor": 10.0**-power}))
+    if not findings:
+        seconds, findings = _collapsed(profile, seconds)
     return seconds, findings
+
+
+def _collapsed(profile: ColumnProfile, seconds: Floats) -> tuple[Floats, list[Finding]]:
+    """Undo a smaller unit read as a larger one where training's range has room for it: all of it within hours of 1970.
+
+    Training may have had such times, too, but few: whole decades lie in so small a part of them.
+    """
+    numbers = profile.numbers
+    assert numbers is not None
+    for power in (3, 6, 9):
+        low, high = sorted((numbers.minimum / 10.0**power, numbers.maximum / 10.0**power))
+        rows = np.isfinite(seconds) & (seconds >= low) & (seconds <= high)
+        ends = cdf(numbers, np.array([low, high]))
+        usual = float(ends[1] - ends[0]) + 2.0 / len(numbers.grid)
+        count, known = int(rows.sum()), int(np.isfinite(seconds).sum())
+        is_spread = len(np.unique(seconds[rows])) > count / 2
+        if usual < 0.2 and is_spread and binomial_nats(count, known, usual) > 2 * CLAIM_NATS:
+            scaled = np.where(rows, seconds * 10.0**power, seconds)
+            return scaled, [_epoch(profile, rows, f"10^{-power}", {"factor": 10.0**-power})]
+    return seconds, []
 
 
 def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None, list[Finding]]:
@@ -78,7 +102,8 @@ def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, 
 
 def detect_times(live: Live, column: int) -> list[Finding]:
     """Return day/month exchanges and hour shifts in a column of times."""
-    found = [_swapped_days(live, column), _ahead_of_requests(live, column) or _shifted_hours(live, column)]
+    shifted = _ahead_of_requests(live, column) or _off_the_clock(live, column) or _shifted_hours(live, column)
+    found = [_swapped_days(live, column), shifted]
     return [finding for finding in found if finding is not None]
 
 
@@ -90,7 +115,12 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     can, undone = dates.can, dates.turned
     if can.sum() < 5:
         return None
+    strange, still = odd_dates(profile, seconds), odd_dates(profile, undone)
+    if (~can).any() and strange[~can].mean() > ODD_TOO * strange[can].mean():
+        # Dates that cannot be exchanged are as strange: these are other days, not another order.
+        strange, still = np.zeros_like(strange), np.zeros_like(still)
     ratio = log_density(profile.numbers, None, undone) - log_density(profile.numbers, None, seconds)
+    ratio += STRANGE_NATS * (strange.astype(np.float64) - still)
     heard, said = np.zeros(len(seconds)), 0.0
     table = month_table(live, column)
     if table is not None:
@@ -102,18 +132,18 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     if table is not None:
         z = mixture_z(weight, here[can], back[can])
         said = trusted_nats(z, float(mixed(weight, heard[can]).sum())) - MONTH_COST
-    before, after = odd_rows(profile, seconds)[can], odd_rows(profile, undone)[can]
-    odd = int(before.sum())
+    odd = int((odd_rows(profile, seconds) | strange)[can].sum())
     lags = lag_nats(seconds, dates, live.requests)
     nats = max(float(gains[0]), float(ratio[can].sum())) if odd else 0.0
     nats = max(nats + min(said, 0.0), said, nats + said) + lags
-    if nats < CLAIM_NATS or after.sum() > max(1, odd):
-        return None
     everywhere = shares[0] > 0.85 or (lags > CLAIM_NATS and shares[0] > 0.5)
     rows = can if everywhere else can & (posterior(ratio + heard, float(shares[0])) > 0.5)
     repaired = np.where(rows, undone, seconds)
+    after = (odd_rows(profile, repaired) | (rows & still) | (~rows & strange))[can]
+    if nats < CLAIM_NATS or after.sum() > max(1, odd):
+        return None
     evidence = [
-        f"{odd} dates lie outside training's range, {int(odd_rows(profile, repaired).sum())} with day "
+        f"{odd} dates lie outside training's range or days, {int(after.sum())} with day "
         "and month exchanged; days above 12 are as they were",
     ]
     if said > 1:
@@ -157,6 +187,29 @@ def _ahead_of_requests(live: Live, column: int) -> Finding | None:
         rows,
         {column: repaired},
         gain=2.0 * count,
+    )
+
+
+def _off_the_clock(live: Live, column: int) -> Finding | None:
+    """Return the shift of dates whose time of day was always the same in training."""
+    profile, seconds = live.reference.columns[column], live.numbers(column)
+    found = off_the_clock(profile, seconds)
+    if found is None:
+        return None
+    hours, rows = found
+    count, known = int(rows.sum()), int(np.isfinite(seconds).sum())
+    evidence = (f"{count} of {known} times are {hours:+g} h off the time of day that all of training had",)
+    return Finding(
+        "time_zone",
+        (profile.name,),
+        {"hours": int(hours) if hours == int(hours) else hours},
+        1.0 if count > 0.97 * known else count / known,
+        FORM_NATS + 2.0 * count,
+        True,
+        evidence,
+        rows,
+        {column: np.where(rows, seconds - 3600.0 * hours, seconds)},
+        gain=FORM_NATS + 2.0 * count,
     )
 
 

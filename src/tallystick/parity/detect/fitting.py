@@ -1,0 +1,177 @@
+"""Maps whose constants live rows suggest, and how likely values are once a map is undone.
+
+Quantiles give a first guess; a few rounds of EM give each row its part in it (Dempster, Laird & Rubin 1977); steps of a
+lattice survive an affine map, only stretched. False positives: any location-scale drift fits; see `numeric`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tallystick.parity.columns import Floats
+from tallystick.parity.density import fit_share, log_density, posterior
+from tallystick.parity.detect.finding import odd_rows
+from tallystick.parity.detect.maps import NumberMap, affine
+from tallystick.parity.lint import is_standardized
+from tallystick.parity.profile import ColumnProfile, NumberProfile
+
+#: Nats that a map with fitted constants costs: there are many to choose from.
+FITTED_COST, FACTOR_COST = 20.0, 10.0
+REFITS = 4
+#: Part of a value that a map with exact constants may leave it off a lattice: clients round what they convert.
+RELATIVE = 0.02
+#: Standard deviations that a far value lies off the mean, with room.
+SCALER_ERROR = 4.0
+
+
+def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[NumberMap]:
+    """Return the affine maps that quantiles suggest: of all rows, and of the rows that training could not give."""
+    numbers = profile.numbers
+    assert numbers is not None
+    known = values[np.isfinite(values)]
+    odd = known[odd_rows(profile, known)]
+    maps = []
+    for part in (known, odd) if 15 <= len(odd) < 0.97 * len(known) else (known,):
+        if len(part) < 15:
+            continue
+        ranks = np.linspace(0.05, 0.95, 37)
+        theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
+        ours = np.quantile(part, ranks)
+        # The regression is of training on live (the inverse), as live quantiles are the noisy ones only by sampling.
+        if np.ptp(theirs) == 0 or np.ptp(ours) == 0:
+            continue
+        factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
+        if len(part) < len(known) and not numbers.is_lattice and factor > 0:
+            factor, offset = _refitted(profile, known, factor, offset)
+        if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
+            kind = "not_standardized" if scaled else "affine"
+            maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
+        maps += _spacing_map(numbers, part, "not_standardized" if scaled else "affine")
+        middle, size = np.median(part), numbers.median
+        if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
+            maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
+    return maps
+
+
+def near_map(profile: ColumnProfile, best: NumberMap, gain: float, values: Floats) -> NumberMap | None:
+    """Return the fitted map that the best one leads to: one with a name may only lie near it."""
+    numbers = profile.numbers
+    factor, offset = float(best.parameters.get("factor", 0.0)), float(best.parameters.get("offset", 0.0))
+    if numbers is None or numbers.is_lattice or gain < FITTED_COST or factor <= 0:
+        return None
+    factor, offset = _refitted(profile, values, factor, offset)
+    if is_standardized(profile):
+        return affine("not_standardized", factor, offset, 3.0)
+    return affine("affine", factor, offset, FITTED_COST)
+
+
+def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: float) -> tuple[float, float]:
+    """Return an affine map fitted to the rows that it seems to have touched, not only to those that are odd.
+
+    A few rounds of EM: the part of each row, then quantiles weighted by it.
+    """
+    numbers = profile.numbers
+    assert numbers is not None
+    ranks = np.linspace(0.05, 0.95, 37)
+    theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
+    order = np.argsort(values)
+    for _ in range(REFITS):
+        ratio = map_ratios(profile, [affine("affine", factor, offset, 0.0)], values)[0]
+        share, _ = fit_share(ratio[None, :], 15)
+        weight = posterior(ratio, float(share[0]))[order]
+        if weight.sum() < 8:
+            break
+        ours = np.interp(ranks, (np.cumsum(weight) - weight / 2) / weight.sum(), values[order])
+        # Quantiles are as sure as values are dense there; in a long tail they tell little.
+        fitted = np.polyfit(theirs, ours, 1, w=1 / (np.gradient(theirs) + 0.02 * max(numbers.iqr, 1e-12)))
+        if fitted[0] <= 0:
+            break
+        factor, offset = float(fitted[0]), float(fitted[1])
+    return factor, offset
+
+
+def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[NumberMap]:
+    """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
+    if not numbers.is_lattice and numbers.decimals > 2:
+        return []
+    step = float(np.min(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
+    points = np.unique(values)
+    gaps = np.diff(points)
+    gaps = gaps[gaps > 1e-9 * max(1.0, float(np.abs(points).max()))]
+    if len(gaps) < 5:
+        return []
+    least = float(gaps.min())
+    # The least gap that was sent may be several steps; the quantiles' slope tells how many.
+    slope = float(np.quantile(values, 0.9) - np.quantile(values, 0.1)) / max(
+        float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]),
+        1e-12,
+    )
+    factor = least / (max(1.0, np.round(least / max(slope * step, 1e-12))) * step)
+    # All gaps are whole multiples of the step, or there is no lattice left.
+    whole = gaps / (factor * step)
+    if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95:
+        return []
+    factor = float((points[-1] - points[0]) / np.round((points[-1] - points[0]) / (factor * step)) / step)
+    guess = float(np.median(values)) - factor * numbers.median
+    origin = numbers.minimum
+    steps = np.round((points[0] - guess - factor * origin) / (factor * step)) + np.arange(-3, 4)
+    offsets = points[0] - factor * (origin + steps * step)
+    if abs(factor - 1) < 1e-6:
+        return []
+    return [
+        # A factor alone is the likelier of lines that only stand some steps apart.
+        affine("unit", factor, 0.0, FACTOR_COST, name="unnamed")
+        if abs(offset) < 1e-3 * factor * step and kind == "affine"
+        else affine(kind, factor, float(offset), FITTED_COST)
+        for offset in offsets
+    ]
+
+
+def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Floats:
+    """Return maps x rows: how much likelier values are as mapped ones than as they are, in nats."""
+    numbers = profile.numbers
+    assert numbers is not None
+    with np.errstate(all="ignore"):
+        undone = np.stack([settled(numbers, each.inverse(values), each.is_estimated) for each in maps])
+        slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
+    decimals = profile.numbers.decimals if profile.numbers else None
+    after = log_density(numbers, decimals, undone)
+    if not numbers.is_lattice:
+        # The slope stretches densities inside training's range; beyond it there is none to stretch.
+        inside = (undone >= numbers.minimum) & (undone <= numbers.maximum) & np.isfinite(slope)
+        after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
+    return np.asarray(after - log_density(numbers, decimals, values)[None, :])
+
+
+def inverse_of(each: NumberMap, values: Floats) -> Floats:
+    """Return values with a map undone; NaN or infinite where no value led to them."""
+    with np.errstate(all="ignore"):
+        return each.inverse(values)
+
+
+def settled(numbers: NumberProfile, undone: Floats, is_estimated: bool) -> Floats:
+    """Return undone values on training's lattice or resolution: estimated constants leave them a little off."""
+    step = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
+    # A deviation counted with one row more or less moves the tails by about this much.
+    part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if is_estimated else 0.05
+    if numbers.is_lattice:
+        return _snapped(numbers.lattice, undone, part, np.inf if is_estimated else RELATIVE)
+    if numbers.decimals > 6:
+        return undone
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = np.round(undone, numbers.decimals)
+        near = np.abs(rounded - undone) <= part * 10.0**-numbers.decimals
+    return np.asarray(np.where(near, rounded, undone))
+
+
+def _snapped(lattice: Floats, values: Floats, part: float, relative: float) -> Floats:
+    """Return values moved to the training value they all but equal: rounding of undoing must not count."""
+    place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
+    right = np.minimum(place, len(lattice) - 1)
+    near = np.where(
+        np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right]
+    )
+    gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
+    # All small values would become zero otherwise, which often is the most frequent one.
+    room = np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap)
+    return np.asarray(np.where(np.abs(values - near) <= room, near, values))
