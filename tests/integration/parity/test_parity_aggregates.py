@@ -126,3 +126,30 @@ def test_a_total_in_another_unit_is_a_unit(shop):
 def test_counts_beyond_any_integer_are_no_error():
     assert np.all(np.isfinite(other_window(np.array([1e30, 3.0, 9e18]), 0.5)))
     assert np.all(np.isfinite(other_window(np.array([1e30, 3.0, 9e18]), 7.0)))
+
+
+def orders(rows: int, seed: int, counts: tuple[int, int], decimals: int) -> pd.DataFrame:
+    """Orders with a number of items, and a mean price that another column knows."""
+    random = np.random.default_rng(seed)
+    price = np.round(np.exp(random.normal(2.5, 0.6, rows)), decimals)
+    other = np.round(price * random.normal(1, 0.2, rows), 1)
+    return pd.DataFrame({"items": random.integers(*counts, rows), "mean_price": price, "other": other})
+
+
+@pytest.mark.parametrize("counts", [(1, 4), (1, 13), (20, 41)])
+@pytest.mark.parametrize("decimals", [0, 2, 6])
+def test_a_sum_is_told_from_a_factor_and_a_window_by_its_count(counts, decimals):
+    live = orders(200, 1, counts, decimals)
+    sums = live.assign(mean_price=np.round(live.mean_price * live["items"], decimals))
+    verdict = diagnose(Reference.from_frame(orders(3000, 2, counts, decimals)), sums)
+    assert (verdict.kind, verdict.features) == ("aggregate_changed", ("mean_price",))
+
+
+@pytest.mark.parametrize("decimals", [0, 2, 6])
+def test_a_factor_as_large_as_counts_usually_are_is_no_sum(decimals):
+    live = orders(200, 3, (20, 41), decimals)
+    verdict = diagnose(
+        Reference.from_frame(orders(3000, 4, (20, 41), decimals)), live.assign(mean_price=live.mean_price * 30)
+    )
+    assert (verdict.kind, verdict.features) == ("unit", ("mean_price",))
+    assert verdict.transformation["factor"] == pytest.approx(30, rel=0.02)

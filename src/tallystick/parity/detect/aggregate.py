@@ -158,7 +158,7 @@ def _judge(
 
 
 def _own_gain(numbers: NumberProfile, values: Floats, undone: Floats) -> float:
-    """Return how much likelier the column's own values are with the window undone, less what a fitted map costs."""
+    """Return how much likelier the column's own values are undone, less what a fitted map costs."""
     after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
     return max(0.0, float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum()) - FITTED_MAP_COST)
 
@@ -254,8 +254,11 @@ def detect_aggregate(live: Live, column: int) -> list[Finding]:
         if rival.numbers.minimum < 0 or rival.numbers.distinct < 3 or rival.numbers.decimals > 0:
             # What a sum and a mean differ by is a count.
             continue
-        for kind, undone in _ratios(values, live.numbers(other)):
-            found = _judge_ratio(live, column, other, kind, undone, before, bound)
+        counts = live.numbers(other)
+        # What the usual count alone would undo: a constant factor, which is the simpler story.
+        usual = np.full(len(counts), np.nanmedian(counts) if np.isfinite(counts).any() else 1.0)
+        for (kind, undone), (_, plain) in zip(_ratios(values, counts), _ratios(values, usual), strict=True):
+            found = _judge_ratio(live, column, other, kind, undone, plain, before, bound)
             if found is not None and (best is None or found.gain > best.gain):
                 best = found
     return [] if best is None else [best]
@@ -270,7 +273,7 @@ def _ratios(values: Floats, counts: Floats) -> list[tuple[str, Floats]]:
 
 
 def _judge_ratio(
-    live: Live, column: int, other: int, kind: str, undone: Floats, before: float, bound: float
+    live: Live, column: int, other: int, kind: str, undone: Floats, plain: Floats, before: float, bound: float
 ) -> Finding | None:
     profile = live.reference.columns[column]
     numbers = profile.numbers
@@ -298,6 +301,8 @@ def _judge_ratio(
     nats = odd + heard - float(np.log(2 * len(live.reference.columns))) - NAMED_COST
     if nats < CLAIM_NATS:
         return None
+    over = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
+    is_no_factor = trusted_nats(paired_z(over[known]), float(over.sum())) > CLAIM_NATS
     by = live.reference.names[other]
     evidence = [
         f"KS to training {before:.2f}; {'divided' if kind == 'sum for mean' else 'multiplied'} by {by} {after:.2f} "
@@ -322,7 +327,7 @@ def _judge_ratio(
         known,
         {column: undone},
         put,
-        gain=nats + 12.0,
+        gain=nats + 12.0 + (_own_gain(numbers, values[known], undone[known]) if is_no_factor else 0.0),
     )
 
 

@@ -118,6 +118,14 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
     offsets = points[0] - factor * (origin + steps * step)
     if abs(factor - 1) < 1e-6:
         return []
+    # Fine steps are many between here and the line through the origin, which is the first to be tried all the same.
+    from_zero = points[0] / (factor * step) - origin / step
+    if (
+        kind == "affine"
+        and abs(from_zero - np.round(from_zero)) < 1e-3
+        and np.abs(offsets).min() > 1e-3 * factor * step
+    ):
+        offsets = np.append(offsets, 0.0)
     return [
         # A factor alone is the likelier of lines that only stand some steps apart.
         affine("unit", factor, 0.0, FACTOR_COST, name="unnamed")
