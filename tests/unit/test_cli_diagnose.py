@@ -151,3 +151,23 @@ def test_a_table_needs_a_reference_to_be_compared_with(
     assert (code, "--reference" in err) == (2, True)
     code, _, err = run(monkeypatch, capsys, str(tmp_path / "churn_payload"), "--reference", str(tmp_path))
     assert (code, "There is no reference of training" in err) == (1, True)
+
+
+CONTROLS = "\x1b[2J\x1b[31mowned\x9b\x7f\u202e\u2066\u2028"
+SHOWN = r"\x1b[2J\x1b[31mowned\x9b\x7f\u202e\u2066"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--rows",), ("--incidents",), ("--incident", "7", "--rows"), ("--json",)])
+def test_what_a_terminal_would_obey_is_printed_escaped(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+):
+    row = VERDICT["rows"][0] | {"client": CONTROLS, "sent": {CONTROLS: CONTROLS}, "expected": {CONTROLS: CONTROLS}}
+    monkeypatch.setitem(VERDICT, "text", f"CAUSE FOUND\nlevels {CONTROLS}")
+    monkeypatch.setitem(VERDICT, "rows", [row])
+    api.incidents = [LISTED | {"segment": {"column": "client", "value": CONTROLS}, "features": [CONTROLS]}]
+
+    code, printed, _ = run(monkeypatch, capsys, "churn", *arguments)
+
+    assert code == 0
+    assert not set(CONTROLS) & set(printed) - set("[2J31mowned")
+    assert (json.dumps(CONTROLS)[1:-1] if arguments == ("--json",) else SHOWN) in printed

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.commands.config_edit import BadUsage, Json
-from tallystick.commands.session import Session, print_table, with_session
+from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
 from tallystick.tables import is_location
 
@@ -158,8 +158,8 @@ def _tell(session: Session, name: str, found: list[Json], html: Path | None) -> 
         if number:
             print()
         if len(found) > 1 or each["served_entity"]:
-            print(f"{name} · {each['served_entity']}" + _incident_words(each))
-        print(each["text"])
+            print_text(f"{name} · {each['served_entity']}" + _incident_words(each))
+        print_text(each["text"])
         _tell_rows(each.get("rows"))
 
 
@@ -236,8 +236,8 @@ def _show_incident(session: Session, name: str, number: int, rows: bool) -> None
     if session.as_json:
         session.result(found)
         return
-    print(f"{name} · {found['served_entity']} · incident {number}, {_state(found)}")
-    print(found["text"])
+    print_text(f"{name} · {found['served_entity']} · incident {number}, {_state(found)}")
+    print_text(found["text"])
     _tell_rows(found["rows"] if rows else None)
 
 

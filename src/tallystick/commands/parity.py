@@ -16,7 +16,7 @@ from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_ablation import ablation_lines, ablation_of
 from tallystick.commands.parity_words import ladder_table, lines_of, verdict
-from tallystick.commands.session import EXIT_FAILED, Session, with_session
+from tallystick.commands.session import EXIT_FAILED, Session, print_text, with_session
 from tallystick.errors import DeploymentFailed
 from tallystick.gate.report import Outcome, Policy
 
@@ -246,7 +246,7 @@ def _told_model(what: str, found: Json) -> Iterator[str]:
 def _show(name: str, entities: Mapping[str, Mapping[str, Any]]) -> None:
     for entity, reports in entities.items():
         for number, report in reports.items():
-            print(f"{name}/{entity}, replica {number}: {verdict(report)}")
+            print_text(f"{name}/{entity}, replica {number}: {verdict(report)}")
             ladder_table(report)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.commands.session import print_table
+from tallystick.commands.session import print_table, print_text
 from tallystick.gate.report import GateReport
 
 _FIELDS = ("encoding", "step", "column", "row", "expected", "got")
@@ -28,7 +28,7 @@ def ladder_table(report: Mapping[str, Any]) -> None:
     if rows:
         print_table(("rung", "outcome", "what was found"), rows)
     for lack in report.get("degraded", ()):
-        print(f"Not there: {lack}")
+        print_text(f"Not there: {lack}")
 
 
 def lines_of(report: Mapping[str, Any]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from tallystick import errors
 from tallystick.commands.config_edit import BadUsage
 from tallystick.discovery import ServerUnreachable, find_server
 from tallystick.errors import TallystickError
+from tallystick.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,10 +90,10 @@ class Session:
     def result(self, document: Any, *lines: str) -> None:
         """Print the result: the document with --json, else the lines."""
         if self.as_json:
-            print(json.dumps(document, indent=2, ensure_ascii=False))
+            print(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))
         else:
             for line in lines:
-                print(line)
+                print_text(line)
 
     def table(self, document: Any, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
         """Print a result that is a list: the document with --json, else a table, or `empty` when it has no rows."""
@@ -105,7 +106,7 @@ class Session:
 
     def note(self, text: str) -> None:
         """Tell the person something that is not the result."""
-        print(text, file=sys.stderr)
+        print(printable(text, kept="\n\t"), file=sys.stderr)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
@@ -135,11 +136,16 @@ class Session:
         yield say
 
 
+def print_text(text: str) -> None:
+    """Print lines; what a terminal would obey in them is shown escaped."""
+    print(printable(text, kept="\n\t"))
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, drawn: bool | None = None) -> None:
     """Print a table: drawn on a terminal (or if `drawn`), separated by tabs elsewhere so that scripts can cut it."""
     if not (sys.stdout.isatty() if drawn is None else drawn):
         for row in (columns, *rows):
-            print("\t".join(" ".join(cell.split()) for cell in row))
+            print("\t".join(printable(" ".join(cell.split())) for cell in row))
         return
     from rich import box
     from rich.table import Table
@@ -150,7 +156,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, drawn:
         # Names are to be copied, so they stay in one piece; the last column has the prose.
         table.add_column(column, overflow="fold", no_wrap=column != columns[-1])
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell, kept="\n")) for cell in row))
     _console().print(table)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tallystick.printable import printable
+
 #: Columns, levels and pairs that a sentence names before it says "and 5 more".
 MOST_NAMES, MOST_LEVELS = 4, 2
 LONGEST_NAME = 40
@@ -13,7 +15,7 @@ _PLACES = frozenset({"mean", "sd", "median", "iqr", "minimum", "maximum", "from"
 
 
 def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters of a transformation in words, by the names that templates know.
+    """Return the parameters of a transformation in words, safe to print, by the names that templates know.
 
     >>> in_words("time_zone", ["hour"], {"hours": 5})
     {'hours': '+5', 'columns': 'hour'}
@@ -28,13 +30,12 @@ def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any
     for key in ("hours", "log_odds"):
         if isinstance(transformation.get(key), int | float):
             known[key] = f"{transformation[key]:+.4g}"
-    return (
-        known
-        | _numbers(transformation)
-        | _levels(kind, transformation)
-        | _form(kind, transformation)
-        | _endpoint(transformation)
-    )
+    known |= _numbers(transformation)
+    known |= _levels(kind, transformation)
+    known |= _form(kind, transformation)
+    known |= _endpoint(transformation)
+    # Clients choose levels and names.
+    return {key: printable(text) for key, text in known.items()}
 
 
 def _numbers(transformation: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from tallystick.parity.kinds import FAMILY_OF, Family, Status
 from tallystick.parity.words import headline, name_of
+from tallystick.printable import printable
 
 #: Columns of a terminal that the text is made for.
 WIDTH = 100
@@ -182,8 +183,8 @@ def _paired(entries: Sequence[str], room: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
-    """Return a text in lines; runs of spaces inside it stay, and words are never broken."""
-    text = " ".join(text.splitlines())
+    """Return a text in lines that are safe to print; runs of spaces inside it stay, and words are never broken."""
+    text = printable(" ".join(text.splitlines()))
     if width < MARGIN + NARROWEST or len(first) + len(text) <= width:
         return [f"{first}{text}"]
     return textwrap.wrap(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallystick.parity.kinds import Status
 from tallystick.parity.parameters import count, in_words, listed, percent
+from tallystick.printable import printable
 
 if TYPE_CHECKING:
     from tallystick.parity.verdict import OtherCause, Verdict
@@ -175,7 +176,7 @@ def headline(verdict: Verdict) -> str:
         )
     if verdict.first_seen:
         comma = "" if whose and words.subject is Subject.ROWS else ","
-        return f"Since {verdict.first_seen}{comma} {body}."
+        return f"Since {printable(verdict.first_seen)}{comma} {body}."
     return f"{body[:1].upper()}{body[1:]}."
 
 
@@ -185,7 +186,7 @@ def _without_kind(verdict: Verdict) -> str:
         return f"The {rows} look like rows of training: no column differs by more than a fair sample does."
     if verdict.features:
         differ = "differs" if len(verdict.features) == 1 else "differ"
-        columns = listed(verdict.features)
+        columns = printable(listed(verdict.features))
         return f"{columns} {differ} from training; a fault and a change of the population would look the same here."
     return f"The {rows} do not tell: the form of their values is as in training, and more is not known."
 
@@ -194,7 +195,7 @@ def _segment(segment: Mapping[str, Any]) -> str:
     if not segment:
         return ""
     share = f" ({percent(float(segment['share_of_rows']))} of requests)" if "share_of_rows" in segment else ""
-    return f"{segment['column']} {segment['value']}{share}"
+    return printable(f"{segment['column']} {segment['value']}{share}")
 
 
 def _part(share: float, things: str) -> str:
@@ -248,7 +249,7 @@ def brief_name(cause: Verdict | OtherCause) -> str:
     name = f"{cause.kind}{f' {brief}' if brief else ''}"
     if cause.features:
         plural = "s" if len(cause.features) > 1 else ""
-        name += f" \N{MIDDLE DOT} column{plural} {listed(cause.features)}"
+        name += f" \N{MIDDLE DOT} column{plural} {printable(listed(cause.features))}"
     return name
 
 

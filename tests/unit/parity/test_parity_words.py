@@ -177,3 +177,21 @@ def test_every_field_and_question_is_in_the_docs():
     described = definitions["Evidence"]["properties"]["question"]["description"]
     questions = described.split(": ")[1].split(";")[0].replace(" or ", ", ").split(", ")
     assert [name for name in (*definitions["Verdict"]["properties"], *questions) if f"`{name}`" not in page] == []
+
+
+def test_a_level_or_a_client_that_a_terminal_would_obey_is_told_escaped():
+    evil = "\x1b[2Jowned\u202e\x85\u2029\x9b"
+    verdict = of(
+        "new_level",
+        features=(evil,),
+        transformation={"levels": [evil]},
+        segment=SEGMENT | {"value": evil},
+        evidence=(Evidence(1, evil),),
+        also=(evil,),
+        first_seen=evil,
+    )
+
+    told = [render(verdict), headline(verdict), name_of(verdict), phrase(verdict), words.title(verdict)]
+
+    assert all(r"\x1b[2Jowned\u202e" in text for text in told)
+    assert not set(evil) & set("".join(told).replace("\n", "")) - set("[2Jowned")

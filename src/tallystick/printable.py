@@ -1,0 +1,31 @@
+"""Text of strangers, made safe to print: what a terminal would obey is shown, not done."""
+
+from __future__ import annotations
+
+import re
+
+#: C0, DEL, C1, line and paragraph separators, and what turns the direction of text.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str, kept: str = "") -> str:
+    r"""Return a text with its control characters escaped, but for those in `kept`.
+
+    >>> printable("\x1b[2Jowned\u202e")
+    '\\x1b[2Jowned\\u202e'
+    """
+    return _OBEYED.sub(lambda found: found[0] if found[0] in kept else _escaped(found[0]), text)
+
+
+def printable_json(text: str) -> str:
+    r"""Return a JSON document with the control characters in its texts escaped, as JSON has it; its lines stay.
+
+    >>> printable_json('"\x9b"')
+    '"\\u009b"'
+    """
+    return _OBEYED.sub(lambda found: "\n" if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
