@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.segments import are_apart
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
 
@@ -45,6 +47,8 @@ class Inquiry:
     last: tuple[ColumnScreen, ...]
     #: Columns with more digits than in training; they were rounded before they were compared.
     finer: tuple[str, ...] = ()
+    #: Who sent each row; None where that is not known, or all are one sender's.
+    senders: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,7 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
 
 
 def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
-    main = inquiry.findings[0]
-    same = [finding for finding in inquiry.findings if finding.kind == main.kind]
+    main, same = inquiry.findings[0], of_one_cause(inquiry)
     features = tuple(dict.fromkeys(name for finding in same for name in finding.features))
     is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > STRONG_NATS)
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
@@ -245,29 +248,43 @@ def _confidence(main: Finding, is_certain: bool) -> float:
     return float(max(odds, 0.97)) if is_certain else float(min(odds, 0.95))
 
 
+def of_one_cause(inquiry: Inquiry) -> list[Finding]:
+    """Return the findings that are one cause with the first: those of its kind, but for those in other rows."""
+    return _like(inquiry.findings[0], inquiry.findings, inquiry)
+
+
+def _like(first: Finding, findings: Sequence[Finding], inquiry: Inquiry) -> list[Finding]:
+    alike = (finding for finding in findings if finding.kind == first.kind)
+    return [each for each in alike if each is first or not are_apart(first.rows, each.rows, inquiry.senders)]
+
+
 def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tuple[str, OtherCause | None]]:
     """Return the other strong findings in words, and as causes; on the same columns they are side effects of the first.
 
-    One of rows that the first is not in is somebody else's, where the first is one sender's: that is in the words only.
+    One of rows that the first is not in is somebody else's, where the first is one sender's or of the same kind: that
+    is in the words only.
     """
-    main = inquiry.findings[0]
-    known = [f for f in inquiry.findings[1:] if f.kind != main.kind and not set(f.features) <= features]
-    by_kind: dict[str, list[Finding]] = {}
-    for finding in (f for f in known if _is_strong(f)):
-        by_kind.setdefault(finding.kind, []).append(finding)
-    inside = np.logical_or.reduce([finding.rows for finding in inquiry.findings if finding.kind == main.kind])
+    main, same = inquiry.findings[0], of_one_cause(inquiry)
+    left = [f for f in inquiry.findings if _is_strong(f) and not any(f is one for one in same)]
+    left = [f for f in left if not set(f.features) <= features]
+    inside = np.logical_or.reduce([finding.rows for finding in same])
     found: list[tuple[str, OtherCause | None]] = []
-    for kind, same in list(by_kind.items())[:MOST_OTHERS]:
-        rows = np.logical_or.reduce([finding.rows for finding in same])
+    while left and len(found) < MOST_OTHERS:
+        alike = _like(left[0], left, inquiry)
+        left = [finding for finding in left if not any(finding is one for one in alike)]
+        if alike[0].kind == main.kind:
+            left = [finding for finding in left if not {*finding.features} <= {n for f in alike for n in f.features}]
+        rows = np.logical_or.reduce([finding.rows for finding in alike])
+        kind = alike[0].kind
         other = OtherCause(
             family=family_of(kind),
             kind=kind,
-            features=tuple(dict.fromkeys(name for finding in same for name in finding.features)),
-            transformation=plain(_parameters(same)),
-            share=float(max(finding.share for finding in same)),
-            fix=fix_for(kind, same[0].transformation),
+            features=tuple(dict.fromkeys(name for finding in alike for name in finding.features)),
+            transformation=plain(_parameters(alike)),
+            share=float(max(finding.share for finding in alike)),
+            fix=fix_for(kind, alike[0].transformation),
         )
-        is_elsewhere = has_sender and _rate(rows, inside) < _rate(rows, ~inside)
+        is_elsewhere = (has_sender or kind == main.kind) and _rate(rows, inside) < _rate(rows, ~inside)
         if is_elsewhere:
             found.append((f"{kind} in other rows: {', '.join(other.features[:5])}", None))
         else:
@@ -306,7 +323,7 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     name = str(main.transformation.get("name", "unnamed"))
     if name != "unnamed" and not name.startswith("10^"):
         lines.append((f"the constant has a name: {name}", "named constant"))
-    told = [finding for finding in inquiry.findings if finding.kind == main.kind or _is_strong(finding)]
+    told = [*of_one_cause(inquiry), *(finding for finding in inquiry.findings if _is_strong(finding))]
     touched = {name for finding in told for name in finding.features}
     still = sum(not part.is_flagged for part in inquiry.last)
     lines.append(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
+from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
 from tallystick.parity.detect.availability import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
@@ -143,7 +143,8 @@ def examine(
     whose: dict[str, Any] = {}
     if given is not None and not (inquiry.findings and inquiry.findings[0].exact):
         inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), asked, given, inquiry)
-    inquiry = replace(inquiry, findings=told_as_absent(reference, inquiry.findings))
+    findings = told_as_absent(reference, inquiry.findings)
+    inquiry = replace(inquiry, findings=findings, senders=None if whose else given)
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
     judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
@@ -300,7 +301,7 @@ def _interventions(
         return None, None
     if inquiry.findings[0].at_endpoint:
         return None, None
-    main = [finding for finding in inquiry.findings if finding.kind == inquiry.findings[0].kind]
+    main = of_one_cause(inquiry)
     repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
     outcomes, scores = _labelled(reference, labels, predictions)
     return repaired, transplant(reference, main, predict, outcomes, scores)

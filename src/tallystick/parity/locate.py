@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Mask, Role
-from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
+from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
 from tallystick.parity.detect.precision import detect_precision
@@ -136,5 +136,4 @@ def affected_rows(inquiry: Inquiry) -> Mask:
     """Return the rows that the first cause is in, as far as single rows show it."""
     if not inquiry.findings:
         return np.zeros(inquiry.sent.rows, dtype=bool)
-    main = inquiry.findings[0]
-    return np.asarray(np.logical_or.reduce([finding.rows for finding in inquiry.findings if finding.kind == main.kind]))
+    return np.asarray(np.logical_or.reduce([finding.rows for finding in of_one_cause(inquiry)]))

@@ -14,6 +14,10 @@ from tallystick.parity.history import seconds_of
 #: Part of the affected rows that a segment must send, and its own affected share over that of the rest, to be named.
 COVERS = 0.8
 TIMES_THE_REST = 3.0
+#: Overlap of two faults' rows, as a part of all rows of either, from which they are one cause.
+OVERLAPS = 0.5
+#: Rows that chance puts in both of two faults from which few are telling, and the part of these that is few.
+FEWEST_EXPECTED, APART = 10, 0.25
 #: Chance at which a segment is named, before correction for the number of segments.
 ALPHA = 1e-3
 
@@ -55,6 +59,20 @@ def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
             }
             best = rate_in - rate_out, found
     return {} if best is None else best[1]
+
+
+def are_apart(first: Mask, other: Mask, frame: pd.DataFrame | None) -> bool:
+    """Whether two faults are in other rows: in both far fewer than chance gives, or each one sender's own."""
+    both, either = int((first & other).sum()), int((first | other).sum())
+    if not first.any() or not other.any() or both >= OVERLAPS * either:
+        return False
+    expected = float(first.sum()) * float(other.sum()) / len(first)
+    if expected >= FEWEST_EXPECTED and both < APART * expected:
+        return True
+    if frame is None or len(frame) != len(first):
+        return False
+    mine, theirs = ((found.get("column"), found.get("value")) for found in (blame(frame, first), blame(frame, other)))
+    return None not in (*mine, *theirs) and mine != theirs
 
 
 def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:

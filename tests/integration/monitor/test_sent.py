@@ -388,3 +388,12 @@ def test_each_client_with_a_fault_of_its_own_gets_its_verdict(place, sender):
     assert looked.senders()["client", "ios/4.2"] == 120
     assert looked.senders(datetime.now(UTC)) == {}
     assert told == {("unit", ("temp",), "ios/4.2"), ("letter_case", ("kind",), "android/7.1")}
+
+
+def test_two_clients_with_faults_of_one_kind_get_a_verdict_each(place, sender):
+    sender.send(rides(150, 1), "web/2.1")
+    sender.send(rides(120, 2).assign(temp=lambda sent: sent.temp * 100), "ios/4.2")
+    sender.send(rides(120, 3).assign(wind=lambda sent: sent.wind * 1000), "android/7.1")
+    ((_, looked),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
+    told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for each in looked.found}
+    assert told == {("unit", ("temp",), "ios/4.2"), ("unit", ("wind",), "android/7.1")}

@@ -77,6 +77,46 @@ def test_two_faults_of_one_client_are_both_in_its_verdict(reference):
     assert f"Also      {verdict.also[0]}" in str(verdict)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "shares"),
+    [
+        (
+            lambda f: f.assign(city=[f"evil {k % 7}" for k in range(len(f))]),
+            lambda f: f.assign(fare=f.fare.astype(object).where(f.fare < 0, "twelve")),
+            "new_level",
+            (0.05, 0.1),
+        ),
+        (lambda f: f.assign(fare=f.fare * 100), lambda f: f.assign(temp=f.temp * 1000), "unit", (0.5, 0.5)),
+        (lambda f: f.assign(fare=-999.0), lambda f: f.assign(temp=-999.0), "default_fill", (0.05, 0.05)),
+    ],
+)
+def test_faults_of_one_kind_of_two_senders_are_told_apart(reference, one, other, kind, shares):
+    rows = rows_of(600, 17)
+    draw = np.random.default_rng(17).random(600)
+    who = np.where(draw < shares[0], "one", np.where(draw < sum(shares), "other", "web"))
+    live = pd.concat(
+        [one(rows[who == "one"]), other(rows[who == "other"]), rows[who == "web"]],
+    ).sort_index()
+
+    verdict = diagnose(reference, live, segments=pd.DataFrame({"client": who}))
+
+    assert (verdict.kind, len(verdict.features), verdict.others) == (kind, 1, ())
+    assert verdict.segment["value"] in ("one", "other")
+    assert verdict.segment["affected_inside"] > 0.9
+    (elsewhere,) = (text for text in verdict.also if "in other rows" in text)
+    assert verdict.features[0] not in elsewhere
+    assert "each" not in verdict.transformation
+
+
+def test_a_fault_in_chance_rows_of_two_columns_is_one_cause(reference):
+    rows, rng = rows_of(600, 18), np.random.default_rng(18)
+    live = rows.assign(temp=rows.temp.mask(rng.random(600) < 0.1), humidity=rows.humidity.mask(rng.random(600) < 0.1))
+
+    verdict = diagnose(reference, live, segments=_clients(600, 0.3, 18))
+
+    assert (verdict.kind, set(verdict.features), verdict.segment) == ("nulls", {"temp", "humidity"}, {})
+
+
 def test_a_fault_of_another_client_is_none_of_the_first_ones(reference):
     rows, who = rows_of(600, 16), _clients(600, 0.4, 16)
     android = (who.client == "android/7").to_numpy()
