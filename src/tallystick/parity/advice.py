@@ -62,6 +62,8 @@ def fix_for(kind: str, transformation: Mapping[str, Any] | None = None) -> str:
             "training is to blame: its rows were joined with values from after their time. Join as of the row's time, "
             "then train again"
         )
+    if kind == "new_level" and "role" in (transformation or {}):
+        return "send a number, or null; the column holds text that is none"
     return _FIXES.get(kind, "")
 
 

@@ -20,6 +20,7 @@ from tallystick.parity.live import Live
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.segments import are_apart
+from tallystick.parity.told import parameters_of
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
 
@@ -213,7 +214,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         family=family_of(main.kind),
         kind=main.kind,
         features=features,
-        transformation=plain(_parameters(same)),
+        transformation=plain(parameters_of(reference, same)),
         share=float(max(finding.share for finding in same)),
         segment=plain(context.segment),
         stage=_stage(main, context),
@@ -225,7 +226,7 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         also=tuple(name for name, _ in others),
         others=tuple(other for _, other in others if other is not None),
         explained=explained,
-        fix=fix_for(main.kind, main.transformation),
+        fix=fix_for(main.kind, parameters_of(reference, same)),
         settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
         reproduce="diagnose(reference, live)",
     )
@@ -280,23 +281,15 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
             family=family_of(kind),
             kind=kind,
             features=tuple(dict.fromkeys(name for finding in alike for name in finding.features)),
-            transformation=plain(_parameters(alike)),
+            transformation=plain(parameters_of(inquiry.sent.reference, alike)),
             share=float(max(finding.share for finding in alike)),
-            fix=fix_for(kind, alike[0].transformation),
+            fix=fix_for(kind, parameters_of(inquiry.sent.reference, alike)),
         )
         is_elsewhere = (has_sender or kind == main.kind) and _rate(rows, inside) < _rate(rows, ~inside)
         if is_elsewhere:
             found.append((f"{kind} in other rows: {', '.join(other.features[:5])}", None))
         else:
             found.append((brief_name(other), other))
-    return found
-
-
-def _parameters(same: list[Finding]) -> dict[str, Any]:
-    """Return the parameters of findings of one kind: those of the first, and by column where there are several."""
-    found = dict(same[0].transformation)
-    if len(same) > 1:
-        found["each"] = {finding.features[0]: dict(finding.transformation) for finding in same if finding.features}
     return found
 
 

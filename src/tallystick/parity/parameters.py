@@ -65,6 +65,8 @@ def _levels(kind: str, transformation: Mapping[str, Any]) -> dict[str, str]:
     for key in ("levels", "tokens"):
         if transformation.get(key):
             known[key] = listed([quoted(value) for value in transformation[key]], MOST_LEVELS)
+    if transformation.get("levels") and "role" in transformation:
+        known["example"] = quoted(transformation["levels"][0])
     return known
 
 

@@ -137,12 +137,20 @@ WORDS: dict[str, Words] = {
 _INSIDE: dict[str, Words] = {
     "step_differs": Words("other values than training's after {step}[ in {columns}]", "after {step}", Subject.GOLDEN),
 }
+#: Words of levels that are new in a column that has no levels, by the `role` of the column.
+_NO_LEVELS = Words("text[ such as {example}] in {columns}, where training had {role}s", "{example}")
 
 
 def words_of(cause: Verdict | OtherCause) -> Words:
     """Return the words of a cause's kind; raises KeyError for a kind without."""
-    inside = _INSIDE.get(cause.kind)
-    return inside if inside and "step" in cause.transformation else WORDS[cause.kind]
+    return _words(cause.kind, cause.transformation)
+
+
+def _words(kind: str, transformation: Mapping[str, Any]) -> Words:
+    inside = _INSIDE.get(kind)
+    if inside and "step" in transformation:
+        return inside
+    return _NO_LEVELS if kind == "new_level" and "role" in transformation else WORDS[kind]
 
 
 def headline(verdict: Verdict) -> str:
@@ -215,8 +223,10 @@ def phrase(verdict: Verdict) -> str:
     each = verdict.transformation.get("each") or {}
     if len(each) > 1:
         common = {key: value for key, value in given.items() if all(one.get(key) == value for one in each.values())}
-        if common != given and not _is_sayable(words.phrase, in_words(verdict.kind, verdict.features, common)):
-            said = [fill(words.phrase, in_words(verdict.kind, (name,), one)) for name, one in each.items()]
+        phrases = {name: _words(verdict.kind, one).phrase for name, one in each.items()}
+        is_sayable = _is_sayable(words.phrase, in_words(verdict.kind, verdict.features, common))
+        if len(set(phrases.values())) > 1 or (common != given and not is_sayable):
+            said = [fill(phrases[name], in_words(verdict.kind, (name,), one)) for name, one in each.items()]
             more = f", and {len(said) - MOST_PHRASES} more" if len(said) > MOST_PHRASES else ""
             return ", ".join(said[:MOST_PHRASES]) + more
         given = common

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from parity_rows import rows_of
 
 from tallystick.parity import Family, Status, diagnose
 
@@ -92,3 +93,12 @@ def test_words_that_read_as_numbers_are_levels_like_others(reference, live, word
     verdict = diagnose(reference, _text(live, "season", lambda v: word))
     assert verdict.status in Status
     assert verdict.features == ("season",)
+
+
+def test_text_in_a_column_of_numbers_is_told_as_that(reference):
+    live = rows_of(200, 3).astype({"humidity": object})
+    live.loc[:19, "humidity"] = "damp"
+    verdict = diagnose(reference, live)
+    assert (verdict.kind, verdict.features, verdict.transformation["role"]) == ("new_level", ("humidity",), "number")
+    assert "carry text such as 'damp' in humidity, where training had numbers." in str(verdict)
+    assert "send a number" in verdict.fix

@@ -179,6 +179,21 @@ def test_every_field_and_question_is_in_the_docs():
     assert [name for name in (*definitions["Verdict"]["properties"], *questions) if f"`{name}`" not in page] == []
 
 
+def test_text_in_a_column_of_numbers_is_not_told_as_a_new_level():
+    text = {"levels": ["abc"], "role": "number"}
+    assert headline(of("new_level", transformation=text)) == (
+        "All 200 rows carry text such as 'abc' in temp, where training had numbers."
+    )
+    both = text | {"each": {"temp": text, "kind": {"levels": ["haze"]}}}
+    assert phrase(of("new_level", features=("temp", "kind"), transformation=both)) == (
+        "text such as 'abc' in temp, where training had numbers, levels of kind that training never had ('haze')"
+    )
+    two = text | {"each": {"temp": text, "hum": text | {"levels": ["x"]}}}
+    assert phrase(of("new_level", features=("temp", "hum"), transformation=two)) == (
+        "text in temp and hum, where training had numbers"
+    )
+
+
 def test_a_level_or_a_client_that_a_terminal_would_obey_is_told_escaped():
     evil = "\x1b[2Jowned\u202e\x85\u2029\x9b"
     verdict = of(
