@@ -20,7 +20,7 @@ from tallystick.parity.live import Live
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.segments import are_apart
-from tallystick.parity.told import parameters_of
+from tallystick.parity.told import parameters_of, with_time
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
 
@@ -175,6 +175,8 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
             ),
         )
     found = slice_of(inquiry.sent, inquiry.first)
+    if found:
+        found = with_time(reference.column(found["column"]).role, found)
     text = "the columns agree with each other as in training, and no fault that is known explains the difference"
     return _verdict(
         reference,

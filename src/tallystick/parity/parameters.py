@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tallystick.printable import printable
@@ -12,6 +13,9 @@ MOST_NAMES, MOST_LEVELS = 4, 2
 LONGEST_NAME = 40
 #: Parameters that say where a column lies; four digits are enough to know them by.
 _PLACES = frozenset({"mean", "sd", "median", "iqr", "minimum", "maximum", "from", "to", "bound", "largest", "rate"})
+#: Parameters that are times where the column's role is `time`, in seconds since 1970; and those that ISO 8601 can tell.
+TIMES = frozenset({"value", "mean", "median", "minimum", "maximum", "from", "to", "bound"})
+_LAST_S = 253_402_300_799
 
 
 def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any]) -> dict[str, str]:
@@ -22,6 +26,8 @@ def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any
     """
     simple = {key: value for key, value in transformation.items() if not isinstance(value, dict | list | tuple)}
     known = {key: _value(value, 4 if key in _PLACES else 6) for key, value in simple.items()}
+    is_time = transformation.get("role") == "time"
+    known |= {key: _time(simple[key]) for key in TIMES & simple.keys() if is_time}
     if known.get("name", "").startswith(("10^", "1 / ", "unnamed")):
         # A power of ten is told by the factor, and the inverse of a unit's name reads worse than none.
         del known["name"]
@@ -48,9 +54,9 @@ def _numbers(transformation: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(transformation.get("decimals"), int):
         known["decimals"] = _digits(transformation["decimals"])
     if "bound" in transformation and "side" in transformation:
-        known["edge"] = (
-            f"{'below' if transformation['side'] == 'lower' else 'above'} {_value(transformation['bound'], 6)}"
-        )
+        bound = transformation["bound"]
+        told = _time(bound) if transformation.get("role") == "time" else _value(bound, 6)
+        known["edge"] = f"{'below' if transformation['side'] == 'lower' else 'above'} {told}"
     return known
 
 
@@ -156,6 +162,18 @@ def _value(value: Any, digits: int) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return number(float(value), digits)
+
+
+def _time(value: Any) -> str:
+    """Return seconds since 1970 as ISO 8601 has them, anything else as it is.
+
+    >>> _time(1750720000.0), _time("epoch_s")
+    ('2025-06-23T23:06:40Z', 'epoch_s')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LAST_S:
+        return _value(value, 6)
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=round(max(value, -62_135_596_800)))
+    return f"{when.replace(tzinfo=None).isoformat()}Z"
 
 
 def number(value: float, digits: int = 6) -> str:

@@ -135,3 +135,11 @@ def test_milliseconds_read_as_nanoseconds_are_told_though_training_had_1970(mark
     small = pd.to_datetime(live.day.astype("datetime64[ns]").astype("int64") // 1_000_000)
     assert diagnose(market, live.assign(day=live.day.where(~some, small))).kind == "epoch_unit"
     assert diagnose(market, live).status not in CLAIMS
+
+
+def test_a_time_that_stands_still_is_told_as_a_time():
+    found = diagnose(
+        Reference.from_frame(stays(2000, 1)), stays(200, 2).assign(booked=pd.Timestamp("2023-05-01 07:00"))
+    )
+    assert (found.kind, found.transformation["role"]) == ("constant", "time")
+    assert "constant 2023-05-01T07:00:00Z" in str(found)

@@ -194,6 +194,19 @@ def test_text_in_a_column_of_numbers_is_not_told_as_a_new_level():
     )
 
 
+def test_times_are_told_as_times_and_not_as_seconds():
+    said = {
+        "constant": {"value": -4.8522e9, "role": "time"},
+        "clipped": {"bound": 1.75072e9, "side": "upper", "role": "time"},
+        "subpopulation": {"column": "admitted", "from": 1.7e9, "to": 1.75072e9, "role": "time"},
+    }
+    told = " ".join(headline(of(kind, transformation=each)) for kind, each in said.items())
+    assert "temp: 1816-03-29T06:40:00Z" in told
+    assert "cut off above 2025-06-23T23:06:40Z" in told
+    assert "admitted from 2023-11-14T22:13:20Z to 2025-06-23T23:06:40Z" in told
+    assert "e+09" not in told
+
+
 def test_a_level_or_a_client_that_a_terminal_would_obey_is_told_escaped():
     evil = "\x1b[2Jowned\u202e\x85\u2029\x9b"
     verdict = of(
