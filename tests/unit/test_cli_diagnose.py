@@ -153,6 +153,23 @@ def test_a_table_needs_a_reference_to_be_compared_with(
     assert (code, "There is no reference of training" in err) == (1, True)
 
 
+def test_ids_of_rows_stay_whole_on_a_narrow_terminal(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "3f2b1c9e-8a7d-4e6f-9b0a-1c2d3e4f5a6b"
+    sent = {"temperature": 2010.0, "relative_humidity": 55.0, "distance_to_station": 1.25}
+    row = VERDICT["rows"][0] | {"request_id": name, "sent": sent, "client": "a-rather-long-name/10.11.12"}
+    monkeypatch.setitem(VERDICT, "rows", [row])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    _, printed, _ = run(monkeypatch, capsys, "churn", "--rows")
+
+    assert name in printed
+    assert "2026-01-31 14:02:11Z from a-rather-long-name/10.11.12" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
 CONTROLS = "\x1b[2J\x1b[31mowned\x9b\x7f\u202e\u2066\u2028"
 SHOWN = r"\x1b[2J\x1b[31mowned\x9b\x7f\u202e\u2066"
 

@@ -169,3 +169,29 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
 def test_a_model_that_is_not_there_is_told(run: Run, capsys: Output) -> None:
     assert run("parity", "check", "./nowhere") == 2
     assert "There is no file or folder" in capsys.readouterr().err
+
+
+def test_live_requests_are_told_in_lines_and_not_as_a_document():
+    known = {
+        "problem": "",
+        "rows": 1520,
+        "passed_over": 0,
+        "status": "cause_found",
+        "diagnosed_at": "2026-01-31T14:02:11Z",
+    }
+    known |= {"violations": {"age": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
+    live = {"monitor": "connected", "served_entities": {"churn-4": known}}
+    assert list(parity.described("churn", {"settings": SETTINGS, "gate": {}, "live": live}))[-3:] == [
+        "  live      monitor connected",
+        "  live      churn-4: 1,520 rows, cause found at 2026-01-31T14:02:11Z, open incident 7",
+        "              age: 12 missing where training had none, 3 of another type",
+    ]
+
+
+def test_what_breaks_the_contract_has_words():
+    from tallystick.commands.parity_words import live_lines
+    from tallystick.monitor.counters import Violation
+
+    violations = {"age": {kind.name.lower(): 1 for kind in Violation}}
+    (told,) = (line for line in live_lines({"served_entities": {"m": {"violations": violations}}}) if " age: " in line)
+    assert not any(f"1 {kind.name.lower()}," in f"{told}," for kind in Violation)

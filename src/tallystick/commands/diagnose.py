@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,6 +175,16 @@ def _tell_rows(rows: list[Json] | None) -> None:
         print("\nRows      none to show: no single rows are affected")
         return
     print()
+    if sys.stdout.isatty():
+        # Ids are to be copied, and no table of them fits a terminal.
+        for row in rows:
+            print_text(f"Request   {row['request_id']}")
+            client = f" from {row['client']}" if row["client"] else ""
+            print_text(f"{'':<10}{row['request_time']}{client}")
+            for name in row["sent"]:
+                print_text(f"{'':<10}{name}: {_change(row, name)}")
+        print("\nValues are as sent → as expected.")
+        return
     columns = list(dict.fromkeys(name for row in rows for name in row["sent"]))
     shown = [
         [row["request_time"], row["client"], *(_change(row, name) for name in columns), row["request_id"]]

@@ -15,7 +15,7 @@ import typer
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_ablation import ablation_lines, ablation_of
-from tallystick.commands.parity_words import ladder_table, lines_of, verdict
+from tallystick.commands.parity_words import ladder_table, lines_of, live_lines, verdict
 from tallystick.commands.session import EXIT_FAILED, Session, print_text, with_session
 from tallystick.errors import DeploymentFailed
 from tallystick.gate.report import Outcome, Policy
@@ -207,8 +207,7 @@ def described(name: str, found: Json) -> Iterator[str]:
                 yield f"  {entity}, replica {number}{where}: {verdict(report)}"
     if not any(known["replicas"] for known in found["gate"].values()):
         yield "  No replica was checked yet."
-    for key, value in (found.get("live") or {}).items():
-        yield f"  live      {key}: {value if isinstance(value, str | int | float) else json.dumps(value)}"
+    yield from live_lines(found.get("live") or {})
     for incident in found.get("incidents") or []:
         yield f"  incident  {incident.get('id', '')} {incident.get('state', '')}: {incident.get('kind', '')}".rstrip(
             ": "

@@ -38,3 +38,46 @@ def lines_of(report: Mapping[str, Any]) -> Iterator[str]:
             parts = [f"{key} {difference[key]}" for key in _FIELDS if key in difference]
             share = f", {difference['share'] * 100:.3g} % of the rows" if "share" in difference else ""
             yield f"  {rung['rung']}: {', '.join(parts)}{share}"
+
+
+def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how live rows stand: the monitor, each served entity, and what breaks training's contract, by column.
+
+    >>> list(live_lines({"monitor": "away", "served_entities": {"m-3": {"problem": "no reference"}}}))
+    ['  live      monitor away', '  live      m-3: not watched (no reference)']
+    """
+    if live.get("monitor"):
+        yield f"  live      monitor {live['monitor']}"
+    for entity, known in (live.get("served_entities") or {}).items():
+        if known.get("problem"):
+            yield f"  live      {entity}: not watched ({known['problem']})"
+            continue
+        yield f"  live      {entity}: {', '.join(_standing(known))}"
+        for column, kinds in (known.get("violations") or {}).items():
+            told = [f"{count:,} {_VIOLATIONS.get(kind, kind)}" for kind, count in kinds.items() if count]
+            if told:
+                yield f"              {column}: {', '.join(told)}"
+
+
+_VIOLATIONS: Mapping[str, str] = {
+    "null": "missing where training had none",
+    "unseen": "never seen in training",
+    "out_of_range": "out of training's range",
+    "null_token": "words for a missing value",
+    "type": "of another type",
+    "missing": "not sent",
+    "coerced": "changed to fit the signature",
+}
+
+
+def _standing(known: Mapping[str, Any]) -> Iterator[str]:
+    rows = known.get("rows", 0)
+    yield f"{rows:,} row{'' if rows == 1 else 's'}"
+    if known.get("passed_over"):
+        yield f"{known['passed_over']:,} more passed over"
+    status = str(known.get("status") or "").replace("_", " ")
+    at = f" at {known['diagnosed_at']}" if known.get("diagnosed_at") else ""
+    yield f"{status}{at}" if status else "not diagnosed yet"
+    opened = known.get("open_incidents") or ()
+    if opened:
+        yield f"open incident{'' if len(opened) == 1 else 's'} {', '.join(map(str, opened))}"
