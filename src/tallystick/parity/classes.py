@@ -48,6 +48,9 @@ def mix_of_labels(reference: Reference, labels: Any) -> ClassMix | None:
     if not reference.label_shares or not len(known):
         return None
     live = golden.label_shares(known)
+    if not set(live) & set(reference.label_shares):
+        # Quantities, or classes under other names: they say nothing of the mix.
+        return None
     names = sorted(set(reference.label_shares) | set(live))
     expected = np.array([max(reference.label_shares.get(name, 0.0), 1e-3) for name in names]) * len(known)
     observed = np.array([live.get(name, 0.0) for name in names]) * len(known)

@@ -142,3 +142,13 @@ def test_feedback_is_read_in_training_s_words(given, shares, classes, expected):
 def test_a_label_that_is_no_number_ends_no_diagnosis():
     found = labels_as_trained(np.array(["1.0", "lost"], dtype=object), {"1": 0.5, "0": 0.5})
     assert found.tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.random.default_rng(3).normal(50, 9, 400), np.full(400, 7), np.full(400, "maybe")]
+)
+def test_labels_that_are_none_of_trainings_classes_say_nothing_of_their_mix(labels):
+    frame, random = _rows(0)
+    reference = Reference.from_frame(frame, None, _labels(frame, random, np.array([0, 1])))
+    verdict = diagnose(reference, _rows(1, 400)[0], labels)
+    assert (verdict.status, verdict.kind) == ("consistent", "")
