@@ -90,6 +90,8 @@ class Looked:
     is_clean: bool
     #: Who sent the rows that were looked at, and when.
     who: Senders = field(repr=False)
+    #: Columns that were not compared.
+    withheld: tuple[str, ...] = ()
 
     def senders(self, since: datetime | None = None) -> dict[tuple[str, str], int]:
         """Return (column, value) of a segment -> its rows that came since then."""
@@ -122,7 +124,7 @@ def explain_each(
         rest = rest.taken(others)
         last = _explain(reference, rest, place, replicas, notes, checked)
         found += [last] if is_claim(last.verdict) else []
-    return Looked(tuple(found), _leaves_clean(rest, last), who)
+    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld)
 
 
 def is_claim(verdict: Verdict) -> bool:

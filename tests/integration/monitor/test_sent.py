@@ -241,6 +241,21 @@ def test_refused_requests_without_a_fault_leave_the_others_verdict_alone(
     assert any("bodies of 5 refused requests" in limit for limit in verdict.degraded)
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_list_in_one_request_takes_out_its_row_and_blinds_nobody(
+    place: WatchedEndpoint, sender: Sender, status: int
+) -> None:
+    sender.send(rides(120, 1), "android/7.1")
+    sender.send(rides(80, 2).assign(kind=lambda rows: rows["kind"].str.upper()), "ios/4.2")
+    odd = rides(1, 3).assign(kind=[["x"]])
+    sender.send(odd, "curl/8.1", **(REFUSAL | {"request_rows": None} if status == 400 else {}))
+    verdict = diagnosed(place).verdict
+    assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "letter_case", ("kind",))
+    assert verdict.rows == 200
+    assert "1 row not compared, for lists or objects in kind" in verdict.degraded
+    assert not any("not recorded as they were sent" in limit for limit in verdict.degraded)
+
+
 def test_a_count_sent_in_thousands_is_a_unit_and_no_default(place: WatchedEndpoint, sender: Sender) -> None:
     sender.send(rides(200, 1), "android/7.1")
     sender.send(rides(100, 2).assign(trips=lambda rows: rows["trips"] / 1e6), "ios/4.2")
