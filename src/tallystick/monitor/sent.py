@@ -6,20 +6,19 @@ apart from one that is null, and columns that the endpoint's settings keep out o
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
+from tallystick.monitor.refusals import Refusals, words_of
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
 from tallystick.parity.columns import Mask
 from tallystick.parity.parameters import count
@@ -34,10 +33,6 @@ MAX_REFUSED_ROWS, MAX_REQUEST_ROWS = 1000, 200
 MAX_BYTES = 64 << 20
 #: Columns that training did not have, of all rows, and clients whose refusals are counted.
 MAX_EXTRA, MAX_CLIENTS = 64, 1000
-#: Part of the refusals from which a client is said to have most of them.
-MOST = 0.8
-#: What is told of a refusal's message.
-MAX_WORDS = 14
 
 _META = ("databricks_request_id", "request_time", "status_code", "user_agent", "error_code", "request_bytes")
 _BODY = (
@@ -51,33 +46,6 @@ _BODY = (
     "requester",
     "usage_context",
 )
-_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|`([^`]*)`")
-_DIGITS = re.compile(r"\d[\d.,:]*")
-
-
-@dataclass(frozen=True)
-class Refusals:
-    """Requests of a span of time, by client, and those of them that were refused for their input."""
-
-    requests: Mapping[str, int] = field(default_factory=dict)
-    refused: Mapping[str, int] = field(default_factory=dict)
-    #: By client: the error code and the message of one of them, without values.
-    words: Mapping[str, str] = field(default_factory=dict)
-
-    def told(self, segment: Mapping[str, Any]) -> str:
-        """Return what is said of them, of the client that a verdict names or of all; empty when there are none."""
-        client = str(segment.get("value")) if segment.get("column") == "client" else ""
-        refused = self.refused.get(client, 0) if client else sum(self.refused.values())
-        if not refused:
-            return ""
-        requests = self.requests.get(client, 0) if client else sum(self.requests.values())
-        whose = client or max(self.refused, key=lambda each: self.refused[each])
-        words = f": {self.words[whose]}" if whose in self.words else ""
-        of_client = " of this client" if client else ""
-        # Where all rows have the fault no sender is named for it, and somebody has to be told.
-        share = self.refused[whose] / refused
-        by = "" if client or share < MOST else f", {'all' if share == 1 else 'most'} of client {whose}"
-        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED_STATUS}{by}{words}"
 
 
 @dataclass(frozen=True)
@@ -219,35 +187,12 @@ def _read_body(entry: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _refusals(chosen: _Chosen, refused: Sequence[Mapping[str, Any]], names: Collection[str]) -> Refusals:
     words: dict[str, str] = {}
-    for entry in sorted(refused, key=lambda each: each["request_time"]):
-        told = words_of(entry["response"], names)
+    for entry in sorted(refused, key=lambda each: each["request_time"], reverse=True):
+        client = client_of(entry["user_agent"])
+        told = "" if client in words else words_of(entry["response"], names)
         if told:
-            words[client_of(entry["user_agent"])] = told
+            words[client] = told
     return Refusals(dict(chosen.requests), dict(chosen.refusals), words)
-
-
-def words_of(answer: str | None, names: Collection[str]) -> str:
-    """Return code and first words of a refusal. What is quoted is a value, unless it is one of `names`.
-
-    >>> words_of('{"error_code": "BAD", "message": "Column `temp`: got `12,5` in row 3."}', {"temp"})
-    "BAD Column 'temp': got '…' in row …"
-    """
-    try:
-        fields = msgspec.json.decode(answer or "")
-    except msgspec.DecodeError:
-        return ""
-    if not isinstance(fields, dict):
-        return ""
-    code, message = (fields.get(key) for key in ("error_code", "message"))
-
-    def shown(found: re.Match[str]) -> str:
-        text = next(group for group in found.groups() if group is not None)
-        return f"'{text}'" if text in names else "'…'"
-
-    hidden = _DIGITS.sub("…", _QUOTED.sub(shown, str(message or "")))
-    words = hidden.split()
-    cut = " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")
-    return f"{str(code or '')[:64]} {cut}".strip().rstrip(".")
 
 
 # -- what is made of it ------------------------------------------------------------------------------------

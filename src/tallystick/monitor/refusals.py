@@ -1,0 +1,106 @@
+"""Requests that were refused for their input: how many of whom, and for what, in words without values. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+#: The status of a refusal for the input.
+STATUS = 400
+#: Part of the refusals from which a client is said to have most of them.
+MOST = 0.8
+#: What is told of a refusal's message.
+MAX_WORDS = 14
+
+#: A quote opens after a space, a bracket or the like, so that the apostrophe in "model's" is none.
+_OPENING = re.compile(r"(?<![^\s(\[{<:=,;/])['\"`]")
+_CLOSES = r"(?=$|[\s.,:;!?)\]}>/])"
+_DIGITS = r"\d[\d.,:]*"
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Requests of a span of time, by client, and those of them that were refused for their input."""
+
+    requests: Mapping[str, int] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+    #: By client: the error code and the message of one of them, without values.
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def told(self, segment: Mapping[str, Any]) -> str:
+        """Return what is said of them, of the client that a verdict names or of all; empty when there are none."""
+        client = str(segment.get("value")) if segment.get("column") == "client" else ""
+        refused = self.refused.get(client, 0) if client else sum(self.refused.values())
+        if not refused:
+            return ""
+        requests = self.requests.get(client, 0) if client else sum(self.requests.values())
+        whose = client or max(self.refused, key=lambda each: self.refused[each])
+        words = f": {self.words[whose]}" if whose in self.words else ""
+        of_client = " of this client" if client else ""
+        # Where all rows have the fault no sender is named for it, and somebody has to be told.
+        share = self.refused[whose] / refused
+        by = "" if client or share < MOST else f", {'all' if share == 1 else 'most'} of client {whose}"
+        return f"{refused:,} of {requests:,} requests{of_client} were refused with {STATUS}{by}{words}"
+
+
+def words_of(answer: str | None, names: Collection[str]) -> str:
+    """Return code and first words of a refusal. What is quoted is a value, unless it is one of `names`.
+
+    A value may hold quotes itself: from where one opens to the last that closes, only names are told.
+
+    >>> words_of('{"error_code": "BAD", "message": "Column `temp`: got `12,5` in row 3 of the model\\'s."}', {"temp"})
+    "BAD Column 'temp': got '…' in row … of the model's"
+    """
+    try:
+        fields = msgspec.json.decode(answer or "")
+    except msgspec.DecodeError:
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    code, message = str(fields.get("error_code") or "")[:64], " ".join(str(fields.get("message") or "").split())
+    spoken = "".join(_spoken(message, names))
+    words = spoken.split()
+    cut = " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")
+    columns = columns_of(spoken, names)
+    if columns and not columns_of(cut, names):
+        cut += f" column '{columns[0]}' …"
+    return f"{code} {cut}".strip().rstrip(".")
+
+
+def columns_of(text: str, names: Collection[str]) -> list[str]:
+    """Return the columns that a message is about, in its order: in quotes, or as "dataframe_records[0].age".
+
+    >>> columns_of("records[0].age: is no number; column 'text': missing", ["text", "age", "no"])
+    ['age', 'text']
+    """
+    forms = {name: rf"['\"`]{re.escape(name)}['\"`]|\]\.{re.escape(name)}(?!\w)" for name in names if name in text}
+    found = {name: re.search(form, text) for name, form in forms.items()}
+    return [name for _, name in sorted((each.start(), name) for name, each in found.items() if each is not None)]
+
+
+def _spoken(message: str, names: Collection[str]) -> Iterator[str]:
+    """Yield the parts of a message as they may be told."""
+    place = 0
+    while opening := _OPENING.search(message, place):
+        yield _plain(message[place : opening.start()], names)
+        quote, begin = opening.group(), opening.end()
+        closing = [found.end() for found in re.finditer(quote + _CLOSES, message[begin:])]
+        name = message[begin : begin + closing[0] - 1] if closing else ""
+        if name in names:
+            yield f"'{name}'"
+            place = begin + len(name) + 1
+            continue
+        place = begin + closing[-1] if closing else len(message)
+        yield " ".join(["'…'", *(f"'{each}'" for each in columns_of(message[begin:place], names))])
+    yield _plain(message[place:], names)
+
+
+def _plain(text: str, names: Collection[str]) -> str:
+    """Return words without the numbers in them, but for those in names."""
+    known = sorted((name for name in names if name in text and re.search(r"[^\W\d]", name)), key=len, reverse=True)
+    kept = "".join(rf"(?<!\w){re.escape(name)}(?!\w)|" for name in known)
+    return re.sub(f"({kept}(?!))|{_DIGITS}", lambda found: found.group(1) or "…", text)
