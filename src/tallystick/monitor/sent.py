@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
-from tallystick.monitor.refusals import Refusals, words_of
+from tallystick.monitor.refusals import Refusals, told_of
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
 from tallystick.parity.columns import Mask
 from tallystick.parity.parameters import count
@@ -187,12 +187,15 @@ def _read_body(entry: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _refusals(chosen: _Chosen, refused: Sequence[Mapping[str, Any]], names: Collection[str]) -> Refusals:
     words: dict[str, str] = {}
+    columns: dict[str, tuple[str, ...]] = {}
     for entry in sorted(refused, key=lambda each: each["request_time"], reverse=True):
         client = client_of(entry["user_agent"])
-        told = "" if client in words else words_of(entry["response"], names)
+        if client in words:
+            continue
+        told, about = told_of(entry["response"], names)
         if told:
-            words[client] = told
-    return Refusals(dict(chosen.requests), dict(chosen.refusals), words)
+            words[client], columns[client] = told, about
+    return Refusals(dict(chosen.requests), dict(chosen.refusals), words, columns)
 
 
 # -- what is made of it ------------------------------------------------------------------------------------
