@@ -337,9 +337,12 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
     labels = None if rows.labels is None else np.concatenate([np.asarray(rows.labels, dtype=object), unknown])
     if not len(rows):
         return LiveRows(frame, more, times, ids)
-    answered = None
-    if rows.predictions is not None and rows.predictions.dtype.kind in "biuf":
-        answered = np.concatenate([rows.predictions.astype(np.float64), np.full(len(entries), np.nan)])
+    answered = rows.predictions
+    if answered is not None and answered.dtype.kind in "biuf":
+        answered = np.concatenate([answered.astype(np.float64), np.full(len(entries), np.nan)])
+    elif answered is not None:
+        # Classes that are texts.
+        answered = np.concatenate([np.asarray(answered, dtype=object), unknown])
     return replace(
         rows,
         frame=frame,

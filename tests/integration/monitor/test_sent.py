@@ -304,6 +304,20 @@ def test_a_refusal_that_the_cause_explains_is_told_once(place: WatchedEndpoint, 
     assert (verdict.kind, verdict.also) == ("decimal_comma", ())
 
 
+@pytest.mark.parametrize("answers", [["warm", "cold"], [1.0, 2.0]])
+def test_a_refused_request_takes_no_prediction_from_the_others(
+    place: WatchedEndpoint, sender: Sender, trained: Reference, answers: list[Any]
+) -> None:
+    for number, answer in enumerate(answers):
+        sender.send(rides(3, number), "android/7.1", response=json.dumps({"predictions": [answer]}))
+    sender.send(rides(1, 9).assign(temp="12,5"), "ios/4.2", request_rows=None, **REFUSAL)
+    table = InferenceTable(place.table)
+    sent, _ = sent_to_judge(table, ENTITY, trained, timedelta(hours=1), datetime.now(UTC))
+    given = [None if pd.isna(value) else value for value in sent.rows.predictions]
+    assert given == [answers[0]] * 3 + [answers[1]] * 3 + [None]
+    assert sent.taken(np.flatnonzero(~sent.is_refused)).rows.predictions.tolist() == given[:-1]
+
+
 def test_a_count_sent_in_thousands_is_a_unit_and_no_default(place: WatchedEndpoint, sender: Sender) -> None:
     sender.send(rides(200, 1), "android/7.1")
     sender.send(rides(100, 2).assign(trips=lambda rows: rows["trips"] / 1e6), "ios/4.2")
