@@ -12,6 +12,7 @@ import pytest
 from history_rows import DAY, START, history_of, served, source_of
 from monitor_rows import Table, endpoint
 
+from tallystick.monitor import keeping
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint
@@ -110,3 +111,27 @@ def test_keys_are_not_counted_as_segments(place: WatchedEndpoint, source: pd.Dat
         watch.advance(watched, NOW)
         (entity,) = watch.entities.values()
         assert {column for column, _ in entity.segments} == (expected or {"client", "requester"})
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_values_that_came_before_they_were_keys_are_kept_no_longer(
+    place: WatchedEndpoint, source: pd.DataFrame, is_restarted: bool
+) -> None:
+    rows, _, _ = served(source, 4, 7)
+    for number in range(4):
+        context = [("patient", f"p-{number}"), ("shop", f"s-{number}")]
+        Table(place).add(rows.iloc[[number]], at=NOW + timedelta(seconds=number), usage_context=context)
+    watch = Watch(place)
+    watch.advance(place, NOW)
+    profile = place.folder / keeping.FILE
+    assert b"p-1" in profile.read_bytes()
+    keyed = replace(place, key="usage_context.patient")
+    if is_restarted:
+        watch = Watch(keyed)
+    watch.advance(keyed, NOW)
+    kept = profile.read_bytes()
+    assert b"p-1" not in kept
+    assert b"usage_context.patient" not in kept
+    assert b"s-1" in kept
+    for each in watch.entities.values():
+        assert not [key for key in {*each.segments, *each.frequent.counts} if key[0] == "usage_context.patient"]
