@@ -56,7 +56,7 @@ def test_a_key_of_the_usage_context_goes_beside_the_rows_and_out_of_the_segments
     made, notes = with_keys(as_decoded(live_rows(["a", None, "b"])), ("usage_context.device",), ("x",))
     assert made.rows.keys[0].isna().tolist() == [False, True, False]
     assert list(made.rows.segments) == ["client"]
-    assert notes == ("1 of 3 rows have no key",)
+    assert notes == ("1 of 3 rows have no key: send 'device' in usage_context with each request",)
     assert made.rows.taken([2]).keys[0].tolist() == ["b"]
 
 
@@ -67,6 +67,13 @@ def test_a_key_column_is_taken_out_of_the_rows_unless_it_is_trainings() -> None:
     assert made.extra == {}
     trained, _ = with_keys(sent, ("customer",), ("x", "customer"))
     assert list(trained.rows.frame) == ["x", "customer"]
+
+
+def test_where_some_rows_have_no_key_column_it_is_said_to_send_it() -> None:
+    rows = live_rows(["a", "b"])
+    sent = as_decoded(replace(rows, frame=rows.frame.assign(customer=["c-1", None])))
+    _, notes = with_keys(sent, ("customer",), ("x",))
+    assert notes == ("1 of 2 rows have no key: send the column 'customer' with each request",)
 
 
 def test_a_key_that_no_row_carries_is_said() -> None:
