@@ -24,9 +24,10 @@ MOST_CLIENTS = 5
 #: What is told of a refusal's message.
 MAX_WORDS = 14
 
-#: A quote opens after a space, a bracket or the like, so that the apostrophe in "model's" is none.
-_OPENING = re.compile(r"(?<![^\s(\[{<:=,;/])['\"`]")
-_CLOSES = r"(?=$|[\s.,:;!?)\]}>/])"
+#: A quote opens where no word ends, so that the apostrophe in "model's" is none, and closes where none goes on. The
+#: letter is that of Python's bytes.
+_OPENING = re.compile(r"(?<!\w)[bru]?(['\"`])")
+_QUOTE, _CLOSES = r"['\"`]", r"(?!\w)"
 _DIGITS = r"\d[\d.,:]*"
 
 
@@ -173,16 +174,23 @@ def _spoken(message: str, names: Collection[str]) -> Iterator[str]:
     place = 0
     while opening := _OPENING.search(message, place):
         yield _plain(message[place : opening.start()], names)
-        quote, begin = opening.group(), opening.end()
-        closing = [found.end() for found in re.finditer(quote + _CLOSES, message[begin:])]
-        name = message[begin : begin + closing[0] - 1] if closing else ""
-        if name in names:
+        quote, begin = opening[1], opening.end()
+        same = re.search(quote + _CLOSES, message[begin:])
+        name = message[begin : begin + same.start()] if same else ""
+        if name in names and not _goes_on(message[begin + len(name) + 1 :]):
             yield f"'{name}'"
             place = begin + len(name) + 1
             continue
-        place = begin + closing[-1] if closing else len(message)
-        yield " ".join(["'…'", *(f"'{each}'" for each in columns_of(message[begin:place], names))])
+        ends = [found.end() for found in re.finditer(_QUOTE + _CLOSES, message[begin:])] if same else []
+        place = begin + ends[-1] if ends else len(message)
+        yield " ".join(["'…'", *(f"'{each}'" for each in columns_of(message[opening.start() : place], names))])
     yield _plain(message[place:], names)
+
+
+def _goes_on(rest: str) -> bool:
+    """Whether a quote closes in the rest of a message before one opens: then what closed was a part of a value."""
+    found = re.search(rf"(?<!\w)[bru]?{_QUOTE}|{_QUOTE}{_CLOSES}", rest)
+    return found is not None and found.start() > 0 and rest[found.start() - 1 : found.start()].isalnum()
 
 
 def _plain(text: str, names: Collection[str]) -> str:
