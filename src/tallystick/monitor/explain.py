@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from tallystick.errors import InvalidParameter
 from tallystick.gate.report import GateReport
 from tallystick.monitor.judge import judge
 from tallystick.monitor.ledger import verdict_of_ledger, with_ledger
+from tallystick.monitor.refusals import beside, with_refusals
 from tallystick.monitor.replays import (
     CannotReplay,
     Checked,
@@ -36,7 +37,7 @@ from tallystick.parity.hiding import without_hidden
 from tallystick.parity.intervene import relation
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
-from tallystick.parity.verdict import Evidence, Verdict
+from tallystick.parity.verdict import Verdict
 
 #: Example rows of one incident, columns of each, and what is shown of a text.
 MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
@@ -90,6 +91,8 @@ class Looked:
     is_clean: bool
     #: Who sent the rows that were looked at, and when.
     who: Senders = field(repr=False)
+    #: Columns that were not compared.
+    withheld: tuple[str, ...] = ()
 
     def senders(self, since: datetime | None = None) -> dict[tuple[str, str], int]:
         """Return (column, value) of a segment -> its rows that came since then."""
@@ -122,7 +125,11 @@ def explain_each(
         rest = rest.taken(others)
         last = _explain(reference, rest, place, replicas, notes, checked)
         found += [last] if is_claim(last.verdict) else []
-    return Looked(tuple(found), _leaves_clean(rest, last), who)
+    if is_claim(found[0].verdict) or found[0].verdict.status is Status.POPULATION_CHANGED:
+        segments = [each.verdict.segment for each in found]
+        blamed = {str(each["value"]) for each in segments if each.get("column") == "client"}
+        found[0] = replace(found[0], verdict=beside(found[0].verdict, rest.refusals, blamed))
+    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld)
 
 
 def is_claim(verdict: Verdict) -> bool:
@@ -176,7 +183,7 @@ def _explain(
     if told is not None:
         verdict = with_ledger(verdict, told)
     finished = _finished(verdict, reference, place, limits, cleared, verdict.rows)
-    finished = _with_refusals(finished, sent)
+    finished = with_refusals(finished, sent.refusals)
     answered = None if rows.predictions is None else rows.predictions[examined.judged]
     is_numeric = answered is not None and answered.dtype.kind in "biuf"
     return Explained(
@@ -258,13 +265,6 @@ def _how_answers_differ(reference: Reference, replicas: Replicas) -> tuple[str, 
     except (CannotReplay, ValueError, TypeError):
         return "prediction_differs", None
     return relation(stored, answered) if len(stored) == len(answered) else ("prediction_differs", None)
-
-
-def _with_refusals(verdict: Verdict, sent: Sent) -> Verdict:
-    told = sent.refusals.told(verdict.segment)
-    if not told:
-        return verdict
-    return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, Evidence(len(verdict.evidence) + 1, told)))
 
 
 def labels_as_trained(labels: Any, shares: Mapping[str, float], classes: Sequence[str] = ()) -> Any:

@@ -18,7 +18,7 @@ far as one is named. Several causes in the same rows are one incident, under the
 change from look to look.
 
 A look says nothing of a cause when there are too few rows to tell, or rows that no found cause explains are not clean,
-or another cause is in its columns, or, for one in a replica, no replica was asked.
+or another cause is in its columns, or one of these was not compared, or, for one in a replica, no replica was asked.
 For one that names its sender, rows of this sender are counted since it was last found: it is closed when as many came
 as have shown it, or `ENOUGH_ROWS`. So what one sender does wrong holds up no incident of another's, and a sender that
 stays away is not one that was mended. Pure.
@@ -124,6 +124,8 @@ class Look:
     senders: Mapping[tuple[str, str], int] = field(default_factory=dict)
     #: Whether replicas said what they hold, and replayed golden rows.
     is_replayed: bool = False
+    #: Columns that were not compared.
+    withheld: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ def _speaks_against(look: Look, incident: Incident) -> bool:
         return look.is_replayed
     sender = _sender(verdict)
     columns = set(verdict["features"])
+    if columns & look.withheld:
+        return False
     for claim in look.found:
         whose = _sender(claim.verdict)
         if (

@@ -91,6 +91,15 @@ def to_kept(watch: EntityWatch) -> KeptEntity:
     )
 
 
+def without_column(kept: KeptEntity, column: str) -> KeptEntity:
+    """Return what is kept without the segments of a column; the same object where it has none."""
+    segments = [each for each in kept.segments if each[0] != column]
+    frequent = [each for each in kept.frequent if each[0] != column]
+    if len(segments) == len(kept.segments) and len(frequent) == len(kept.frequent):
+        return kept
+    return msgspec.structs.replace(kept, segments=segments, frequent=frequent)
+
+
 def restore(watch: EntityWatch, reference: Reference, kept: KeptEntity) -> None:
     """Put what was kept into a watch, if it is of the same reference."""
     shape = len(reference.columns), width_of(reference)

@@ -46,8 +46,16 @@ def with_keys(
         if name.startswith(USAGE):
             whole[place] = whole[place].where(whole[place] != NOBODY, None)
     none = int(np.asarray(whole.isna().any(axis=1)).sum())
-    notes = (f"{none:,} of {len(rows):,} rows have no key",) if none else ()
+    notes = (f"{none:,} of {len(rows):,} rows have no key: {_how(names)}",) if none else ()
     return replace(made, rows=replace(kept, keys=whole, history=history)), notes
+
+
+def _how(names: Sequence[str]) -> str:
+    """Return how clients send the keys."""
+    ways = [f"{name.removeprefix(USAGE)!r} in usage_context" for name in names if name.startswith(USAGE)]
+    columns = [repr(name) for name in names if not name.startswith(USAGE)]
+    ways += [f"the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"] if columns else []
+    return f"send {' and '.join(ways)} with each request"
 
 
 def without_keys(rows: _Rows, names: Sequence[str]) -> _Rows:

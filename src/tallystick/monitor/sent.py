@@ -6,22 +6,22 @@ apart from one that is null, and columns that the endpoint's settings keep out o
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
+from tallystick.monitor.refusals import Refusals, told_of
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
 from tallystick.parity.columns import Mask
+from tallystick.parity.parameters import count
 from tallystick.parity.reference import Reference
 from tallystick.records import schema
 from tallystick.records.decode import is_json
@@ -33,10 +33,6 @@ MAX_REFUSED_ROWS, MAX_REQUEST_ROWS = 1000, 200
 MAX_BYTES = 64 << 20
 #: Columns that training did not have, of all rows, and clients whose refusals are counted.
 MAX_EXTRA, MAX_CLIENTS = 64, 1000
-#: Part of the refusals from which a client is said to have most of them.
-MOST = 0.8
-#: What is told of a refusal's message.
-MAX_WORDS = 14
 
 _META = ("databricks_request_id", "request_time", "status_code", "user_agent", "error_code", "request_bytes")
 _BODY = (
@@ -50,33 +46,6 @@ _BODY = (
     "requester",
     "usage_context",
 )
-_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"|`([^`]*)`")
-_DIGITS = re.compile(r"\d[\d.,:]*")
-
-
-@dataclass(frozen=True)
-class Refusals:
-    """Requests of a span of time, by client, and those of them that were refused for their input."""
-
-    requests: Mapping[str, int] = field(default_factory=dict)
-    refused: Mapping[str, int] = field(default_factory=dict)
-    #: By client: the error code and the message of one of them, without values.
-    words: Mapping[str, str] = field(default_factory=dict)
-
-    def told(self, segment: Mapping[str, Any]) -> str:
-        """Return what is said of them, of the client that a verdict names or of all; empty when there are none."""
-        client = str(segment.get("value")) if segment.get("column") == "client" else ""
-        refused = self.refused.get(client, 0) if client else sum(self.refused.values())
-        if not refused:
-            return ""
-        requests = self.requests.get(client, 0) if client else sum(self.requests.values())
-        whose = client or max(self.refused, key=lambda each: self.refused[each])
-        words = f": {self.words[whose]}" if whose in self.words else ""
-        of_client = " of this client" if client else ""
-        # Where all rows have the fault no sender is named for it, and somebody has to be told.
-        share = self.refused[whose] / refused
-        by = "" if client or share < MOST else f", {'all' if share == 1 else 'most'} of client {whose}"
-        return f"{refused:,} of {requests:,} requests{of_client} were refused with {REFUSED_STATUS}{by}{words}"
 
 
 @dataclass(frozen=True)
@@ -218,35 +187,15 @@ def _read_body(entry: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _refusals(chosen: _Chosen, refused: Sequence[Mapping[str, Any]], names: Collection[str]) -> Refusals:
     words: dict[str, str] = {}
-    for entry in sorted(refused, key=lambda each: each["request_time"]):
-        told = words_of(entry["response"], names)
+    columns: dict[str, tuple[str, ...]] = {}
+    for entry in sorted(refused, key=lambda each: each["request_time"], reverse=True):
+        client = client_of(entry["user_agent"])
+        if client in words:
+            continue
+        told, about = told_of(entry["response"], names)
         if told:
-            words[client_of(entry["user_agent"])] = told
-    return Refusals(dict(chosen.requests), dict(chosen.refusals), words)
-
-
-def words_of(answer: str | None, names: Collection[str]) -> str:
-    """Return code and first words of a refusal. What is quoted is a value, unless it is one of `names`.
-
-    >>> words_of('{"error_code": "BAD", "message": "Column `temp`: got `12,5` in row 3."}', {"temp"})
-    "BAD Column 'temp': got '…' in row …"
-    """
-    try:
-        fields = msgspec.json.decode(answer or "")
-    except msgspec.DecodeError:
-        return ""
-    if not isinstance(fields, dict):
-        return ""
-    code, message = (fields.get(key) for key in ("error_code", "message"))
-
-    def shown(found: re.Match[str]) -> str:
-        text = next(group for group in found.groups() if group is not None)
-        return f"'{text}'" if text in names else "'…'"
-
-    hidden = _DIGITS.sub("…", _QUOTED.sub(shown, str(message or "")))
-    words = hidden.split()
-    cut = " ".join(words[:MAX_WORDS]) + (" …" if len(words) > MAX_WORDS else "")
-    return f"{str(code or '')[:64]} {cut}".strip().rstrip(".")
+            words[client], columns[client] = told, about
+    return Refusals(dict(chosen.requests), dict(chosen.refusals), words, columns)
 
 
 # -- what is made of it ------------------------------------------------------------------------------------
@@ -295,26 +244,31 @@ class _Made:
         answered, total = len(self._rows), len(self._raw)
         columns: dict[str, pd.Series[Any]] = {}
         absent, withheld = {}, {name for name in self._reference.names if name in hidden}
+        #: Column -> rows with a list or an object in it, which others have no part in.
+        odd: dict[str, Mask] = {}
         for name in self._reference.names:
             absent[name] = np.array([raw is not None and name not in raw for raw in self._raw], dtype=bool)
-            values = self._values(name)
-            if values is None:
-                # Lists and objects: what refused requests had is not compared.
+            values, nested = self._values(name)
+            if self._is_of_lists(name):
+                # What refused requests had is not compared.
                 columns[name] = self._as_seen(name)
                 withheld |= {name} if total > answered else set()
             elif name in withheld or looks_hashed(values, self._reference.column(name)):
                 withheld.add(name)
             else:
                 columns[name] = column_of(values, self._reference.column(name))
+                odd |= {name: nested} if nested.any() else {}
         extra = {}
         for name in self._extra_names(hidden):
             extra[name] = np.array([raw is not None and name in raw for raw in self._raw], dtype=bool)
-            columns[name] = column_of(self._values(name) or [None] * total, None)
+            columns[name] = column_of(self._values(name)[0], None)
         frame = pd.DataFrame({name: column for name, column in columns.items() if name not in withheld})
         rows = _joined(self._rows, self._entries, frame)
         is_refused = np.arange(total) >= answered
         made = Sent(rows, is_refused, absent, extra, tuple(sorted(withheld)), refusals, tuple(notes))
-        return made.taken(np.argsort(rows.times.to_numpy(), kind="stable")) if self._entries else made
+        if odd:
+            made = _without_odd(made, odd)
+        return made.taken(np.argsort(made.rows.times.to_numpy(), kind="stable")) if self._entries else made
 
     def _extra_names(self, hidden: set[str]) -> list[str]:
         counted: Counter[str] = Counter()
@@ -323,9 +277,23 @@ class _Made:
             counted.update(name for name in raw or () if name not in known)
         return [name for name, _ in counted.most_common(MAX_EXTRA)]
 
-    def _values(self, name: str) -> list[Any] | None:
-        """Return a column's values, each as it was sent where that is known; None where they are no single ones."""
-        seen = self._rows.frame[name].tolist() if name in self._rows.frame else None
+    def _is_of_lists(self, name: str) -> bool:
+        """Whether answered rows have lists or objects in a column, as a rule; refused ones have no say in it."""
+        seen = self._seen(name)
+        answered = [each if raw is None else raw.get(name) for raw, each in zip(self._raw, seen, strict=False)]
+        known = [value for value in answered if value is not None]
+        return is_nested(seen) or 2 * sum(is_nested([value]) for value in known) > len(known)
+
+    def _seen(self, name: str) -> list[Any]:
+        """Return what the model saw in a column, of the answered rows."""
+        return self._rows.frame[name].tolist() if name in self._rows.frame else [None] * len(self._rows)
+
+    def _values(self, name: str) -> tuple[list[Any], Mask]:
+        """Return a column's values, each as it was sent where that is known, and which are lists or objects.
+
+        These are given as None: they make no column one of lists.
+        """
+        seen = self._seen(name)
         known = name in self._reference.names
         profile = self._reference.column(name) if known else None
         is_date = profile is not None and profile.dtype.startswith("datetime")
@@ -333,15 +301,24 @@ class _Made:
         for place, raw in enumerate(self._raw):
             value = None if raw is None else raw.get(name)
             is_seen = raw is None or (is_date and isinstance(value, str))
-            if is_seen and seen is not None and place < len(seen):
+            if is_seen and place < len(seen):
                 # How a text was read as a date is what the model saw: day and month may have changed places there.
                 value = plain(seen[place])
             values.append(value)
-        return None if is_nested(values) or (seen is not None and is_nested(seen)) else values
+        nested = np.array([is_nested([value]) for value in values], dtype=bool)
+        return [None if is_odd else value for value, is_odd in zip(values, nested.tolist(), strict=True)], nested
 
     def _as_seen(self, name: str) -> pd.Series[Any]:
-        seen = self._rows.frame[name].tolist() if name in self._rows.frame else [None] * len(self._rows)
-        return pd.Series([*seen, *[None] * len(self._entries)], dtype=object)
+        return pd.Series([*self._seen(name), *[None] * len(self._entries)], dtype=object)
+
+
+def _without_odd(sent: Sent, odd: Mapping[str, Mask]) -> Sent:
+    """Return the rows without those that have a list or an object where others have a value, and say so."""
+    out = np.logical_or.reduce(list(odd.values()))
+    names = sorted(odd, key=lambda name: -int(odd[name].sum()))
+    rows = count(int(out.sum()), "row")
+    note = f"{rows} not compared, for lists or objects in {', '.join(names[:20])}"
+    return replace(sent.taken(~out), notes=(*sent.notes, note))
 
 
 def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFrame) -> LiveRows:
@@ -360,9 +337,12 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
     labels = None if rows.labels is None else np.concatenate([np.asarray(rows.labels, dtype=object), unknown])
     if not len(rows):
         return LiveRows(frame, more, times, ids)
-    answered = None
-    if rows.predictions is not None and rows.predictions.dtype.kind in "biuf":
-        answered = np.concatenate([rows.predictions.astype(np.float64), np.full(len(entries), np.nan)])
+    answered = rows.predictions
+    if answered is not None and answered.dtype.kind in "biuf":
+        answered = np.concatenate([answered.astype(np.float64), np.full(len(entries), np.nan)])
+    elif answered is not None:
+        # Classes that are texts.
+        answered = np.concatenate([np.asarray(answered, dtype=object), unknown])
     return replace(
         rows,
         frame=frame,

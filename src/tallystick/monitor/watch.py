@@ -74,6 +74,17 @@ class EntityWatch:
         """Whether a cause was there, and may have gone."""
         return self.is_claimed or self.is_open
 
+    def forget(self, column: str) -> bool:
+        """Tell segments of a column apart no longer; return whether there were any."""
+        held = [key for key in {*self.segments, *self.frequent.counts} if key[0] == column]
+        for key in held:
+            self.segments.pop(key, None)
+            self.frequent.forget(key)
+        self.flags, self.diagnosed = (
+            frozenset(flag for flag in flags if flag.segment != column) for flags in (self.flags, self.diagnosed)
+        )
+        return bool(held)
+
     def is_due(self, now: datetime, got_rows: bool) -> bool:
         """Whether it should be diagnosed: something new moved, or what was found may have gone."""
         if not got_rows:
@@ -102,6 +113,8 @@ class Watch:
         `open_ids` are the served entities with open incidents.
         """
         self._endpoint = endpoint
+        if endpoint.key:
+            self._forget(endpoint.key)
         table = InferenceTable(endpoint.table, name=endpoint.name)
         got: set[str] = set()
         try:
@@ -155,6 +168,16 @@ class Watch:
             keeping.save(self._folder, keeping.Kept(self._table_id, self._version, self._kept | entities))
         except OSError as error:
             _log.error("the live profile of %s could not be kept: %s", self._endpoint.name, error.strerror)
+
+    def _forget(self, column: str) -> None:
+        """Keep no value of what has become a key: neither here nor on disk, whatever came before it was one."""
+        kept = {key: keeping.without_column(each, column) for key, each in self._kept.items()}
+        has_had = any(kept[key] is not each for key, each in self._kept.items())
+        self._kept = kept
+        for watch in self.entities.values():
+            has_had |= watch.forget(column)
+        if has_had:
+            self.save()
 
     def _is_due(self, entity: WatchedEntity, now: datetime, got_rows: bool) -> bool:
         watch = self.entities.get(entity.id)

@@ -146,7 +146,7 @@ class Work:
         self._latest[entity.id] = (looked.found[0].verdict.status.value, time_text(now))
         found = tuple(_diagnosis(entity, each) for each in looked.found)
         is_replayed = any(each.replays for each in looked.found)
-        look = Look(entity.id, found, looked.is_clean, looked.senders(before), is_replayed)
+        look = Look(entity.id, found, looked.is_clean, looked.senders(before), is_replayed, frozenset(looked.withheld))
         self._keep(endpoint, *note(self._book(endpoint), look, now))
 
     def _keep(self, endpoint: WatchedEndpoint, book: Book, changes: tuple[Change, ...]) -> None:

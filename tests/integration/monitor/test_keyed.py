@@ -12,6 +12,7 @@ import pytest
 from history_rows import DAY, START, history_of, served, source_of
 from monitor_rows import Table, endpoint
 
+from tallystick.monitor import keeping
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint
@@ -55,7 +56,7 @@ def test_a_key_of_the_usage_context_goes_beside_the_rows_and_out_of_the_segments
     made, notes = with_keys(as_decoded(live_rows(["a", None, "b"])), ("usage_context.device",), ("x",))
     assert made.rows.keys[0].isna().tolist() == [False, True, False]
     assert list(made.rows.segments) == ["client"]
-    assert notes == ("1 of 3 rows have no key",)
+    assert notes == ("1 of 3 rows have no key: send 'device' in usage_context with each request",)
     assert made.rows.taken([2]).keys[0].tolist() == ["b"]
 
 
@@ -66,6 +67,13 @@ def test_a_key_column_is_taken_out_of_the_rows_unless_it_is_trainings() -> None:
     assert made.extra == {}
     trained, _ = with_keys(sent, ("customer",), ("x", "customer"))
     assert list(trained.rows.frame) == ["x", "customer"]
+
+
+def test_where_some_rows_have_no_key_column_it_is_said_to_send_it() -> None:
+    rows = live_rows(["a", "b"])
+    sent = as_decoded(replace(rows, frame=rows.frame.assign(customer=["c-1", None])))
+    _, notes = with_keys(sent, ("customer",), ("x",))
+    assert notes == ("1 of 2 rows have no key: send the column 'customer' with each request",)
 
 
 def test_a_key_that_no_row_carries_is_said() -> None:
@@ -110,3 +118,27 @@ def test_keys_are_not_counted_as_segments(place: WatchedEndpoint, source: pd.Dat
         watch.advance(watched, NOW)
         (entity,) = watch.entities.values()
         assert {column for column, _ in entity.segments} == (expected or {"client", "requester"})
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_values_that_came_before_they_were_keys_are_kept_no_longer(
+    place: WatchedEndpoint, source: pd.DataFrame, is_restarted: bool
+) -> None:
+    rows, _, _ = served(source, 4, 7)
+    for number in range(4):
+        context = [("patient", f"p-{number}"), ("shop", f"s-{number}")]
+        Table(place).add(rows.iloc[[number]], at=NOW + timedelta(seconds=number), usage_context=context)
+    watch = Watch(place)
+    watch.advance(place, NOW)
+    profile = place.folder / keeping.FILE
+    assert b"p-1" in profile.read_bytes()
+    keyed = replace(place, key="usage_context.patient")
+    if is_restarted:
+        watch = Watch(keyed)
+    watch.advance(keyed, NOW)
+    kept = profile.read_bytes()
+    assert b"p-1" not in kept
+    assert b"usage_context.patient" not in kept
+    assert b"s-1" in kept
+    for each in watch.entities.values():
+        assert not [key for key in {*each.segments, *each.frequent.counts} if key[0] == "usage_context.patient"]

@@ -22,7 +22,7 @@ from tallystick.monitor.ondemand import Asked, diagnose_endpoint, rows_to_judge,
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.replays import split_body
 from tallystick.parity import Reference
-from tallystick.parity.kinds import Status
+from tallystick.parity.kinds import Family, Status
 from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, RouteTable
 from tallystick.records import schema
 from tallystick.records.delta import DeltaWriter
@@ -239,6 +239,83 @@ def test_refused_requests_without_a_fault_leave_the_others_verdict_alone(
     assert (verdict.status, verdict.rows) == (Status.CONSISTENT, 120)
     assert verdict.evidence[-1].text.startswith("5 of 125 requests were refused")
     assert any("bodies of 5 refused requests" in limit for limit in verdict.degraded)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_list_in_one_request_takes_out_its_row_and_blinds_nobody(
+    place: WatchedEndpoint, sender: Sender, status: int
+) -> None:
+    sender.send(rides(120, 1), "android/7.1")
+    sender.send(rides(80, 2).assign(kind=lambda rows: rows["kind"].str.upper()), "ios/4.2")
+    odd = rides(1, 3).assign(kind=[["x"]])
+    sender.send(odd, "curl/8.1", **(REFUSAL | {"request_rows": None} if status == 400 else {}))
+    verdict = diagnosed(place).verdict
+    assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "letter_case", ("kind",))
+    assert verdict.rows == 200
+    assert "1 row not compared, for lists or objects in kind" in verdict.degraded
+    assert not any("not recorded as they were sent" in limit for limit in verdict.degraded)
+
+
+ZONED = REFUSAL | {
+    "request_rows": None,
+    "response": json.dumps(
+        {
+            "error_code": "BAD_REQUEST",
+            "message": "The input does not fit the model's signature: dataframe_records[0].day: got text "
+            "'2024-01-27T15:51:00.000Z', expected a date without a zone",
+        }
+    ),
+}
+
+
+def zoned(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(day=rows["day"].dt.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+
+
+def test_a_client_that_is_always_refused_is_named_first_and_nothing_is_consistent(
+    place: WatchedEndpoint, sender: Sender
+) -> None:
+    sender.send(rides(80, 1), "android/7.1")
+    sender.send(zoned(rides(80, 2)), "webapp/3.1", **ZONED)
+    verdict = diagnosed(place).verdict
+    assert (verdict.status, verdict.family, verdict.kind) == (Status.CANNOT_TELL, Family.SCHEMA, "")
+    assert verdict.segment["value"] == "webapp/3.1"
+    assert "80 of 80 requests of client webapp/3.1 are refused with 400: BAD_REQUEST" in verdict.evidence[0].text
+    assert "].day:" in verdict.evidence[0].text
+    assert "15:51" not in str(verdict)
+    assert "webapp/3.1 send day " in verdict.fix
+    assert "webapp/3.1" in " ".join(str(verdict).splitlines()[:3])
+
+
+def test_a_client_that_is_always_refused_is_told_beside_anothers_cause(place: WatchedEndpoint, sender: Sender) -> None:
+    sender.send(rides(120, 1), "android/7.1")
+    sender.send(rides(80, 2).assign(kind=lambda rows: rows["kind"].str.upper()), "ios/4.2")
+    sender.send(zoned(rides(40, 3)), "webapp/3.1", **ZONED)
+    verdict = diagnosed(place).verdict
+    assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "letter_case")
+    (also,) = verdict.also
+    assert also.startswith("40 of 40 requests of client webapp/3.1 are refused with 400: BAD_REQUEST")
+
+
+def test_a_refusal_that_the_cause_explains_is_told_once(place: WatchedEndpoint, sender: Sender) -> None:
+    sender.send(rides(120, 1), "android/7.1")
+    sender.send(rides(60, 2).assign(temp="12,5"), "ios/4.2", request_rows=None, **REFUSAL)
+    verdict = diagnosed(place).verdict
+    assert (verdict.kind, verdict.also) == ("decimal_comma", ())
+
+
+@pytest.mark.parametrize("answers", [["warm", "cold"], [1.0, 2.0]])
+def test_a_refused_request_takes_no_prediction_from_the_others(
+    place: WatchedEndpoint, sender: Sender, trained: Reference, answers: list[Any]
+) -> None:
+    for number, answer in enumerate(answers):
+        sender.send(rides(3, number), "android/7.1", response=json.dumps({"predictions": [answer]}))
+    sender.send(rides(1, 9).assign(temp="12,5"), "ios/4.2", request_rows=None, **REFUSAL)
+    table = InferenceTable(place.table)
+    sent, _ = sent_to_judge(table, ENTITY, trained, timedelta(hours=1), datetime.now(UTC))
+    given = [None if pd.isna(value) else value for value in sent.rows.predictions]
+    assert given == [answers[0]] * 3 + [answers[1]] * 3 + [None]
+    assert sent.taken(np.flatnonzero(~sent.is_refused)).rows.predictions.tolist() == given[:-1]
 
 
 def test_a_count_sent_in_thousands_is_a_unit_and_no_default(place: WatchedEndpoint, sender: Sender) -> None:

@@ -70,6 +70,18 @@ def note(book: Book, diagnosis: Diagnosis, now: datetime) -> tuple[Book, tuple[C
     return incidents.note(book, look(diagnosis), now)
 
 
+def test_a_look_that_did_not_compare_a_column_of_the_incident_says_nothing_of_it() -> None:
+    book, _ = note(Book("churn"), found(), START)
+    blind = look(clean(), withheld=frozenset({"temp"}))
+    for seconds in (CLEAN_S, 2 * CLEAN_S):
+        book, changes = incidents.note(book, blind, after(seconds))
+        assert changes == ()
+    (open_one,) = book.open
+    assert open_one.clean_rows == 0
+    _, (closed,) = incidents.note(book, look(clean(), withheld=frozenset({"hum"})), after(3 * CLEAN_S))
+    assert closed.incident.state is IncidentState.CLOSED
+
+
 def book_of(*steps: tuple[float, Diagnosis]) -> Book:
     book = Book("churn")
     for seconds, diagnosis in steps:
