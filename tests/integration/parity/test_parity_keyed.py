@@ -1,8 +1,10 @@
 """Keys and times without a source: a lag within key, and a value that stands still."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from history_rows import DAY, START, served, source_of
 
@@ -89,3 +91,44 @@ def test_changes_are_counted_within_key_and_by_distance():
     assert pairs.tolist() == [2, 0, 1, 0, 0]
     assert changed.tolist() == [1, 0, 1, 0, 0]
     assert age is None
+
+
+def purchases(count: int, seed: int, days: tuple[float, float], world: int) -> tuple[pd.DataFrame, Any, Any]:
+    """Rows of three customers whose balance wanders; one value stands in all rows between two purchases."""
+    source, random = np.random.default_rng(world), np.random.default_rng(seed)
+    whose, at = random.integers(0, 3, count), random.uniform(*days, count)
+    balance, bought = np.zeros(count), np.zeros(count, dtype=int)
+    for customer in range(3):
+        steps = source.integers(60, 240)
+        since = np.sort(source.random(steps)) * 120
+        values = np.round(source.normal(1000, 300) + np.cumsum(source.normal(0, 30, steps)), 2)
+        mine = whose == customer
+        place = np.clip(np.searchsorted(since, at[mine], side="right") - 1, 0, steps - 1)
+        balance[mine], bought[mine] = values[place], place % 30
+    rows = {"balance": balance, "bought": bought, "amount": random.lognormal(3, 1, count).round(2)}
+    return pd.DataFrame(rows), whose.astype(str), START + at * DAY
+
+
+@pytest.mark.parametrize("world", range(8))
+def test_rows_that_repeat_their_keys_are_another_population_and_no_fault(world):
+    """None of eight fixed worlds; with each row taken as a witness of its own, two have a clip."""
+    rows, whose, times = purchases(2000, 1, (30, 80), world)
+    reference = Reference.from_frame(rows, keys=whose, timestamps=times)
+    rows, whose, times = purchases(300, 2, (82, 110), world)
+    verdict = diagnose(reference, rows, keys=whose, timestamps=times)
+    assert verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def test_levels_exchanged_by_a_client_are_told_by_many_keys_and_not_by_four():
+    random = np.random.default_rng(0)
+    level = random.choice(["a", "b", "c"], 3000, p=[0.5, 0.3, 0.2])
+    size = np.round(random.normal(0, 1, 3000) + 3 * (level == "a") - 3 * (level == "b"), 2)
+    rows = pd.DataFrame(
+        {"level": level, "size": size, "other": np.round(random.normal(0, 1, 3000) + (level == "c"), 2)}
+    )
+    reference, live = Reference.from_frame(rows[:2700]), rows[2700:].replace({"level": {"a": "b", "b": "c", "c": "a"}})
+    times = START + np.arange(300.0)
+    many = diagnose(reference, live, keys=np.arange(300).astype(str), timestamps=times)
+    four = diagnose(reference, live, keys=(np.arange(300) % 4).astype(str), timestamps=times)
+    assert (many.kind, many.features) == ("category_relabelled", ("level",))
+    assert four.kind != "category_relabelled"

@@ -14,14 +14,15 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, trusted_nats
+from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, trusted_nats, z_nats
 from tallystick.parity.detect.levels import FILL_WORDS, KnownLevels
-from tallystick.parity.joint import Values
+from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
 
@@ -37,6 +38,8 @@ EXCHANGE_GAIN = 15.0
 UNSEEN_TIMES = 2.0
 #: How closely other mixes of the population keep to training's shares of levels: as if so many rows were seen.
 MIX_CONCENTRATION = 10.0
+#: Keys whose rows have to say that levels are exchanged, where rows have keys.
+FEWEST_KEYS = 8
 #: Shares of exchanged rows for which the best exchange is looked for.
 EXCHANGED_PARTS = (0.1, 0.3, 0.6, 0.99)
 
@@ -263,7 +266,7 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
     apart = mixed(weight, back - here)
     z = mixture_z(weight, here, back)
     moved = int(np.sum(true != np.arange(len(true))))
-    said = trusted_nats(z, float(apart.sum()))
+    said = _said(live, rows[changed], apart, z)
     # The best of many exchanges fits chance too: as many nats as the logarithm of their number.
     nats = said - float(gammaln(len(names) + 1)) - 1.0
     if said > 0:
@@ -293,6 +296,21 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
         _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
         gain=gain,
     )
+
+
+def _said(live: Live, rows: Ints, apart: Floats, z: float) -> float:
+    """Return what rows say for an exchange, in nats. Those of one key repeat each other: then keys say it, as one each.
+
+    Source: cluster-robust standard errors (Liang & Zeger 1986), here with one sum a key.
+    """
+    keys = None if live.asked is None else live.asked.keys
+    if keys is None:
+        return trusted_nats(z, float(apart.sum()))
+    codes = pd.factorize(keys[rows])[0]
+    sums: Floats = np.bincount(codes[codes >= 0], weights=apart[codes >= 0]).astype(np.float64)
+    if len(sums) < FEWEST_KEYS:
+        return 0.0
+    return z_nats(min(z, paired_z(sums)))
 
 
 def _counted_nats(profile: ColumnProfile, cells: Ints, true: Ints, share: float) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, ks_bound
@@ -84,6 +85,8 @@ def _judge(
     if own > NO_ATOM:
         # One value of a lattice may have grown popular; its neighbours tell.
         over_none = min(over_none, _over_neighbours(numbers, values[known], value, side, held, own))
+    once = _once(live, holds)
+    over_none, heard = once * over_none, once * heard
     nats = over_none + heard
     if (
         nats < (LATTICE_NATS if own > NO_ATOM else CLAIM_NATS)
@@ -112,6 +115,12 @@ def _judge(
         _clip_forward(profile.name, value, side),
         gain=nats + 4.0,
     )
+
+
+def _once(live: Live, holds: Mask) -> float:
+    """Return the part of the rows on a bound that are each another key's: one key has its value in all of its rows."""
+    keys = None if live.asked is None else live.asked.keys
+    return 1.0 if keys is None else len(pd.unique(keys[holds])) / max(1, int(holds.sum()))
 
 
 def _is_fill(over_fill: float, heard: float, is_default: bool) -> bool:

@@ -74,7 +74,8 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     if numbers is None or known.sum() < 8 or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
         return []
     maps = _maps_for(live, column)
-    trial = np.flatnonzero(known)[:: max(1, int(known.sum()) // TRIAL_ROWS)]
+    # By value, so that the order of rows says nothing.
+    trial = np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
     gain = _gains(live, column, maps, trial)
     more = near_map(profile, maps[int(np.argmax(gain))], float(gain.max()), values[known])
     if more is not None:
