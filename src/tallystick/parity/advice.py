@@ -15,6 +15,7 @@ _FIXES: dict[str, str] = {
     "renamed_level": "map the new name to the old one before the request, until a model knows it",
     "new_level": "decide what the model should do with a level it never saw; map it, or refuse it",
     "null_token": "send null for a missing value",
+    "unreadable": "send numbers as finite JSON numbers and times as ISO 8601, in training's type",
     "missing_column": "send the column",
     "extra_column": "do not send the column, or add it to the signature",
     "renamed_column": "send the column under training's name",

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats, Mask
+from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
 from tallystick.parity.detect.availability import told_as_absent
 from tallystick.parity.detect.finding import Finding
@@ -135,7 +135,7 @@ def examine(
     started = time.perf_counter()
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     surroundings, routing = read_environment(environment), read_identity(identity)
-    frame, asked = _with_keys(reference, live.reset_index(drop=True), keys, timestamps, history)
+    frame, asked = _with_keys(reference, plain_objects(live.reset_index(drop=True)), keys, timestamps, history)
     kept = _kept_rows(reference, frame, asked.keys)
     asked = asked.taken(kept)
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), asked)

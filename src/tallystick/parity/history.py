@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts
+from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts, seconds_in
 from tallystick.parity.profile import Ints
 
 #: Between the parts of a key of several columns; it is in no text that people write.
@@ -151,11 +151,7 @@ def seconds_of(times: Any) -> Floats:
         low, high = EPOCH_RANGE_S
         factor = next((f for f in EPOCH_UNITS.values() if low * f < middle < high * f), 1.0)
         return np.asarray(numbers / factor, dtype=np.float64)
-    is_time = pd.api.types.is_datetime64_any_dtype(given.dtype)
-    options: dict[str, Any] = {} if is_time else {"format": "mixed"}
-    stamps = pd.to_datetime(given, errors="coerce", utc=True, **options).dt.tz_localize(None)
-    plain = stamps.to_numpy().astype("datetime64[ns]")
-    return np.asarray(np.where(np.isnat(plain), np.nan, plain.astype(np.int64) / 1e9), dtype=np.float64)
+    return seconds_in(given)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Times: day and month, zones, units; by range, by the other columns, and by the time of the request."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity import Reference, Status, diagnose, examine
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
@@ -135,3 +137,71 @@ def test_milliseconds_read_as_nanoseconds_are_told_though_training_had_1970(mark
     small = pd.to_datetime(live.day.astype("datetime64[ns]").astype("int64") // 1_000_000)
     assert diagnose(market, live.assign(day=live.day.where(~some, small))).kind == "epoch_unit"
     assert diagnose(market, live).status not in CLAIMS
+
+
+NOTATIONS = {
+    "zone": "%Y-%m-%dT%H:%M:%SZ",
+    "offset": "%Y-%m-%dT%H:%M:%S+00:00",
+    "fraction": "%Y-%m-%dT%H:%M:%S.000Z",
+    "day first": "%d.%m.%Y %H:%M",
+    "month first": "%m/%d/%Y %H:%M",
+    "compact": "%Y%m%dT%H%M%S",
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS.values(), ids=NOTATIONS)
+def test_another_notation_of_the_same_times_is_no_fault(bookings, notation):
+    live = stays(150, 11)
+    verdict = diagnose(bookings, live.assign(booked=live.booked.dt.strftime(notation)))
+    assert verdict.status is Status.CONSISTENT
+
+
+def test_an_offset_is_converted_to_utc(bookings):
+    live = stays(150, 12)
+    written = (live.booked + pd.Timedelta(hours=2)).dt.strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    assert diagnose(bookings, live.assign(booked=written)).status is Status.CONSISTENT
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_the_epoch_in_text_is_numbers_as_text(bookings, unit):
+    live = stays(60, 13)
+    verdict = diagnose(bookings, live.assign(booked=encoded(live.booked, unit).astype(str)))
+    assert (verdict.kind, verdict.features, verdict.status) == ("numeric_as_text", ("booked",), Status.CAUSE_FOUND)
+
+
+def test_text_that_is_no_time_is_unreadable_and_not_missing(bookings):
+    live = stays(60, 14)
+    verdict = diagnose(bookings, live.assign(booked=[f"week {day}" for day in live.booked.dt.isocalendar().week]))
+    assert (verdict.kind, verdict.features) == ("unreadable", ("booked",))
+    assert verdict.evidence[0].text.startswith("60 of 60 values of booked cannot be read as times, such as 'week")
+    words = diagnose(
+        bookings, live.assign(booked=live.booked.dt.strftime("%Y-%m-%d %H:%M:%S").where(live.index > 9, "NA"))
+    )
+    assert words.kind == "null_token"
+
+
+@pytest.mark.parametrize("value", [np.inf, 10**400, 10**9000], ids=["inf", "large", "huge"])
+def test_what_is_not_finite_is_unreadable_and_not_missing(bookings, value):
+    live = stays(60, 15)
+    guests = pd.Series([value, *live.guests[1:].tolist()], dtype=object)
+    verdict = diagnose(bookings, live.assign(guests=guests))
+    assert (verdict.kind, verdict.features, verdict.status) == ("unreadable", ("guests",), Status.CAUSE_FOUND)
+    assert verdict.also == ()
+
+
+@pytest.mark.parametrize("value", [b"\xff", Decimal("sNaN"), 1 + 2j])
+def test_objects_that_are_no_values_of_a_column_are_told(bookings, value):
+    live = stays(60, 16)
+    for column in ("guests", "booked"):
+        verdict = diagnose(bookings, live.assign(**{column: pd.Series([value] * 60, dtype=object)}))
+        assert (verdict.features, verdict.status) == ((column,), Status.CAUSE_FOUND)
+
+
+def test_numbers_that_write_dates_are_read_as_dates(bookings):
+    live = stays(120, 17)
+    days = (live.booked - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
+    for sent, form in ((days, "Excel days"), (live.booked.dt.strftime("%Y%m%d").astype(int), "yyyymmdd")):
+        found = examine(bookings, live.assign(booked=sent))
+        assert (found.verdict.kind, found.verdict.transformation["to"]) == ("epoch_unit", form)
+        apart = found.undone_frame.booked - live.booked.loc[found.judged].reset_index(drop=True)
+        assert apart.abs().max() < pd.Timedelta(days=1 if form == "yyyymmdd" else 1e-6)
