@@ -205,3 +205,12 @@ def test_numbers_that_write_dates_are_read_as_dates(bookings):
         assert (found.verdict.kind, found.verdict.transformation["to"]) == ("epoch_unit", form)
         apart = found.undone_frame.booked - live.booked.loc[found.judged].reset_index(drop=True)
         assert apart.abs().max() < pd.Timedelta(days=1 if form == "yyyymmdd" else 1e-6)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_open_end_of_calendars_is_a_default(bookings, as_text):
+    live = stays(120, 18)
+    ends = live.booked.astype("datetime64[s]").where(live.index > 40, pd.Timestamp("9999-12-31").as_unit("s"))
+    verdict = diagnose(bookings, live.assign(booked=ends.astype(str) if as_text else ends))
+    assert (verdict.kind, verdict.transformation["value"]) == ("default_fill", 253402214400.0)
+    assert "41 of 120 values are 9999-12-31" in verdict.evidence[0].text
