@@ -62,6 +62,9 @@ def _nothing(profile: ColumnProfile, frame: pd.DataFrame) -> Values:
 
 
 def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    if not len(frame):
+        # No row lacks a column.
+        return frame, []
     missing = [name for name in reference.names if name not in frame.columns]
     extra = [name for name in frame.columns if name not in reference.names]
     renamed = _pairs(reference, frame, missing, extra)
