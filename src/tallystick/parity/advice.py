@@ -44,7 +44,7 @@ _FIXES: dict[str, str] = {
     "columns_swapped": "send columns by name, not by position",
     "column_shift": "send columns by name; look for a lost separator or an index column",
     "time_zone": "send hours in training's time zone",
-    "rounded": "send all digits",
+    "rounded": "send all digits, and times with their time of day",
     "float32": "send 64-bit floats",
     "sign_flip": "restore the sign where the request is made",
     "class_order": "read probabilities by class name, not by position",

@@ -214,3 +214,19 @@ def test_the_open_end_of_calendars_is_a_default(bookings, as_text):
     verdict = diagnose(bookings, live.assign(booked=ends.astype(str) if as_text else ends))
     assert (verdict.kind, verdict.transformation["value"]) == ("default_fill", 253402214400.0)
     assert "41 of 120 values are 9999-12-31" in verdict.evidence[0].text
+
+
+@pytest.mark.parametrize(("unit", "frequency"), [("day", "D"), ("hour", "h"), ("minute", "min")])
+def test_a_time_of_day_that_was_cut_off_is_named_with_its_unit(unit, frequency):
+    def rows(count: int, seed: int) -> pd.DataFrame:
+        drawn = np.random.default_rng(seed)
+        frame = stays(count, seed)
+        return frame.assign(booked=frame.booked + pd.to_timedelta(drawn.integers(0, 3600, count), unit="s"))
+
+    reference = Reference.from_frame(rows(1500, 0))
+    for seed in (1, 2, 3):
+        live = rows(150, seed)
+        verdict = diagnose(reference, live.assign(booked=live.booked.dt.floor(frequency)))
+        assert (verdict.kind, verdict.features, verdict.status) == ("rounded", ("booked",), Status.CAUSE_FOUND)
+        assert verdict.transformation["unit"] == unit
+        assert diagnose(reference, live).status not in CLAIMS

@@ -26,6 +26,7 @@ from tallystick.parity.columns import (
 )
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.calendar import lag_nats, month_table, odd_dates, off_the_clock, read_dates, zone_of
+from tallystick.parity.detect.clock import coarse_clock
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rows, trusted_nats
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf
@@ -166,9 +167,9 @@ def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, 
 
 
 def detect_times(live: Live, column: int) -> list[Finding]:
-    """Return day/month exchanges and hour shifts in a column of times."""
+    """Return day/month exchanges, hour shifts and a lost time of day in a column of times."""
     shifted = _ahead_of_requests(live, column) or _off_the_clock(live, column) or _shifted_hours(live, column)
-    found = [_swapped_days(live, column), shifted]
+    found = [_swapped_days(live, column), shifted, coarse_clock(live, column)]
     return [finding for finding in found if finding is not None]
 
 
