@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tallystick.parity import Family, Status, diagnose
+from tallystick.parity import Family, Reference, Status, diagnose
 
 
 def _text(frame, column, function):
@@ -92,3 +92,24 @@ def test_words_that_read_as_numbers_are_levels_like_others(reference, live, word
     verdict = diagnose(reference, _text(live, "season", lambda v: word))
     assert verdict.status in Status
     assert verdict.features == ("season",)
+
+
+def test_names_of_another_list_are_renamed_though_one_of_them_is_an_old_one_in_capitals():
+    def rows(count: int, seed: int) -> pd.DataFrame:
+        drawn = np.random.default_rng(seed)
+        place = drawn.choice(5, count, p=[0.3, 0.2, 0.15, 0.1, 0.25])
+        return pd.DataFrame(
+            {
+                "ward": np.array(["cardio", "ortho", "neuro", "onco", "gp"])[place],
+                "age": np.round(40 + 5 * place + drawn.normal(0, 10, count)),
+                "cost": np.round(drawn.lognormal(5 + 0.3 * place, 0.4), 2),
+            }
+        )
+
+    names = {"cardio": "CAR", "ortho": "ORT", "neuro": "NEU", "onco": "ONC", "gp": "GP"}
+    reference = Reference.from_frame(rows(2000, 0))
+    live = rows(200, 1)
+    verdict = diagnose(reference, live.assign(ward=live.ward.map(names)))
+    assert (verdict.kind, verdict.share) == ("renamed_level", 1.0)
+    assert verdict.transformation["map"] == {new: old for old, new in names.items()}
+    assert diagnose(reference, live.assign(ward=live.ward.str.upper())).kind == "letter_case"
