@@ -236,7 +236,7 @@ def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> I
         return rows
     texts = frame.iloc[rows].astype(str)
     repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
-    return rows[~repeated] if 0 < repeated.sum() < len(rows) - 1 else rows
+    return rows[~repeated]
 
 
 def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, affected: Mask) -> dict[str, Any]:

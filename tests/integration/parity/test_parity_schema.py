@@ -113,3 +113,9 @@ def test_names_of_another_list_are_renamed_though_one_of_them_is_an_old_one_in_c
     assert (verdict.kind, verdict.share) == ("renamed_level", 1.0)
     assert verdict.transformation["map"] == {new: old for old, new in names.items()}
     assert diagnose(reference, live.assign(ward=live.ward.str.upper())).kind == "letter_case"
+
+
+def test_one_row_sent_many_times_is_one_observation(reference, live):
+    for place in range(3):
+        verdict = diagnose(reference, pd.concat([live.iloc[[place]]] * 100))
+        assert (verdict.status, verdict.rows) == (Status.CANNOT_TELL, 1)
