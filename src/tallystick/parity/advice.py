@@ -63,6 +63,8 @@ def fix_for(kind: str, transformation: Mapping[str, Any] | None = None) -> str:
             "training is to blame: its rows were joined with values from after their time. Join as of the row's time, "
             "then train again"
         )
+    if kind == "stale" and (transformation or {}).get("all_columns"):
+        return f"compare the clocks and time zones of the source and of the rows first; then {_FIXES[kind]}"
     return _FIXES.get(kind, "")
 
 
