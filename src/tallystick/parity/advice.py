@@ -15,6 +15,7 @@ _FIXES: dict[str, str] = {
     "renamed_level": "map the new name to the old one before the request, until a model knows it",
     "new_level": "decide what the model should do with a level it never saw; map it, or refuse it",
     "null_token": "send null for a missing value",
+    "unreadable": "send numbers as finite JSON numbers and times as ISO 8601, in training's type",
     "missing_column": "send the column",
     "extra_column": "do not send the column, or add it to the signature",
     "renamed_column": "send the column under training's name",
@@ -43,7 +44,7 @@ _FIXES: dict[str, str] = {
     "columns_swapped": "send columns by name, not by position",
     "column_shift": "send columns by name; look for a lost separator or an index column",
     "time_zone": "send hours in training's time zone",
-    "rounded": "send all digits",
+    "rounded": "send all digits, and times with their time of day",
     "float32": "send 64-bit floats",
     "sign_flip": "restore the sign where the request is made",
     "class_order": "read probabilities by class name, not by position",
@@ -64,6 +65,8 @@ def fix_for(kind: str, transformation: Mapping[str, Any] | None = None) -> str:
         )
     if kind == "new_level" and "role" in (transformation or {}):
         return "send a number, or null; the column holds text that is none"
+    if kind == "stale" and (transformation or {}).get("all_columns"):
+        return f"compare the clocks and time zones of the source and of the rows first; then {_FIXES[kind]}"
     return _FIXES.get(kind, "")
 
 

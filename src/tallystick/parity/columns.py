@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -40,6 +41,9 @@ _THOUSANDS = re.compile(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
 _COMMA = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][+-]?\d+)?$")
 _AROUND = re.compile(r"^[^\d.,+-]{0,4}\s*([+-]?\d+(?:\.\d+)?)\s*[^\d.,]{0,6}$")
 _SPACED = re.compile(r"^[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?$")
+_FAR = re.compile(r"^\d{4}-\d\d-\d\d([T ][\d:.]+)?$")
+#: Bits of the largest whole number that is a float.
+MOST_BITS = 1023
 #: Seconds since 1970 for the years 1990 to 2050: a column whose values lie there in some unit counts the epoch.
 EPOCH_RANGE_S = (631_152_000.0, 2_524_608_000.0)
 EPOCH_UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
@@ -73,6 +77,8 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
     """Return the numbers of a column of any dtype. Blocks for O(rows); text costs some µs a distinct value."""
     rows = len(series)
     none = np.zeros(rows, dtype=bool)
+    if pd.api.types.is_complex_dtype(series.dtype):
+        series = series.astype(object)
     if pd.api.types.is_bool_dtype(series.dtype) or pd.api.types.is_numeric_dtype(series.dtype):
         plain: Floats = np.asarray(series.astype("Float64").to_numpy(np.float64, na_value=np.nan), dtype=np.float64)
         return Numbers(plain, none, none, none, none, none)
@@ -88,9 +94,36 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
         elif not _is_null(value):
             try:
                 values[row] = float(value)
-            except (TypeError, ValueError):
+            except OverflowError:
+                # A whole number beyond the range of floats.
+                values[row] = np.inf
+            except (TypeError, ValueError, ArithmeticError):
                 masks["junk"][row] = True
     return Numbers(values, **masks)
+
+
+def plain_objects(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with objects that cannot be written as text or a float replaced by ones that can.
+
+    Bytes become their literal, whole numbers beyond the range of floats infinity, signalling NaNs plain ones.
+    """
+    odd: dict[int, pd.Series[Any]] = {}
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        if series.dtype == object and pd.api.types.infer_dtype(series, skipna=True) not in ("string", "boolean"):
+            odd[place] = pd.Series([_plain_object(value) for value in series], index=series.index, dtype=object)
+    if not odd:
+        return frame
+    columns = [odd.get(place, frame.iloc[:, place]) for place in range(frame.shape[1])]
+    return pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)
+
+
+def _plain_object(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return str(bytes(value))
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        return np.inf if value > 0 else -np.inf
+    return np.nan if isinstance(value, Decimal) and value.is_snan() else value
 
 
 def _number_in(text: str) -> tuple[float, str]:
@@ -158,10 +191,7 @@ def read_times(series: pd.Series[Any], encoding: str | None = None) -> Times | N
     `encoding` is `datetime`, `epoch_s|ms|us|ns` or `text:<format>`; without one it is guessed.
     """
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
-        naive = series.dt.tz_convert("UTC").dt.tz_localize(None) if series.dt.tz is not None else series
-        stamps = naive.to_numpy().astype("datetime64[ns]")
-        seconds = np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e9)
-        return Times(seconds, "datetime", np.zeros(len(series), dtype=bool))
+        return Times(seconds_in(series), "datetime", np.zeros(len(series), dtype=bool))
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
         numbers = read_numbers(series).values
         unit = encoding.removeprefix("epoch_") if encoding and encoding.startswith("epoch_") else epoch_unit(numbers)
@@ -169,9 +199,41 @@ def read_times(series: pd.Series[Any], encoding: str | None = None) -> Times | N
             return None
         return Times(numbers / EPOCH_UNITS[unit], f"epoch_{unit}", np.zeros(len(series), dtype=bool))
     if series.dtype == object and any(isinstance(value, date) for value in series):
-        stamps = pd.to_datetime(series, errors="coerce", format="mixed", utc=True)
-        return read_times(stamps, "datetime")
+        return Times(seconds_in(series), "datetime", np.zeros(len(series), dtype=bool))
     return _times_in_text(series, encoding)
+
+
+def seconds_in(series: pd.Series[Any]) -> Floats:
+    """Return seconds since 1970 (UTC) of timestamps, dates or ISO 8601, NaN for what is none; 9999-12-31 is one.
+
+    >>> seconds_in(pd.Series(["9999-12-31", "1970-01-01T02:00:00+01:00", "soon"])).tolist()
+    [253402214400.0, 3600.0, nan]
+    """
+    if not pd.api.types.is_datetime64_any_dtype(series.dtype):
+        read = pd.to_datetime(series, errors="coerce", format="mixed", utc=True)
+        # Nanoseconds end in 2262; open ends lie far behind that.
+        lost = np.flatnonzero(read.isna().to_numpy() & series.notna().to_numpy())
+        seconds = seconds_in(read)
+        seconds[lost] = [_far_seconds(value) for value in series.iloc[lost]]
+        return seconds
+    naive = series.dt.tz_convert("UTC").dt.tz_localize(None) if series.dt.tz is not None else series
+    stamps = naive.to_numpy()
+    plain = stamps if np.datetime_data(stamps.dtype)[0] == "ns" else stamps.astype("datetime64[us]")
+    per_second = 1e9 if plain.dtype == "datetime64[ns]" else 1e6
+    return np.asarray(np.where(np.isnat(plain), np.nan, plain.astype(np.int64) / per_second), dtype=np.float64)
+
+
+def _far_seconds(value: Any) -> float:
+    """Return seconds of a time that nanoseconds cannot hold, NaN where it is none."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    text = value.strip().removesuffix("Z") if isinstance(value, str) else str(value)
+    if not isinstance(value, date) and not _FAR.match(text):
+        return float("nan")
+    try:
+        return float(np.datetime64(text, "us").astype(np.int64)) / 1e6
+    except ValueError:
+        return float("nan")
 
 
 def epoch_unit(numbers: Floats) -> str | None:
@@ -200,9 +262,7 @@ def _times_in_text(series: pd.Series[Any], encoding: str | None) -> Times | None
         head = pd.to_datetime(known.iloc[:50], format=pattern, errors="coerce")
         if head.notna().mean() < 0.95 and encoding is None:
             continue
-        parsed = pd.to_datetime(texts.where(texts.notna(), None), format=pattern, errors="coerce")
-        stamps = parsed.to_numpy().astype("datetime64[ns]")
-        seconds = np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e9)
+        seconds = seconds_in(pd.to_datetime(texts.where(texts.notna(), None), format=pattern, errors="coerce"))
         if encoding is None and np.isnan(seconds[texts.notna().to_numpy()]).mean() > 0.05:
             continue
         return Times(seconds, f"text:{pattern}", np.isnan(seconds) & texts.notna().to_numpy())

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats, Mask
+from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
 from tallystick.parity.detect.availability import told_as_absent
 from tallystick.parity.detect.finding import Finding
@@ -133,9 +133,10 @@ def examine(
 ) -> Examination:
     """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on."""
     started = time.perf_counter()
+    segments = _columns_of(segments)
     _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
     surroundings, routing = read_environment(environment), read_identity(identity)
-    frame, asked = _with_keys(reference, live.reset_index(drop=True), keys, timestamps, history)
+    frame, asked = _with_keys(reference, plain_objects(live.reset_index(drop=True)), keys, timestamps, history)
     kept = _kept_rows(reference, frame, asked.keys)
     asked = asked.taken(kept)
     inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), asked)
@@ -175,16 +176,32 @@ def examine(
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
 
+def _columns_of(segments: Any) -> Any:
+    """Return segments given as a dict of columns as a frame; anything else as it is."""
+    if not isinstance(segments, Mapping):
+        return segments
+    try:
+        return pd.DataFrame({str(name): np.asarray(values) for name, values in segments.items()})
+    except ValueError as error:
+        told = "expected a frame, or a dict of columns with an entry for each row"
+        raise InvalidParameter(f"live rows: segments: {told}") from error
+
+
 def _check(live: Any, **beside: Any) -> None:
     if not isinstance(live, pd.DataFrame):
         raise InvalidParameter(f"expected a pandas DataFrame of live rows, got {type(live).__name__}")
     names = [str(name) for name in live.columns]
     faults = [f"column {name!r} stands twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    faults += [
-        f"{name} has {len(values)} entries, expected {len(live)}"
-        for name, values in beside.items()
-        if values is not None and len(values) != len(live)
-    ]
+    for name, values in beside.items():
+        if values is None:
+            continue
+        if not hasattr(values, "__len__") or isinstance(values, str | Mapping):
+            faults.append(f"{name}: expected an entry for each row, got {type(values).__name__}")
+        elif len(values) != len(live):
+            faults.append(f"{name} has {len(values)} entries, expected {len(live)}")
+        elif isinstance(values, pd.DataFrame) and values.columns.has_duplicates:
+            twice = sorted({str(column) for column in values.columns[values.columns.duplicated()]})
+            faults.append(f"{name}: column {twice[0]!r} stands twice")
     if faults:
         raise InvalidParameter("live rows: " + "; ".join(faults))
 
@@ -220,7 +237,7 @@ def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> I
         return rows
     texts = frame.iloc[rows].astype(str)
     repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
-    return rows[~repeated] if 0 < repeated.sum() < len(rows) - 1 else rows
+    return np.asarray(rows[~repeated])
 
 
 def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, affected: Mask) -> dict[str, Any]:

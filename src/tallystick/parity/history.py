@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts
+from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts, seconds_in
 from tallystick.parity.profile import Ints
 
 #: Between the parts of a key of several columns; it is in no text that people write.
@@ -36,7 +36,13 @@ class History:
     def __post_init__(self) -> None:
         if not isinstance(self.frame, pd.DataFrame):
             raise InvalidParameter(f"history: expected a pandas DataFrame, got {type(self.frame).__name__}")
+        if not isinstance(self.keys, str) and not pd.api.types.is_list_like(self.keys):
+            told = "the name of a column, or a list of names"
+            raise InvalidParameter(f"history: expected keys to be {told}, got {type(self.keys).__name__}")
         names = (self.keys,) if isinstance(self.keys, str) else tuple(self.keys)
+        twice = sorted({str(name) for name in self.frame.columns[self.frame.columns.duplicated()]})
+        if twice:
+            raise InvalidParameter(f"history: column names stand twice: {', '.join(map(repr, twice[:5]))}")
         object.__setattr__(self, "keys", names)
         missing = [name for name in (*names, self.time) if name not in self.frame.columns]
         if missing or not names:
@@ -91,7 +97,12 @@ def asked_of(rows: int, keys: Any = None, timestamps: Any = None, history: Histo
     faults = [
         f"{name} has {len(given)} entries, expected {rows}"
         for name, given in (("keys", keys), ("timestamps", timestamps))
-        if given is not None and len(given) != rows
+        if given is not None and hasattr(given, "__len__") and len(given) != rows
+    ]
+    faults += [
+        f"{name}: expected an entry for each row, got {type(given).__name__}"
+        for name, given in (("keys", keys), ("timestamps", timestamps))
+        if given is not None and not hasattr(given, "__len__")
     ]
     if history is not None and not isinstance(history, History):
         faults.append(f"history: expected History(frame, keys, time), got {type(history).__name__}")
@@ -151,11 +162,7 @@ def seconds_of(times: Any) -> Floats:
         low, high = EPOCH_RANGE_S
         factor = next((f for f in EPOCH_UNITS.values() if low * f < middle < high * f), 1.0)
         return np.asarray(numbers / factor, dtype=np.float64)
-    is_time = pd.api.types.is_datetime64_any_dtype(given.dtype)
-    options: dict[str, Any] = {} if is_time else {"format": "mixed"}
-    stamps = pd.to_datetime(given, errors="coerce", utc=True, **options).dt.tz_localize(None)
-    plain = stamps.to_numpy().astype("datetime64[ns]")
-    return np.asarray(np.where(np.isnat(plain), np.nan, plain.astype(np.int64) / 1e9), dtype=np.float64)
+    return seconds_in(given)
 
 
 @dataclass(frozen=True)

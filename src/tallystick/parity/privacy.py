@@ -28,6 +28,9 @@ BUCKETS = 16
 
 def check(options: str | Mapping[str, str], names: tuple[str, ...]) -> None:
     """Raise InvalidParameter, with every fault, when an option or a column is unknown."""
+    if not isinstance(options, str | Mapping):
+        told = f"expected one of {', '.join(OPTIONS)}, or a dict of them by column"
+        raise InvalidParameter(f"privacy: {told}, got {type(options).__name__}")
     given = {"": options} if isinstance(options, str) else options
     faults = [f"{value!r} is not one of {', '.join(OPTIONS)}" for value in given.values() if value not in OPTIONS]
     if not isinstance(options, str):

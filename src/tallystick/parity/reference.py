@@ -105,6 +105,7 @@ class Reference(msgspec.Struct, frozen=True):
         `history` is the source of the features. What is kept of them is how old each column's values were, and how
         often they change. Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
         """
+        X = checked_frame(X)
         asked = asked_of(len(X), keys, timestamps, history)
         return _capture(X, model, predict or model, y, eval_data, privacy, k_anonymity, seed, max_bytes, asked)
 
@@ -170,8 +171,9 @@ def _capture(
     max_bytes: int,
     asked: Asked,
 ) -> Reference:
-    frame = checked_frame(frame)
     privacy.check(options, tuple(frame.columns))
+    _check_labels("y", y, len(frame))
+    eval_data = _checked_eval(eval_data)
     random = np.random.default_rng(seed)
     profiles = tuple(profile_column(frame[name], name) for name in frame.columns)
     picked = np.arange(len(frame))
@@ -216,6 +218,26 @@ def _capture(
     return privacy.redact(reference, options, k_anonymity)
 
 
+def _check_labels(name: str, labels: Any, rows: int) -> None:
+    if labels is None:
+        return
+    if not hasattr(labels, "__len__") or isinstance(labels, str):
+        raise InvalidParameter(f"{name}: expected a label for each row, got {type(labels).__name__}")
+    if len(labels) != rows:
+        raise InvalidParameter(f"{name} has {len(labels)} entries, expected {rows}, one for each row")
+
+
+def _checked_eval(eval_data: Any) -> tuple[pd.DataFrame, Any] | None:
+    """Return held-out rows and labels; raises InvalidParameter when they are no pair of the same length."""
+    if eval_data is None:
+        return None
+    if not isinstance(eval_data, tuple | list) or len(eval_data) != 2:
+        raise InvalidParameter(f"eval_data: expected a pair (frame, labels), got {type(eval_data).__name__}")
+    held_out = checked_frame(eval_data[0])
+    _check_labels("the second of eval_data", eval_data[1], len(held_out))
+    return held_out, eval_data[1]
+
+
 def _timing(frame: pd.DataFrame, profiles: tuple[ColumnProfile, ...], asked: Asked) -> dict[str, Timing]:
     if asked.keys is None or asked.times is None:
         return {}
@@ -242,7 +264,7 @@ def _evaluate(
 ) -> tuple[Evaluation | None, ColumnProfile]:
     held_out, truth = frame, labels
     if eval_data is not None:
-        held_out, truth = checked_frame(eval_data[0]), golden.label_numbers(eval_data[1], classes)
+        held_out, truth = eval_data[0], golden.label_numbers(eval_data[1], classes)
     picked = random.choice(len(held_out), min(2000, len(held_out)), replace=False)
     scores = golden.scores(model, held_out.iloc[picked], classes)
     score = profile_column(pd.Series(scores), "prediction")

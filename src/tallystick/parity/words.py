@@ -62,6 +62,7 @@ WORDS: dict[str, Words] = {
     "renamed_level": Words("[{map}|new names for known levels] in {columns}", "{pair}", Subject.LEVELS),
     "new_level": Words("levels of {columns} that training never had[ ({levels})]", "{levels}"),
     "null_token": Words("words in {columns} for what is missing[ ({tokens})]", "{tokens}"),
+    "unreadable": Words("values of {columns} that cannot be read[, such as {example}]"),
     "missing_column": Words("no {columns}, which training had"),
     "extra_column": Words("{columns}, which training did not have"),
     "renamed_column": Words("{columns} under [the name {to}|another name]", "as {to}"),

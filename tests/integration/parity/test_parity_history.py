@@ -309,3 +309,14 @@ def test_missing_values_are_told_by_cold_keys_or_by_a_lookup_that_fails(source, 
     cold = diagnose(reference, rows, keys=np.where(some, whose + 5000, whose), **asked)
     assert cold.kind == "nulls"
     assert any("cold keys" in piece.text for piece in cold.evidence)
+
+
+def test_one_lag_of_all_columns_may_be_a_clock(source, reference):
+    features = ("balance", "visits", "score", "tier")
+    for late, is_clock in ((features, True), (features[:2], False)):
+        rows, whose, times = served(source, 600, 7, dict.fromkeys(late, -2 * HOUR))
+        verdict = diagnose(reference, rows, keys=whose, timestamps=times, history=history_of(source))
+        assert verdict.kind == "stale"
+        assert verdict.transformation.get("all_columns", False) is is_clock
+        assert any("clocks or time zones" in line.text for line in verdict.evidence) is is_clock
+        assert ("clocks" in verdict.fix) is is_clock

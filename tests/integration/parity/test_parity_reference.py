@@ -6,7 +6,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity import Reference, diagnose, joint
+from tallystick.parity import History, Reference, Status, diagnose, joint
 from tallystick.parity.profile import cells_of, profile_column
 from tallystick.parity.reference import parse_column
 
@@ -150,3 +150,55 @@ def test_small_matrices_are_one_thread_s_work():
     with joint.one_thread():
         assert threads() == {1}
     assert threads() == before
+
+
+def test_what_does_not_belong_to_the_rows_is_refused_at_capture(training):
+    y = training.iloc[:, 0]
+    for arguments, told in (
+        ({"y": y[:-1]}, f"y has {len(y) - 1} entries, expected {len(y)}"),
+        ({"y": [*y, *y]}, f"y has {2 * len(y)} entries"),
+        ({"y": 5}, "y: expected a label for each row, got int"),
+        ({"eval_data": (training, [1, 2])}, "eval_data has 2 entries"),
+        ({"eval_data": training}, "eval_data: expected a pair"),
+        ({"privacy": ["none"]}, "privacy: expected one of raw"),
+        ({"timestamps": 5}, "timestamps: expected an entry for each row"),
+    ):
+        with pytest.raises(InvalidParameter, match=told):
+            Reference.from_frame(training, **arguments)
+    with pytest.raises(InvalidParameter, match="expected a pandas DataFrame"):
+        Reference.from_frame(None)
+
+
+def test_what_does_not_belong_to_live_rows_is_refused(reference, live):
+    twice = pd.DataFrame([["a", "b"]] * len(live), columns=["client", "client"])
+    for arguments, told in (
+        ({"segments": 5}, "segments: expected an entry for each row, got int"),
+        ({"segments": twice}, "segments: column 'client' stands twice"),
+        ({"segments": {"client": ["a"]}}, "segments has 1 entries"),
+        ({"segments": {"client": ["a"], "app": ["b", "c"]}}, "segments: expected a frame"),
+        ({"timestamps": 5}, "timestamps: expected an entry for each row"),
+        ({"keys": 5}, "keys: expected an entry for each row"),
+    ):
+        with pytest.raises(InvalidParameter, match=told):
+            diagnose(reference, live, **arguments)
+
+
+def test_segments_may_be_a_dict_of_columns(reference, live):
+    some = np.arange(len(live)) % 3 == 0
+    broken = live.assign(fare=live.fare.where(~some, live.fare * 100))
+    verdict = diagnose(reference, broken, segments={"client": np.where(some, "ios", "web")})
+    assert verdict.segment["value"] == "ios"
+
+
+def test_no_rows_tell_nothing(reference, live):
+    for rows in (pd.DataFrame(), live.head(0)):
+        assert diagnose(reference, rows).status is Status.CANNOT_TELL
+
+
+def test_a_source_with_a_column_twice_is_refused():
+    frame = pd.DataFrame([[1, 2, 3, 4]], columns=["id", "at", "x", "x"])
+    for names in (["id", "at", "x", "x"], ["id", "at", "at", "x"]):
+        with pytest.raises(InvalidParameter, match="stand twice"):
+            History(frame.set_axis(names, axis=1), "id", "at")
+    with pytest.raises(InvalidParameter, match="expected keys to be"):
+        History(frame, 5, "at")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from parity_rows import rows_of
 
-from tallystick.parity import Family, Status, diagnose
+from tallystick.parity import Family, Reference, Status, diagnose
 
 
 def _text(frame, column, function):
@@ -102,3 +102,30 @@ def test_text_in_a_column_of_numbers_is_told_as_that(reference):
     assert (verdict.kind, verdict.features, verdict.transformation["role"]) == ("new_level", ("humidity",), "number")
     assert "carry text such as 'damp' in humidity, where training had numbers." in str(verdict)
     assert "send a number" in verdict.fix
+
+
+def test_names_of_another_list_are_renamed_though_one_of_them_is_an_old_one_in_capitals():
+    def rows(count: int, seed: int) -> pd.DataFrame:
+        drawn = np.random.default_rng(seed)
+        place = drawn.choice(5, count, p=[0.3, 0.2, 0.15, 0.1, 0.25])
+        return pd.DataFrame(
+            {
+                "ward": np.array(["cardio", "ortho", "neuro", "onco", "gp"])[place],
+                "age": np.round(40 + 5 * place + drawn.normal(0, 10, count)),
+                "cost": np.round(drawn.lognormal(5 + 0.3 * place, 0.4), 2),
+            }
+        )
+
+    names = {"cardio": "CAR", "ortho": "ORT", "neuro": "NEU", "onco": "ONC", "gp": "GP"}
+    reference = Reference.from_frame(rows(2000, 0))
+    live = rows(200, 1)
+    verdict = diagnose(reference, live.assign(ward=live.ward.map(names)))
+    assert (verdict.kind, verdict.share) == ("renamed_level", 1.0)
+    assert verdict.transformation["map"] == {new: old for old, new in names.items()}
+    assert diagnose(reference, live.assign(ward=live.ward.str.upper())).kind == "letter_case"
+
+
+def test_one_row_sent_many_times_is_one_observation(reference, live):
+    for place in range(3):
+        verdict = diagnose(reference, pd.concat([live.iloc[[place]]] * 100))
+        assert (verdict.status, verdict.rows) == (Status.CANNOT_TELL, 1)

@@ -1,10 +1,12 @@
 """Times: day and month, zones, units; by range, by the other columns, and by the time of the request."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity import Reference, Status, diagnose, examine
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
@@ -143,3 +145,96 @@ def test_a_time_that_stands_still_is_told_as_a_time():
     )
     assert (found.kind, found.transformation["role"]) == ("constant", "time")
     assert "constant 2023-05-01T07:00:00Z" in str(found)
+
+
+NOTATIONS = {
+    "zone": "%Y-%m-%dT%H:%M:%SZ",
+    "offset": "%Y-%m-%dT%H:%M:%S+00:00",
+    "fraction": "%Y-%m-%dT%H:%M:%S.000Z",
+    "day first": "%d.%m.%Y %H:%M",
+    "month first": "%m/%d/%Y %H:%M",
+    "compact": "%Y%m%dT%H%M%S",
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS.values(), ids=NOTATIONS)
+def test_another_notation_of_the_same_times_is_no_fault(bookings, notation):
+    live = stays(150, 11)
+    verdict = diagnose(bookings, live.assign(booked=live.booked.dt.strftime(notation)))
+    assert verdict.status is Status.CONSISTENT
+
+
+def test_an_offset_is_converted_to_utc(bookings):
+    live = stays(150, 12)
+    written = (live.booked + pd.Timedelta(hours=2)).dt.strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    assert diagnose(bookings, live.assign(booked=written)).status is Status.CONSISTENT
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_the_epoch_in_text_is_numbers_as_text(bookings, unit):
+    live = stays(60, 13)
+    verdict = diagnose(bookings, live.assign(booked=encoded(live.booked, unit).astype(str)))
+    assert (verdict.kind, verdict.features, verdict.status) == ("numeric_as_text", ("booked",), Status.CAUSE_FOUND)
+
+
+def test_text_that_is_no_time_is_unreadable_and_not_missing(bookings):
+    live = stays(60, 14)
+    verdict = diagnose(bookings, live.assign(booked=[f"week {day}" for day in live.booked.dt.isocalendar().week]))
+    assert (verdict.kind, verdict.features) == ("unreadable", ("booked",))
+    assert verdict.evidence[0].text.startswith("60 of 60 values of booked cannot be read as times, such as 'week")
+    words = diagnose(
+        bookings, live.assign(booked=live.booked.dt.strftime("%Y-%m-%d %H:%M:%S").where(live.index > 9, "NA"))
+    )
+    assert words.kind == "null_token"
+
+
+@pytest.mark.parametrize("value", [np.inf, 10**400, 10**9000], ids=["inf", "large", "huge"])
+def test_what_is_not_finite_is_unreadable_and_not_missing(bookings, value):
+    live = stays(60, 15)
+    guests = pd.Series([value, *live.guests[1:].tolist()], dtype=object)
+    verdict = diagnose(bookings, live.assign(guests=guests))
+    assert (verdict.kind, verdict.features, verdict.status) == ("unreadable", ("guests",), Status.CAUSE_FOUND)
+    assert verdict.also == ()
+
+
+@pytest.mark.parametrize("value", [b"\xff", Decimal("sNaN"), 1 + 2j])
+def test_objects_that_are_no_values_of_a_column_are_told(bookings, value):
+    live = stays(60, 16)
+    for column in ("guests", "booked"):
+        verdict = diagnose(bookings, live.assign(**{column: pd.Series([value] * 60, dtype=object)}))
+        assert (verdict.features, verdict.status) == ((column,), Status.CAUSE_FOUND)
+
+
+def test_numbers_that_write_dates_are_read_as_dates(bookings):
+    live = stays(120, 17)
+    days = (live.booked - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
+    for sent, form in ((days, "Excel days"), (live.booked.dt.strftime("%Y%m%d").astype(int), "yyyymmdd")):
+        found = examine(bookings, live.assign(booked=sent))
+        assert (found.verdict.kind, found.verdict.transformation["to"]) == ("epoch_unit", form)
+        apart = found.undone_frame.booked - live.booked.loc[found.judged].reset_index(drop=True)
+        assert apart.abs().max() < pd.Timedelta(days=1 if form == "yyyymmdd" else 1e-6)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_open_end_of_calendars_is_a_default(bookings, as_text):
+    live = stays(120, 18)
+    ends = live.booked.astype("datetime64[s]").where(live.index > 40, pd.Timestamp("9999-12-31").as_unit("s"))
+    verdict = diagnose(bookings, live.assign(booked=ends.astype(str) if as_text else ends))
+    assert (verdict.kind, verdict.transformation["value"]) == ("default_fill", 253402214400.0)
+    assert "41 of 120 values are 9999-12-31" in verdict.evidence[0].text
+
+
+@pytest.mark.parametrize(("unit", "frequency"), [("day", "D"), ("hour", "h"), ("minute", "min")])
+def test_a_time_of_day_that_was_cut_off_is_named_with_its_unit(unit, frequency):
+    def rows(count: int, seed: int) -> pd.DataFrame:
+        drawn = np.random.default_rng(seed)
+        frame = stays(count, seed)
+        return frame.assign(booked=frame.booked + pd.to_timedelta(drawn.integers(0, 3600, count), unit="s"))
+
+    reference = Reference.from_frame(rows(1500, 0))
+    for seed in (1, 2, 3):
+        live = rows(150, seed)
+        verdict = diagnose(reference, live.assign(booked=live.booked.dt.floor(frequency)))
+        assert (verdict.kind, verdict.features, verdict.status) == ("rounded", ("booked",), Status.CAUSE_FOUND)
+        assert verdict.transformation["unit"] == unit
+        assert diagnose(reference, live).status not in CLAIMS

@@ -165,7 +165,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
-    evidence = [f"{count} of {rows} values are {value}{name}; in training {expected:.1%}"]
+    evidence = [f"{count} of {rows} values are {_shown(profile, value)}{name}; in training {expected:.1%}"]
     if not never:
         evidence.append(f"rows that hold it look like any rows, not like training's rows with it ({sliced:.0f} nats)")
     if count < rows:
@@ -184,6 +184,13 @@ def _one_value(live: Live, column: int) -> Finding | None:
         _fill_forward(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
+
+
+def _shown(profile: ColumnProfile, value: Any) -> str:
+    """Return the value as people write it: times are kept as seconds."""
+    if profile.role is not Role.TIME:
+        return str(value)
+    return str(np.datetime64(round(float(value)), "s")).replace("T00:00:00", "")
 
 
 def spike_p(live: Live, column: int) -> float:

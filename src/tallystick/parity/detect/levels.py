@@ -44,6 +44,8 @@ FILL_WORDS = frozenset(
 #: So many distinct unseen levels are looked at; identifiers have any number of them.
 MOST_UNSEEN = 500
 SPELL_NATS = 8.0
+#: Part of the rows with unseen levels that other spellings must explain for letter case to be the cause.
+MOST_UNSEEN_ROWS = 0.5
 #: Share of unseen levels in training below which one respelled level is news, and the share of respelled rows that
 #: any population may have.
 FEW_UNSEEN, SPELLED_RATE = 0.02, 0.005
@@ -179,12 +181,25 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
     booleans = _boolean_words(profile, unseen)
     if booleans and not respelled:
         respelled["boolean_as_text"] = booleans
+    if "letter_case" in respelled and not _is_most(profile, respelled, unseen, counts):
+        # One of several new names may be an old one in capitals: then all of them are names, not spellings.
+        del respelled["letter_case"]
     fixed = texts.copy()
     for row, text in enumerate(texts):
         if text in rename:
             fixed[row] = rename[text]
     findings = [_undo(profile, kind, mapping, texts, fixed) for kind, mapping in respelled.items()]
     return fixed, _one_kind([finding for finding in findings if finding is not None])
+
+
+def _is_most(
+    profile: ColumnProfile, respelled: dict[str, dict[str, str]], unseen: list[str], counts: Counter[str]
+) -> bool:
+    """Whether other spellings are most of what is unseen, beyond what training's own rate of unseen levels gives."""
+    assert profile.levels is not None
+    told = sum(counts[text] for mapping in respelled.values() for text in mapping)
+    usual = profile.levels.unseen_rate * sum(counts.values())
+    return told >= MOST_UNSEEN_ROWS * (sum(counts[text] for text in unseen) - usual)
 
 
 def _floods(profile: ColumnProfile, level: str, counts: Counter[str], text: str) -> bool:

@@ -49,7 +49,10 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
         column, found = _read(reference, j, frame[profile.name]) if j not in absent else (_nothing(profile, frame), [])
         values.append(column)
         findings += found
-    return Live(reference, tuple(values), frozenset(absent)), findings
+    unread = {name for found in findings if found.kind == "unreadable" for name in found.features}
+    # What cannot be read is not missing: nothing more is asked of such a column.
+    broken = frozenset(j for j, profile in enumerate(reference.columns) if profile.name in unread)
+    return Live(reference, tuple(values), frozenset(absent), broken), findings
 
 
 def _nothing(profile: ColumnProfile, frame: pd.DataFrame) -> Values:
@@ -59,6 +62,9 @@ def _nothing(profile: ColumnProfile, frame: pd.DataFrame) -> Values:
 
 
 def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    if not len(frame):
+        # No row lacks a column.
+        return frame, []
     missing = [name for name in reference.names if name not in frame.columns]
     extra = [name for name in frame.columns if name not in reference.names]
     renamed = _pairs(reference, frame, missing, extra)
@@ -184,7 +190,15 @@ def _read_numbers(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Value
         junk = sorted({str(value) for value in series[read.junk]})
         text = f"{int(read.junk.sum())} of {len(series)} values are no numbers, such as {junk[0][:40]!r}"
         found.append(_exact("new_level", (name,), {"levels": junk[:10]}, read.junk, text, nats=FORM_NATS / 4))
-    return read.values, found
+    infinite = np.isinf(read.values)
+    if infinite.any() and profile.null_share == 0:
+        # Training's infinities count as missing: a column that had some says nothing of live ones.
+        example = _example(series, infinite)
+        text = (
+            f"{int(infinite.sum())} of {len(series)} values are not finite or too large for a float, such as {example}"
+        )
+        found.append(_exact("unreadable", (name,), {"example": example}, infinite, text))
+    return np.where(infinite, np.nan, read.values), found
 
 
 def _example(series: pd.Series[Any], rows: Mask) -> str:

@@ -33,6 +33,8 @@ MISSING = frozenset({"nulls", "default_fill", "constant", "feature_absent"})
 COLD = 0.5
 #: Part of the rows that must be the source's as of their own time, for training's lead to be what differs.
 FRESH = 0.8
+#: Part of its rows that a column must match more often on time than late, to be on time.
+FASTER = 0.05
 
 
 def detect_source(live: Live, asked: Asked) -> list[Finding]:
@@ -43,7 +45,7 @@ def detect_source(live: Live, asked: Asked) -> list[Finding]:
     if int(aligned.known.sum()) < FEWEST_ROWS:
         return []
     source = read_source(live, asked.history)
-    found = []
+    found, others = [], []
     for name, values in source.items():
         j = live.reference.names.index(name)
         if j not in live.absent:
@@ -51,7 +53,35 @@ def detect_source(live: Live, asked: Asked) -> list[Finding]:
             finding = _judge(live, j, column, values)
             if finding is not None:
                 found.append(finding)
-    return sorted(found, key=lambda each: -each.nats)
+            else:
+                others.append(column)
+    return sorted(_with_clocks(found, others), key=lambda each: -each.nats)
+
+
+def _with_clocks(found: list[Finding], others: list[Compared]) -> list[Finding]:
+    """Say of columns that have one lag together, and none of which is on time, that a clock may be what differs."""
+    lagging = [finding for finding in found if "interval" in finding.transformation]
+    if len(found) < 2 or len(lagging) < len(found):
+        return found
+    spans = [finding.transformation["interval"] for finding in lagging]
+    low, high = max(span[0] for span in spans), min(span[1] for span in spans)
+    base_s = max(float(finding.transformation.get("training_lag_s", 0.0)) for finding in lagging)
+    if low > high or any(_is_on_time(column, base_s, (low + high) / 2) for column in others):
+        return found
+    text = (
+        f"{len(found)} columns have this lag, and none is on time: the clocks or time zones of the source and of the "
+        "rows may differ instead"
+    )
+    return [
+        replace(each, evidence=(*each.evidence, text), transformation={**each.transformation, "all_columns": True})
+        for each in found
+    ]
+
+
+def _is_on_time(column: Compared, base_s: float, lag_s: float) -> bool:
+    """Whether a column is the source's at the usual lag, and would not be at the other: slow ones are at both."""
+    due = column.matches(base_s)
+    return bool(due.mean() >= COLD and due.mean() > column.matches(lag_s).mean() + FASTER)
 
 
 def with_lookups(live: Live, asked: Asked, findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -7,17 +7,30 @@ never had.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, Times, epoch_unit, read_numbers, read_times
+from tallystick.parity.columns import (
+    EPOCH_UNITS,
+    NULL_TOKENS,
+    Floats,
+    Mask,
+    Times,
+    epoch_unit,
+    read_numbers,
+    read_texts,
+    read_times,
+)
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.calendar import lag_nats, month_table, odd_dates, off_the_clock, read_dates, zone_of
+from tallystick.parity.detect.clock import coarse_clock
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rows, trusted_nats
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf
+from tallystick.parity.spelled import date_numbers, example_of, read_spelled
 
 _DAY_S = 86400.0
 FORM_NATS = 12.0
@@ -68,25 +81,78 @@ def _collapsed(profile: ColumnProfile, seconds: Floats) -> tuple[Floats, list[Fi
 
 
 def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None, list[Finding]]:
-    stamps = pd.api.types.is_datetime64_any_dtype(series.dtype)
-    numeric = pd.api.types.is_numeric_dtype(series.dtype)
-    if stamps or profile.encoding.startswith("epoch_"):
-        numbers = series if stamps or numeric else pd.Series(read_numbers(series).values)
-        if not stamps and profile.encoding.startswith("epoch_"):
-            per_second = EPOCH_UNITS[profile.encoding.removeprefix("epoch_")]
-            return Times(read_numbers(numbers).values / per_second, profile.encoding), []
-        return read_times(numbers, profile.encoding), []
-    if numeric:
-        values = read_numbers(series).values
-        unit = epoch_unit(values) or "s"
-        finding = _epoch(profile, np.isfinite(values), unit, {"from": profile.encoding, "to": f"epoch {unit}"})
-        return Times(values / EPOCH_UNITS[unit], f"epoch_{unit}"), [finding]
+    series = series.infer_objects()
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return read_times(series, profile.encoding), []
+    if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype):
+        return _read_counted(profile, read_numbers(series).values)
+    return _read_written(profile, series)
+
+
+def _read_counted(profile: ColumnProfile, values: Floats) -> tuple[Times, list[Finding]]:
+    """Read numbers: of the epoch, or dates written as numbers."""
+    numbers, known = profile.numbers, np.isfinite(values)
+    assert numbers is not None
+    slack = max(numbers.maximum - numbers.minimum, 400 * _DAY_S)
+    dates = date_numbers(values, numbers.minimum - slack, numbers.maximum + slack)
+    if dates is not None:
+        form, seconds = dates
+        finding = _epoch(profile, known, form, {"from": profile.encoding, "to": form})
+        text = f"{int(known.sum())} of {len(known)} times are numbers that write dates as {form}; so read, they lie"
+        finding = replace(finding, evidence=(f"{text} about training's range",))
+        return Times(seconds, f"number:{form}", known & np.isnan(seconds)), [finding]
+    if profile.encoding.startswith("epoch_"):
+        return Times(values / EPOCH_UNITS[profile.encoding.removeprefix("epoch_")], profile.encoding), []
+    unit = epoch_unit(values) or "s"
+    finding = _epoch(profile, known, unit, {"from": profile.encoding, "to": f"epoch {unit}"})
+    return Times(values / EPOCH_UNITS[unit], f"epoch_{unit}"), [finding] if known.any() else []
+
+
+def _read_written(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None, list[Finding]]:
+    """Read text in training's notation, then in any other; what is left is told."""
+    if profile.encoding.startswith("epoch_"):
+        read, findings = _read_counted(profile, read_numbers(series).values)
+        seconds = read.seconds.copy()
+    else:
+        usual, findings = _read_as_usual(profile, series), []
+        seconds = np.full(len(series), np.nan) if usual is None else usual.seconds.copy()
+    given, texts = series.notna().to_numpy(), read_texts(series)
+    left = given & ~np.isfinite(seconds)
+    if left.any():
+        seconds[left], counted = read_spelled(texts[left])
+        rows = np.zeros(len(series), dtype=bool)
+        rows[left] = counted
+        if rows.any():
+            findings = [*findings, _form(profile, "numeric_as_text", series, rows, "times are numbers in text")]
+    return Times(seconds, profile.encoding), [*findings, *_unread(profile, series, given & ~np.isfinite(seconds))]
+
+
+def _read_as_usual(profile: ColumnProfile, series: pd.Series[Any]) -> Times | None:
     wanted = profile.encoding if profile.encoding.startswith("text:") else None
     read = read_times(series, wanted)
     if read is None or np.isnan(read.seconds).mean() > 0.5:
         other = read_times(series)
         read = other if other is not None else read
-    return read, []
+    return read
+
+
+def _unread(profile: ColumnProfile, series: pd.Series[Any], rows: Mask) -> list[Finding]:
+    """Tell what stands where a time should: words for a missing one, and text that is no time."""
+    tokens = rows & np.array([str(value).strip().lower() in NULL_TOKENS for value in series], dtype=bool)
+    found = []
+    if tokens.any():
+        found.append(_form(profile, "null_token", series, tokens, "values are words for a missing one"))
+    if (rows & ~tokens).any():
+        told = f"values of {profile.name} cannot be read as times"
+        found.append(_form(profile, "unreadable", series, rows & ~tokens, told))
+    return found
+
+
+def _form(profile: ColumnProfile, kind: str, series: pd.Series[Any], rows: Mask, told: str) -> Finding:
+    example, count = example_of(series, rows), int(rows.sum())
+    text = f"{count} of {len(rows)} {told}, such as {example}"
+    shown = {"tokens": sorted(set(series[rows].astype(str)))[:10]} if kind == "null_token" else {"example": example}
+    return Finding(kind, (profile.name,), shown, float(rows.mean()), FORM_NATS * count, True, (text,), rows, gain=1e6)
 
 
 def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, Any]) -> Finding:
@@ -101,9 +167,9 @@ def _epoch(profile: ColumnProfile, rows: Mask, unit: str, parameters: dict[str, 
 
 
 def detect_times(live: Live, column: int) -> list[Finding]:
-    """Return day/month exchanges and hour shifts in a column of times."""
+    """Return day/month exchanges, hour shifts and a lost time of day in a column of times."""
     shifted = _ahead_of_requests(live, column) or _off_the_clock(live, column) or _shifted_hours(live, column)
-    found = [_swapped_days(live, column), shifted]
+    found = [_swapped_days(live, column), shifted, coarse_clock(live, column)]
     return [finding for finding in found if finding is not None]
 
 
