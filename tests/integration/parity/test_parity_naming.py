@@ -150,10 +150,9 @@ def clinic() -> Reference:
         ("height", lambda x: x / 30.48, 2, "unit", 1 / 30.48),
         ("weight", lambda x: x * 2.20462, 0, "unit", 2.20462),
         ("weight", lambda x: x * 2.20462, 1, "unit", 2.20462),
-        ("chol", lambda x: x / 38.67, 2, "unit", 1 / 38.67),
         ("pressure", lambda x: x / 7.5, 1, "unit", 1 / 7.5),
         ("pressure", lambda x: x / 10, 0, "unit", 0.1),
-        ("chol", lambda x: x * 1.8 + 32, 1, "affine_unit", 1.8),
+        ("pressure", lambda x: x * 1.8 + 32, 1, "affine_unit", 1.8),
         ("chol", np.log, 2, "log", None),
     ],
 )

@@ -39,7 +39,7 @@ from tallystick.parity.detect.maps import (
 from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 160
@@ -63,6 +63,8 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 #: Nats that it is worth that no value was rounded, and the part of the values that show it.
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
+#: The same of odd values, of which some are beyond training's tails.
+MOSTLY_BACK = 0.9
 #: Other columns may say nothing of a map, but must not speak against it, unless values that training could not give
 #: say many times as much.
 OPPOSED_Z, OPPOSED_TIMES = -3.0, 20.0
@@ -175,7 +177,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
-    known, sent = np.isfinite(values), live_step(profile, values)
+    known, sent = np.isfinite(values), _step_for(profile, each, values)
     alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
     undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
@@ -273,6 +275,15 @@ def _needs_rounding(numbers: NumberProfile, each: NumberMap, values: Floats, sen
     if not sent or (not numbers.is_lattice and numbers.decimals > EXACT_DIGITS):
         return False
     return bool(_is_training_s(numbers, settled(numbers, each, values, 0.0)).mean() < MOSTLY)
+
+
+def _step_for(profile: ColumnProfile, each: NumberMap, values: Floats) -> float:
+    """Return the step that values were rounded to, 0 when a map leads some of the odd ones elsewhere all the same."""
+    numbers, sent = profile.numbers, live_step(profile, values)
+    assert numbers is not None
+    odd = values[odd_rows(profile, values)]
+    back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.ones(1)
+    return sent if back.mean() > MOSTLY_BACK else 0.0
 
 
 def _is_training_s(numbers: NumberProfile, undone: Floats) -> Any:

@@ -22,6 +22,10 @@ FEWEST_ODD = 15
 
 def live_step(profile: ColumnProfile, values: Floats) -> float:
     """Return the step that live values were rounded to, 0 when to none: of those that training could hardly give."""
+    numbers = profile.numbers
+    if numbers is None or (not numbers.is_lattice and numbers.decimals > MOST_ROUNDED):
+        # Training has no steps that rounding could be seen against.
+        return 0.0
     known = values[np.isfinite(values)]
     odd = known[odd_rows(profile, known)]
     digits = decimals_of(odd if len(odd) >= FEWEST_ODD else known, SHARE_ROUNDED)
