@@ -279,10 +279,11 @@ def _needs_rounding(numbers: NumberProfile, each: NumberMap, values: Floats, sen
 
 def _step_for(profile: ColumnProfile, each: NumberMap, values: Floats) -> float:
     """Return the step that values were rounded to, 0 when a map leads some of the odd ones elsewhere all the same."""
-    numbers, sent = profile.numbers, live_step(profile, values)
+    # Fitted constants have freedom enough.
+    numbers, sent = profile.numbers, 0.0 if _is_chosen(each) else live_step(profile, values)
     assert numbers is not None
     odd = values[odd_rows(profile, values)]
-    back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.ones(1)
+    back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.zeros(1)
     return sent if back.mean() > MOSTLY_BACK else 0.0
 
 
