@@ -121,3 +121,55 @@ def test_small_values_are_not_taken_for_the_many_zeros_that_training_had():
     some = np.arange(200) % 3 == 0
     verdict = diagnose(Reference.from_frame(rows.head(1300)), live.assign(paid=live.paid.where(~some, live.paid * 1e4)))
     assert (verdict.kind, verdict.transformation["factor"]) == ("unit", 1e4)
+
+
+def patients(count: int, seed: int) -> pd.DataFrame:
+    """Sizes with one decimal, pressure in whole numbers, cholesterol with two decimals."""
+    rng = np.random.default_rng(seed)
+    height = np.round(rng.normal(170, 9, count), 1)
+    return pd.DataFrame(
+        {
+            "height": height,
+            "weight": np.round((height - 100) * 0.9 + rng.normal(0, 9, count), 1),
+            "pressure": np.round(rng.normal(130, 15, count)),
+            "chol": np.round(np.exp(rng.normal(5.3, 0.2, count)), 2),
+            "age": np.clip(np.round(rng.normal(54, 15, count)), 1, 99),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def clinic() -> Reference:
+    return Reference.from_frame(patients(4000, 0))
+
+
+@pytest.mark.parametrize(
+    ("column", "convert", "digits", "kind", "factor"),
+    [
+        ("height", lambda x: x / 2.54, 1, "unit", 1 / 2.54),
+        ("height", lambda x: x / 30.48, 2, "unit", 1 / 30.48),
+        ("weight", lambda x: x * 2.20462, 0, "unit", 2.20462),
+        ("weight", lambda x: x * 2.20462, 1, "unit", 2.20462),
+        ("pressure", lambda x: x / 7.5, 1, "unit", 1 / 7.5),
+        ("pressure", lambda x: x / 10, 0, "unit", 0.1),
+        ("pressure", lambda x: x * 1.8 + 32, 1, "affine_unit", 1.8),
+        ("chol", np.log, 2, "log", None),
+    ],
+)
+def test_a_conversion_is_named_though_it_was_rounded(clinic, column, convert, digits, kind, factor):
+    live = patients(300, 1)
+    verdict = diagnose(clinic, live.assign(**{column: convert(live[column]).round(digits)}))
+    assert (verdict.kind, verdict.features) == (kind, (column,))
+    if factor is not None:
+        assert verdict.transformation["factor"] == pytest.approx(factor, rel=1e-3)
+
+
+@pytest.mark.parametrize(("column", "more"), [("age", 5), ("height", 8), ("weight", 9), ("pressure", 12)])
+def test_larger_values_with_training_s_digits_are_no_rounded_unit(clinic, column, more):
+    live = patients(300, 1)
+    assert diagnose(clinic, live.assign(**{column: live[column] + more})).kind not in ("unit", "affine")
+
+
+def test_a_year_of_birth_is_no_count_over_another_window(clinic):
+    live = patients(300, 1)
+    assert diagnose(clinic, live.assign(age=2026 - live.age)).kind != "window_changed"

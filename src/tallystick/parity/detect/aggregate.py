@@ -60,6 +60,8 @@ NAMED_COST, FITTED_COST = 3.0, 8.0
 AS_GOOD = 1.0
 #: A window that leaves this share of the distance is believed with more evidence: hours of a day are not alike.
 REST_SHARE = 0.4
+#: Without zeros, counts whose own noise is below a tenth: a window leaves the form of any other number then.
+LARGE = 100.0
 
 
 def detect_window(live: Live, column: int) -> list[Finding]:
@@ -91,10 +93,18 @@ def detect_window(live: Live, column: int) -> list[Finding]:
     fits = distance <= AS_GOOD * bound
     # A factor stretches the gaps between counts too; a window does not. Zeros tell a window from busier times.
     stretched = scaled < distance and np.mean(odd_rows(profile, known)) > 0.5 and not _has_more_values(known, factor)
-    if stretched or not (fits or distance <= REST_SHARE * before):
+    # Without zeros only the form is left to tell it, which needs few counts, or a window that people have.
+    shows = factor in named or _has_zeros(numbers, known)
+    is_small = min(numbers.median, float(np.median(known))) < LARGE
+    if stretched or not ((fits and (shows or is_small)) or (shows and distance <= REST_SHARE * before)):
         return []
     found = _judge(live, column, factor, factor in named, before, distance, bound)
     return [found] if found is not None and (fits or found.nats > 3 * CLAIM_NATS) else []
+
+
+def _has_zeros(numbers: NumberProfile, known: Floats) -> bool:
+    """Whether there are zeros on either side, which tell a window from busier times."""
+    return bool(np.any(known == 0)) or numbers.minimum == 0
 
 
 def _usual_window(numbers: NumberProfile, known: Floats, ratio: float) -> float:
@@ -130,9 +140,9 @@ def _judge(
         return None
     zeros, usual = float(np.mean(values[known] == 0)), float(cdf(numbers, np.zeros(1))[0])
     name = _window_name(factor) if is_named else "unnamed"
+    shown = f"; the share of zeros went from {usual:.0%} to {zeros:.0%}, as a window of that length has"
     evidence = [
-        f"counts are {factor:.3g} times as large; the share of zeros went from {usual:.0%} to {zeros:.0%}, as a window "
-        "of that length has",
+        f"counts are {factor:.3g} times as large{shown if usual > 0 or zeros > 0 else ''}",
         f"KS to training {before:.2f}, to training's counts over that window {after:.2f} "
         f"(a fair sample stays under {bound:.2f})",
     ]
@@ -278,6 +288,8 @@ def _judge_ratio(
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
+    # Products of huge values are infinite, which is none.
+    undone = np.where(np.isfinite(undone), undone, np.nan)
     rounded = np.round(undone, numbers.decimals) if numbers.decimals <= 6 else undone
     # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
     is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"

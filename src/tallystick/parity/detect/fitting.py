@@ -12,6 +12,7 @@ from tallystick.parity.columns import Floats
 from tallystick.parity.density import fit_share, log_density, posterior
 from tallystick.parity.detect.finding import odd_rows
 from tallystick.parity.detect.maps import NumberMap, affine
+from tallystick.parity.detect.rounding import live_step, room_of, training_step
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.profile import ColumnProfile, NumberProfile
 
@@ -22,6 +23,8 @@ REFITS = 4
 RELATIVE = 0.02
 #: Standard deviations that a far value lies off the mean, with room.
 SCALER_ERROR = 4.0
+#: Error of a slope of quantiles, times the root of the rows: two standard deviations, with room.
+SLOPE_ERROR = 3.0
 
 
 def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[NumberMap]:
@@ -46,7 +49,7 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[Nu
         if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
             kind = "not_standardized" if scaled else "affine"
             maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
-        maps += _spacing_map(numbers, part, "not_standardized" if scaled else "affine")
+        maps += _spacing_map(numbers, part, live_step(profile, known), "not_standardized" if scaled else "affine")
         middle, size = np.median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
@@ -74,9 +77,9 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
     assert numbers is not None
     ranks = np.linspace(0.05, 0.95, 37)
     theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
-    order = np.argsort(values)
+    order, sent = np.argsort(values), live_step(profile, values)
     for _ in range(REFITS):
-        ratio = map_ratios(profile, [affine("affine", factor, offset, 0.0)], values)[0]
+        ratio = map_ratios(profile, [affine("affine", factor, offset, 0.0)], values, sent)[0]
         share, _ = fit_share(ratio[None, :], 15)
         weight = posterior(ratio, float(share[0]))[order]
         if weight.sum() < 8:
@@ -90,7 +93,7 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
     return factor, offset
 
 
-def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[NumberMap]:
+def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str) -> list[NumberMap]:
     """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
     if not numbers.is_lattice and numbers.decimals > 2:
         return []
@@ -106,7 +109,11 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
         float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]),
         1e-12,
     )
-    factor = least / (max(1.0, np.round(least / max(slope * step, 1e-12))) * step)
+    times = least / max(slope * step, 1e-12)
+    # A gap of live's own last digit is there whatever led to it, unless it is training's step to the sampling error.
+    if abs(least - sent) < 1e-6 * least and abs(times - 1) > SLOPE_ERROR / np.sqrt(len(values)):
+        return []
+    factor = least / (max(1.0, np.round(times)) * step)
     # All gaps are whole multiples of the step, or there is no lattice left.
     whole = gaps / (factor * step)
     if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95:
@@ -135,12 +142,12 @@ def _spacing_map(numbers: NumberProfile, values: Floats, kind: str) -> list[Numb
     ]
 
 
-def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats) -> Floats:
-    """Return maps x rows: how much likelier values are as mapped ones than as they are, in nats."""
+def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats, sent: float) -> Floats:
+    """Return maps x rows: how much likelier values, rounded to `sent`, are as mapped ones than as they are, in nats."""
     numbers = profile.numbers
     assert numbers is not None
     with np.errstate(all="ignore"):
-        undone = np.stack([settled(numbers, each.inverse(values), each.is_estimated) for each in maps])
+        undone = np.stack([settled(numbers, each, values, sent) for each in maps])
         slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
@@ -157,22 +164,33 @@ def inverse_of(each: NumberMap, values: Floats) -> Floats:
         return each.inverse(values)
 
 
-def settled(numbers: NumberProfile, undone: Floats, is_estimated: bool) -> Floats:
-    """Return undone values on training's lattice or resolution: estimated constants leave them a little off."""
-    step = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
+def settled(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> Floats:
+    """Return values with a map undone, on training's lattice or resolution.
+
+    Estimated constants leave them a little off, and so does the rounding to `sent` of what was converted.
+    """
+    undone, room = inverse_of(each, values), room_of(each, values, sent)
+    step = training_step(numbers)
     # A deviation counted with one row more or less moves the tails by about this much.
-    part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if is_estimated else 0.05
+    part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if each.is_estimated else 0.05
     if numbers.is_lattice:
-        return _snapped(numbers.lattice, undone, part, np.inf if is_estimated else RELATIVE)
+        return _snapped(numbers.lattice, undone, part, np.inf if each.is_estimated else RELATIVE, room)
     if numbers.decimals > 6:
         return undone
     with np.errstate(invalid="ignore", over="ignore"):
         rounded = np.round(undone, numbers.decimals)
-        near = np.abs(rounded - undone) <= part * 10.0**-numbers.decimals
+        near = np.abs(rounded - undone) <= part * step + room
     return np.asarray(np.where(near, rounded, undone))
 
 
-def _snapped(lattice: Floats, values: Floats, part: float, relative: float) -> Floats:
+def upper_end(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> Floats:
+    """Return the largest training values, or the least for a falling map, that rounded values may stand for."""
+    room = room_of(each, values, sent)
+    end = inverse_of(each, values) + (-room if each.is_decreasing else room)
+    return np.where(2 * room > training_step(numbers), end, settled(numbers, each, values, sent))
+
+
+def _snapped(lattice: Floats, values: Floats, part: float, relative: float, rounding: Floats) -> Floats:
     """Return values moved to the training value they all but equal: rounding of undoing must not count."""
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     right = np.minimum(place, len(lattice) - 1)
@@ -181,5 +199,5 @@ def _snapped(lattice: Floats, values: Floats, part: float, relative: float) -> F
     )
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
     # All small values would become zero otherwise, which often is the most frequent one.
-    room = np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap)
+    room = np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap) + rounding
     return np.asarray(np.where(np.abs(values - near) <= room, near, values))

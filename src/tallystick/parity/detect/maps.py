@@ -47,6 +47,7 @@ _UNITS: dict[str, float] = {
     "mmHg in a kPa": 7.50061683,
     "mg/dL glucose in mmol/L": 18.0182,
     "mg/dL cholesterol in mmol/L": 38.67,
+    "µmol/L creatinine in mg/dL": 88.42,
     "litres in an imperial gallon": 4.54609,
     "mm in an inch": 25.4,
     "inches in a metre": 1 / 0.0254,

@@ -27,7 +27,7 @@ from tallystick.parity.detect.finding import (
     on_lattice,
     trusted_nats,
 )
-from tallystick.parity.detect.fitting import fitted_maps, inverse_of, map_ratios, near_map, settled
+from tallystick.parity.detect.fitting import fitted_maps, inverse_of, map_ratios, near_map, settled, upper_end
 from tallystick.parity.detect.maps import (
     NumberMap,
     curve_maps,
@@ -36,9 +36,10 @@ from tallystick.parity.detect.maps import (
     temperature_maps,
     unit_maps,
 )
+from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 160
@@ -60,6 +61,10 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 #: Part of the odd values that may still be odd when a map is undone, and the nats of an odd value that it leads back to
 #: exactly; of digits up to so many.
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
+#: Nats that it is worth that no value was rounded, and the part of the values that show it.
+UNROUNDED_NATS, MOSTLY = 8.0, 0.95
+#: The same of odd values, of which some are beyond training's tails.
+MOSTLY_BACK = 0.9
 #: Other columns may say nothing of a map, but must not speak against it, unless values that training could not give
 #: say many times as much.
 OPPOSED_Z, OPPOSED_TIMES = -3.0, 20.0
@@ -100,14 +105,15 @@ def _gains(live: Live, column: int, maps: list[NumberMap], trial: Ints) -> Float
     profile = live.reference.columns[column]
     numbers, values = profile.numbers, live.numbers(column)
     assert numbers is not None
-    ratio = map_ratios(profile, maps, values[trial])
+    sent = live_step(profile, values)
+    ratio = map_ratios(profile, maps, values[trial], sent)
     table, here = live.table(column)[trial], live.cells(column)[trial]
     rows = np.arange(len(trial))
     for k, each in enumerate(maps):
         # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
         ratio[k] += table[rows, cells_of(profile, inverse_of(each, values[trial]))] - table[rows, here]
     _, gain = fit_share(ratio, 15)
-    gain[_collapsing(maps, numbers, values[trial])] = -np.inf
+    gain[_collapsing(maps, numbers, values[trial], sent)] = -np.inf
     return np.asarray(gain * (np.isfinite(values).sum() / len(trial)) - np.array([each.cost for each in maps]))
 
 
@@ -129,12 +135,12 @@ def _is_fitted(finding: Finding) -> bool:
     return finding.kind in ("affine", "not_standardized") or finding.transformation.get("name") == "unnamed"
 
 
-def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats) -> list[int]:
+def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats, sent: float) -> list[int]:
     """Return the maps under whose inverse distinct values become one: with enough of that, anything fits."""
     points = np.unique(values)
     found = []
     for k, each in enumerate(maps):
-        undone = settled(numbers, inverse_of(each, points), False)
+        undone = settled(numbers, each, points, sent)
         inside: Any = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
         if numbers.is_lattice:
             inside = inside[on_lattice(numbers, inside)]
@@ -172,9 +178,9 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
-    known = np.isfinite(values)
-    alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median))[0], 0.0)
-    undone = settled(numbers, inverse_of(each, values), each.is_estimated)
+    known, sent = np.isfinite(values), _step_for(profile, each, values)
+    alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
+    undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
     heard = np.where(known, back - here, 0.0)
@@ -188,11 +194,15 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     affected = known & (weight > 0.5)
     if share > 0.9 or (share > 0.6 and affected[known].mean() > 0.97):
         share, affected = 1.0, known
-    if not is_spread(numbers, undone[affected]):
+    if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
+        return None
+    odd_before = odd_rows(profile, values)
+    if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
+        # Values that training could give, and with its digits: another population has them too.
         return None
     repaired = np.where(affected, undone, values)
-    before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share)
-    odd_before, odd_after = odd_rows(profile, values), odd_rows(profile, repaired)
+    before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share, sent)
+    odd_after = odd_rows(profile, repaired)
     count = int(known.sum())
     impossible = impossible_nats(profile, values) - impossible_nats(profile, repaired)
     said = trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
@@ -232,7 +242,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         affected,
         {column: repaired},
         _forward(profile.name, each),
-        gain + EXACT_NATS * _exactly_back(numbers, each, values[affected & odd_before]),
+        gain + _exactly_back(numbers, each, values[affected & odd_before], sent),
     )
 
 
@@ -242,22 +252,53 @@ def _misfit_nats(numbers: NumberProfile, rows: int, distance: float) -> float:
     return 2.0 * size * max(0.0, distance - 1 / len(numbers.grid)) ** 2
 
 
-def _exactly_back(numbers: NumberProfile, each: NumberMap, odd: Floats) -> int:
-    """Return how many odd values a map leads back to training's values or digits, to rounding.
+def _exactly_back(numbers: NumberProfile, each: NumberMap, odd: Floats, sent: float) -> float:
+    """Return what it says that a map leads odd values back to training's values or digits, to rounding.
 
-    Constants that were counted on other rows, and wrong ones, hit them by chance only.
+    Constants that were counted on other rows, and wrong ones, hit them by chance only. Where they do all but exactly
+    nothing was rounded, and that is the simpler story.
     """
-    if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
-        # They were chosen so.
-        return 0
+    if _is_chosen(each):
+        return 0.0
     undone = inverse_of(each, odd)
-    undone = undone[np.isfinite(undone)]
-    if numbers.is_lattice:
-        return int(on_lattice(numbers, undone).sum())
-    return int(has_decimals(undone, numbers.decimals).sum()) if numbers.decimals <= EXACT_DIGITS else 0
+    exact = np.isfinite(undone) & _is_training_s(numbers, undone)
+    if not len(odd) or (not numbers.is_lattice and numbers.decimals > EXACT_DIGITS):
+        return 0.0
+    simpler = UNROUNDED_NATS if sent > 0 and exact.mean() > MOSTLY else 0.0
+    near = _is_training_s(numbers, settled(numbers, each, odd, sent))
+    # Some lie within the rounding of any map: all must.
+    back = exact if each.is_estimated or near.mean() < MOSTLY else near
+    return simpler + float(hit_nats(numbers, room_of(each, odd, sent), EXACT_NATS)[back].sum())
 
 
-def is_spread(numbers: NumberProfile, undone: Floats) -> bool:
+def _needs_rounding(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> bool:
+    """Whether a map leads to training's values only by the rounding that is left to it."""
+    if not sent or (not numbers.is_lattice and numbers.decimals > EXACT_DIGITS):
+        return False
+    return bool(_is_training_s(numbers, settled(numbers, each, values, 0.0)).mean() < MOSTLY)
+
+
+def _step_for(profile: ColumnProfile, each: NumberMap, values: Floats) -> float:
+    """Return the step that values were rounded to, 0 when a map leads some of the odd ones elsewhere all the same."""
+    # Fitted constants have freedom enough.
+    numbers, sent = profile.numbers, 0.0 if _is_chosen(each) else live_step(profile, values)
+    assert numbers is not None
+    odd = values[odd_rows(profile, values)]
+    back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.zeros(1)
+    return sent if back.mean() > MOSTLY_BACK else 0.0
+
+
+def _is_training_s(numbers: NumberProfile, undone: Floats) -> Any:
+    with np.errstate(invalid="ignore"):
+        return on_lattice(numbers, undone) if numbers.is_lattice else has_decimals(undone, numbers.decimals)
+
+
+def _is_chosen(each: NumberMap) -> bool:
+    """Whether constants were chosen so that values lead back."""
+    return each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed"
+
+
+def is_spread(numbers: NumberProfile, undone: Floats, repeated: float = 0.0) -> bool:
     """Whether undone values vary as training's do: one value repeated is a default, whatever map it may fit."""
     known = undone[np.isfinite(undone)]
     if len(known) < 2:
@@ -266,22 +307,24 @@ def is_spread(numbers: NumberProfile, undone: Floats) -> bool:
     top = float(
         (numbers.counts.max() / numbers.counts.sum()) if numbers.is_lattice else max(numbers.atom_shares, default=0.0)
     )
+    top = max(top, repeated)
     usual = top * len(known)
     return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
 
 
-def _mixture_distance(live: Live, column: int, each: NumberMap, share: float) -> float:
+def _mixture_distance(live: Live, column: int, each: NumberMap, share: float, sent: float) -> float:
     """Return the KS distance of live values to the fitted mixture of training and mapped training."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
     if share >= 1.0:
-        return ks_distance(numbers, settled(numbers, inverse_of(each, values), each.is_estimated))
+        undone = settled(numbers, each, values, sent)
+        return rounded_distance(numbers, inverse_of(each, values), room_of(each, values, sent), undone)
     points = np.sort(values[np.isfinite(values)])
     points = np.unique(points)
     counted = np.searchsorted(np.sort(values[np.isfinite(values)]), points, side="right") / np.isfinite(values).sum()
-    undone = settled(numbers, inverse_of(each, points), each.is_estimated)
+    undone = upper_end(numbers, each, points, sent)
     mapped = cdf(numbers, np.nan_to_num(undone, nan=numbers.minimum - 1, posinf=1e300, neginf=-1e300))
     if each.is_decreasing:
         mapped = 1 - mapped

@@ -1,0 +1,93 @@
+"""What rounding of live values leaves known of the training values behind them.
+
+Source: a value that was sent with d decimals stands for an interval of 10^-d; undoing a map makes it as many times as
+wide as the map's inverse is steep there, and training's value lies anywhere in it. Clients round what they convert.
+False positives: within a wide interval any map leads to training's values, so that hits say nothing then.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tallystick.parity.columns import Floats
+from tallystick.parity.detect.finding import odd_rows
+from tallystick.parity.detect.maps import NumberMap
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of
+
+#: Decimals beyond which values were not rounded, and the share of values that must have as few.
+MOST_ROUNDED, SHARE_ROUNDED = 6, 0.95
+#: Odd values that are enough to see their decimals; with fewer, those of all are taken.
+FEWEST_ODD = 15
+
+
+def live_step(profile: ColumnProfile, values: Floats) -> float:
+    """Return the step that live values were rounded to, 0 when to none: of those that training could hardly give."""
+    numbers = profile.numbers
+    if numbers is None or (not numbers.is_lattice and numbers.decimals > MOST_ROUNDED):
+        # Training has no steps that rounding could be seen against.
+        return 0.0
+    known = values[np.isfinite(values)]
+    odd = known[odd_rows(profile, known)]
+    digits = decimals_of(odd if len(odd) >= FEWEST_ODD else known, SHARE_ROUNDED)
+    return float(10.0**-digits) if digits <= MOST_ROUNDED else 0.0
+
+
+def training_step(numbers: NumberProfile) -> float:
+    """Return the usual gap between training's values: of its lattice, or its last digit."""
+    if numbers.is_lattice and len(numbers.lattice) > 1:
+        return float(np.median(np.diff(numbers.lattice)))
+    return float(10.0**-numbers.decimals)
+
+
+def room_of(each: NumberMap, values: Floats, step: float) -> Floats:
+    """Return how far off values may be, once a map is undone, for having been rounded to `step`."""
+    with np.errstate(all="ignore"):
+        room = 0.5 * step * np.broadcast_to(each.slope(values), np.shape(values))
+    return np.where(np.isfinite(room), room, 0.0)
+
+
+def hit_nats(numbers: NumberProfile, room: Floats, most: float) -> Floats:
+    """Return what it says that an undone value is training's to rounding: the wider the interval, the less."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.clip(np.log(training_step(numbers) / (2 * room)), 0.0, most))
+
+
+def rounded_distance(numbers: NumberProfile, undone: Floats, room: Floats, settled: Floats) -> float:
+    """Return the Kolmogorov-Smirnov distance of undone values to training, seen where rounding leaves a rank known.
+
+    The rank of a rounded value is that of its interval's ends. An end may be a training value, which was rounded to
+    either side.
+    """
+    known = np.isfinite(undone)
+    # Intervals narrower than training's steps hold one training value: the one that was settled on.
+    is_wide = 2 * room > training_step(numbers)
+    low = np.where(is_wide, undone - room, settled)[known]
+    high = np.where(is_wide, undone + room, settled)[known]
+    if not len(low):
+        return 0.0
+    order = np.argsort(undone[known], kind="stable")
+    low, high, wide = low[order], high[order], is_wide[known][order]
+    _, first, counts = np.unique(np.round(high, 9), return_index=True, return_counts=True)
+    upper = np.cumsum(counts) / len(low)
+    lower = upper - counts / len(low)
+    low, high, wide = low[first], high[first], wide[first]
+    above = np.where(
+        wide,
+        np.maximum(np.maximum(cdf_below(numbers, high) - upper, upper - cdf(numbers, high)), 0.0),
+        np.abs(cdf(numbers, high) - upper),
+    )
+    below = np.where(
+        wide,
+        np.maximum(np.maximum(cdf_below(numbers, low) - lower, lower - cdf(numbers, low)), 0.0),
+        np.abs(cdf_below(numbers, low) - lower),
+    )
+    return float(np.maximum(above, below).max())
+
+
+def widest_share(numbers: NumberProfile, undone: Floats, room: Floats) -> float:
+    """Return the largest share of training within one interval: so often one undone value may come."""
+    known = np.isfinite(undone) & (2 * room > training_step(numbers))
+    if not known.any():
+        return 0.0
+    ends = undone[known] - room[known], undone[known] + room[known]
+    return float((cdf(numbers, ends[1]) - cdf_below(numbers, ends[0])).max())
