@@ -120,8 +120,8 @@ def test_a_full_disk_costs_counted_rows_or_where_a_row_is_required_the_answer(ow
         with Ledger(server, "r", padding=2000, clients=1, seed=2) as strict:
             eventually(lambda: strict.count("no") > 30)
         began = time.monotonic()
-        # As large as the others: a smaller record may still find room.
-        large = {"dataframe_records": [{"op": "sleep", "x": 0.5}], "usage_context": {"padding": "x" * 2000}}
+        # Larger than the others: what is as large may still find room.
+        large = {"dataframe_records": [{"op": "sleep", "x": 0.5}], "usage_context": {"padding": "x" * 6000}}
         slow = [server.invoke("r", large) for _ in range(10)]
         took_s = time.monotonic() - began
     finally:

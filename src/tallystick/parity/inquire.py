@@ -41,6 +41,8 @@ MOST_LOOKS = 60
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
 TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
 MOST_RIVALS = 4
+#: Findings of one kind up to which each is asked for again without the first.
+MOST_CONFIRMED = 4
 #: Share from which a cause is in all rows, and how many times training's own share any other must have.
 WHOLE, TIMES_TRAINING = 0.9, 3.0
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
@@ -82,7 +84,7 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
         if not proposed:
             break
         best = _survivor(rows, proposed)
-        same = [best] if best.kind in TOLD_BY_OTHERS else _of_one_kind(best, proposed)
+        same = [best] if best.kind in TOLD_BY_OTHERS else _confirmed(rows, _of_one_kind(best, proposed))
         findings += same
         rows = _undone(rows, same)
         last = screen(rows)
@@ -131,6 +133,22 @@ def _of_one_kind(best: Finding, proposed: list[Finding]) -> list[Finding]:
             found.append(finding)
             taken |= set(finding.features)
     return found
+
+
+def _confirmed(rows: Live, same: list[Finding]) -> list[Finding]:
+    """Return the first finding and those of the others that are still there when it is undone.
+
+    A broken column makes its partners look broken. Many columns with one fault confirm each other.
+    """
+    if not 1 < len(same) <= MOST_CONFIRMED:
+        return same
+    rest, kept = _undone(rows, same[:1]), same[:1]
+    for finding in same[1:]:
+        column = rows.reference.names.index(finding.features[0])
+        again = [] if finding.exact else by_role(rest, column, rows.reference.columns[column].role)
+        if finding.exact or len(finding.features) > 1 or any(other.kind == finding.kind for other in again):
+            kept.append(finding)
+    return kept
 
 
 def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], looks: int) -> list[Finding]:

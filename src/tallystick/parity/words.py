@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from tallystick.parity.kinds import Status
+from tallystick.parity.kinds import Family, Status
 from tallystick.parity.parameters import count, in_words, listed, percent
 from tallystick.printable import printable
 
@@ -193,6 +193,8 @@ def _without_kind(verdict: Verdict) -> str:
     rows = count(verdict.rows, "row")
     if verdict.status is Status.CONSISTENT:
         return f"The {rows} look like rows of training: no column differs by more than a fair sample does."
+    if verdict.family is Family.SCHEMA and verdict.segment:
+        return f"Requests of {_segment(verdict.segment)} are refused, and the form of their values does not say why."
     if verdict.features:
         differ = "differs" if len(verdict.features) == 1 else "differ"
         columns = printable(listed(verdict.features))
