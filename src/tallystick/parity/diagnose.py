@@ -33,6 +33,7 @@ from tallystick.parity.endpoint import (
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
+from tallystick.parity.joint import one_thread
 from tallystick.parity.live import Live
 from tallystick.parity.locate import affected_rows, by_segment, one_segment
 from tallystick.parity.profile import Ints
@@ -116,6 +117,7 @@ def diagnose(
     ).verdict
 
 
+@one_thread()
 def examine(
     reference: Reference,
     live: pd.DataFrame,
