@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 #: C0, DEL, C1, line and paragraph separators, and what turns the direction of text.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def listed_names(names: Iterable[object], most: int = 8) -> str:
+    """Return names with commas, of many the first.
+
+    >>> listed_names("abc", 2)
+    'a, b and 1 more'
+    """
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def printable(text: str, kept: str = "") -> str:

@@ -319,15 +319,11 @@ def _finished(
         rows=rows,
         first_seen=_short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),
-        degraded=tuple(dict.fromkeys((*(verdict.degraded or _usual(reference)), *limits))),
+        degraded=tuple(dict.fromkeys((*(verdict.degraded or reference.degraded), *limits))),
         reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
         if is_claim(verdict) and place.endpoint
         else "",
     )
-
-
-def _usual(reference: Reference) -> tuple[str, ...]:
-    return reference.degraded
 
 
 def _short_time(text: str) -> str:

@@ -16,6 +16,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts, seconds_in
 from tallystick.parity.profile import Ints
+from tallystick.printable import listed_names
 
 #: Between the parts of a key of several columns; it is in no text that people write.
 _JOINT = "\x1f"
@@ -47,7 +48,7 @@ class History:
         missing = [name for name in (*names, self.time) if name not in self.frame.columns]
         if missing or not names:
             told = ", ".join(repr(name) for name in missing) or "a key"
-            raise InvalidParameter(f"history: there is no column {told}; it has {_some(self.frame.columns)}")
+            raise InvalidParameter(f"history: there is no column {told}; it has {listed_names(self.frame.columns)}")
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -71,11 +72,6 @@ class History:
         return seconds_of(self.frame[self.time])
 
 
-def _some(names: Any) -> str:
-    shown = [str(name) for name in list(names)[:8]]
-    return ", ".join(shown) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 @dataclass(frozen=True)
 class Asked:
     """Whom each row is about and when it was asked for, as far as known; and the source, where there is one."""
@@ -85,6 +81,13 @@ class Asked:
     #: None where a row has no key.
     keys: Texts | None = None
     history: History | None = None
+
+    @cached_property
+    def aligned(self) -> Aligned | None:
+        """The rows beside the source's rows of their keys; None where one of the three is not known."""
+        if self.history is None or self.keys is None or self.times is None:
+            return None
+        return align(self.history, self.keys, self.times)
 
     def taken(self, rows: Any) -> Asked:
         """Return what is known of some of the rows, by mask or numbers."""

@@ -47,8 +47,6 @@ MOST_CONFIRMED = 4
 WHOLE, TIMES_TRAINING = 0.9, 3.0
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
 FREE_COLUMNS = 10
-
-
 #: What training's names alone tell, however few rows there were.
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 

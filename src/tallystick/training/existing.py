@@ -15,6 +15,7 @@ from tallystick.errors import AlreadyExists, InvalidParameter, NotFound, Tallyst
 from tallystick.gate import golden
 from tallystick.parity import storage
 from tallystick.parity.reference import Reference
+from tallystick.printable import listed_names
 from tallystick.training import lint
 from tallystick.training.capture import Captured, Plan, capture, capture_rows_alone, make_plan, write
 from tallystick.training.files import read_history, read_table
@@ -289,19 +290,21 @@ def _read(
     labels = None
     if label:
         if label not in frame:
-            raise InvalidParameter(f"{path.name} has no column {label!r}; it has {_some(frame.columns)}")
+            raise InvalidParameter(f"{path.name} has no column {label!r}; it has {listed_names(frame.columns)}")
         labels = frame.pop(label)
     wanted = [entry["name"] for entry in inputs if entry.get("name")]
     absent = [name for name in named if name not in frame]
     if absent and is_needed:
-        raise InvalidParameter(f"{path.name} has no column {_some(absent)}; it has {_some(frame.columns)}")
+        raise InvalidParameter(
+            f"{path.name} has no column {listed_names(absent)}; it has {listed_names(frame.columns)}"
+        )
     beside = frame[[name for name in named if name not in absent]]
     if not wanted:
         return frame.drop(columns=beside.columns), labels, beside
     missing = [name for name in wanted if name not in frame]
     if missing:
         raise InvalidParameter(
-            f"{path.name} lacks columns of the model: {_some(missing)}; it has {_some(frame.columns)}"
+            f"{path.name} lacks columns of the model: {listed_names(missing)}; it has {listed_names(frame.columns)}"
         )
     frame = frame[wanted]
     for name, kind in types.items():
@@ -315,11 +318,6 @@ def _as_floats(series: pd.Series[Any]) -> pd.Series[Any]:
     if pd.api.types.infer_dtype(series, skipna=True) != "decimal":
         return series
     return series.astype("float64")
-
-
-def _some(names: Any) -> str:
-    shown = [str(name) for name in list(names)[:8]]
-    return ", ".join(shown) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def read(place: Place) -> tuple[Reference, golden.Golden | None, dict[str, int]]:

@@ -13,7 +13,7 @@ import numpy as np
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
 from tallystick.parity.detect.source import SURE_NATS
-from tallystick.parity.history import Asked, align
+from tallystick.parity.history import Asked
 from tallystick.parity.lags import FEWEST_ROWS, is_off
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
@@ -39,9 +39,10 @@ def held_windows(live: Live, asked: Asked) -> frozenset[str]:
 
 def _counted(live: Live, asked: Asked) -> list[tuple[int, Counted, Window]]:
     windows = {name: timing.window for name, timing in live.reference.timing.items() if timing.window is not None}
-    if not windows or asked.history is None or asked.keys is None or asked.times is None:
+    aligned = asked.aligned if windows else None
+    if asked.history is None or aligned is None:
         return []
-    aligned, found = align(asked.history, asked.keys, asked.times), []
+    found = []
     for name, trained in windows.items():
         j = live.reference.names.index(name)
         if j not in live.absent and live.reference.columns[j].role is Role.NUMBER:

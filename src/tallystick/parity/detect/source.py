@@ -20,7 +20,7 @@ import numpy as np
 
 from tallystick.parity.columns import Mask
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
-from tallystick.parity.history import Aligned, Asked, History, align
+from tallystick.parity.history import Aligned, Asked, History
 from tallystick.parity.lags import FEWEST_ROWS, Compared, Lag, compared, lag_of, snapshot_of
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
@@ -39,10 +39,8 @@ FASTER = 0.05
 
 def detect_source(live: Live, asked: Asked) -> list[Finding]:
     """Return the columns that lag behind the source as training's did not, the clearest first."""
-    if asked.history is None or asked.keys is None or asked.times is None:
-        return []
-    aligned = align(asked.history, asked.keys, asked.times)
-    if int(aligned.known.sum()) < FEWEST_ROWS:
+    aligned = asked.aligned
+    if asked.history is None or aligned is None or int(aligned.known.sum()) < FEWEST_ROWS:
         return []
     source = read_source(live, asked.history)
     found, others = [], []
@@ -86,9 +84,9 @@ def _is_on_time(column: Compared, base_s: float, lag_s: float) -> bool:
 
 def with_lookups(live: Live, asked: Asked, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings; those of missing values with what the source has for the rows: a value, or no such key."""
-    if asked.history is None or asked.keys is None or asked.times is None:
+    aligned = asked.aligned
+    if asked.history is None or aligned is None:
         return tuple(findings)
-    aligned = align(asked.history, asked.keys, asked.times)
     told = []
     for finding in findings:
         is_shared = len(finding.features) == 1 and finding.features[0] in asked.history.features
