@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -147,8 +147,7 @@ def _matrix(state: Watching, original: Callable[..., Any]) -> Callable[..., Any]
     def init(self: Any, *given: Any, **named: Any) -> None:
         original(self, *given, **named)
         if state.is_looking:
-            rows = given[0] if given else named.get("data")
-            labels = given[1] if len(given) > 1 else named.get("label")
+            rows, labels = _argument(0, "data", given, named), _argument(1, "label", given, named)
             state.matrices.take(self, rows, labels, named.get("feature_names"), named.get("missing"))
 
     return init
@@ -182,18 +181,22 @@ def _dataset(state: Watching, original: Callable[..., Any]) -> Callable[..., Any
     def init(self: Any, *given: Any, **named: Any) -> None:
         original(self, *given, **named)
         if state.is_looking:
-            rows = given[0] if given else named.get("data")
-            labels = given[1] if len(given) > 1 else named.get("label")
-            state.matrices.take(self, rows, labels, given[6] if len(given) > 6 else named.get("feature_name"))
+            rows, labels = _argument(0, "data", given, named), _argument(1, "label", given, named)
+            state.matrices.take(self, rows, labels, _argument(6, "feature_name", given, named))
 
     return init
+
+
+def _argument(place: int, name: str, given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """Return an argument of a call by its place in the signature, or by its name."""
+    return given[place] if len(given) > place else named.get(name)
 
 
 def _booster_of_dataset(state: Watching, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def init(self: Any, *given: Any, **named: Any) -> None:
         original(self, *given, **named)
-        dataset = given[1] if len(given) > 1 else named.get("train_set")
+        dataset = _argument(1, "train_set", given, named)
         if dataset is not None and state.is_looking:
             _link(state, self, dataset)
 
