@@ -140,12 +140,12 @@ def examine(
     surroundings, routing = read_environment(environment), read_identity(identity)
     frame, asked = _with_keys(reference, plain_objects(live.reset_index(drop=True)), keys, timestamps, history)
     kept = _kept_rows(reference, frame, asked.keys)
-    asked = asked.taken(kept)
-    inquiry = inquire(reference, frame.iloc[kept].reset_index(drop=True), asked)
+    asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
+    inquiry = inquire(reference, rows, asked)
     given = segment_frame(_taken(segments, kept), len(kept))
     whose: dict[str, Any] = {}
     if given is not None and not (inquiry.findings and inquiry.findings[0].exact):
-        inquiry, whose = by_segment(reference, frame.iloc[kept].reset_index(drop=True), asked, given, inquiry)
+        inquiry, whose = by_segment(reference, rows, asked, given, inquiry)
     findings = told_as_absent(reference, inquiry.findings)
     inquiry = replace(inquiry, findings=findings, senders=None if whose else given)
     if replayed is None and rescore is not None:
