@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(VENV)/uv/bin/uv
 
+# Tests start some hundred processes; where the environment forbids Python its cache, each would compile every module again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test check fmt bench bench-parity-peers lock clean unit e2e fuzz campaign powercut mutations
 
 demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself

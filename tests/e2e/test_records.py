@@ -152,8 +152,10 @@ def test_a_full_disk_costs_counted_rows_or_where_a_row_is_required_the_answer(ow
     assert shown in server.http.get("/metrics").text
     # The recorder's own files fill the disk as well now and then; the next record finds that there is room again.
     eventually(
-        lambda: server.chaos("r", "echo").status_code == 200
-        and not server_status(server)["journals"]["gateway-0"]["problem"]
+        lambda: (
+            server.chaos("r", "echo").status_code == 200
+            and not server_status(server)["journals"]["gateway-0"]["problem"]
+        )
     )
 
 

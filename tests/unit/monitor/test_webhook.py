@@ -144,7 +144,7 @@ def receiver(*, drips: bool) -> Iterator[tuple[str, threading.Event]]:
 def test_a_receiver_that_drips_its_answer_is_left_at_the_deadline_and_delays_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.1)
     with receiver(drips=True) as (slow, slow_got), receiver(drips=False) as (quick, quick_got):
         assert not asyncio.run(Webhook(sleep=no_pause).deliver(slow, b"{}"))
         assert "TimeoutError" in caplog.text
