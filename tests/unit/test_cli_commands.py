@@ -14,16 +14,14 @@ import httpx
 import pytest
 import typer.main
 
+from builders.cli_server import URL, Asked, Output, Run
 from tallystick import cli, client
 from tallystick.commands import words
 from tallystick.commands.durations import parse_duration
 from tallystick.commands.endpoints import added
 from tallystick.commands.query import as_request
-from tallystick.discovery import Server
 from tallystick.errors import NotFound, PermissionDenied, TallystickError, Unauthenticated
 from tallystick.protocol.ledger import Coercion
-
-URL = "http://127.0.0.1:8080"
 
 
 class FakeServer:
@@ -114,38 +112,8 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
-    fake, real = FakeServer(), client.Client
-
-    def connect(found: Server) -> client.Client:
-        return real(found, transport=httpx.MockTransport(fake))
-
-    monkeypatch.setattr(client, "Client", connect)
-    for name in ("TALLYSTICK_HOST", "DATABRICKS_HOST", "DATABRICKS_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TALLYSTICK_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("TALLYSTICK_HOST", URL)
-    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_t")
-    return fake
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run the command line with these words; return its exit code."""
-
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["tallystick", *arguments])
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return run
-
-
-Run = Callable[..., int]
-Output = pytest.CaptureFixture[str]
+def server(asked: Asked) -> FakeServer:
+    return asked(FakeServer())
 
 
 def test_a_version_goes_beside_the_old_one_and_gets_its_traffic_by_split(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tallystick import cli, client
-from tallystick.discovery import Server
+from builders.cli_server import Asked, Output, Run
 
 VERDICT = {
     "served_entity": "churn-3",
@@ -66,33 +66,28 @@ class Api:
         return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "There is none."})
 
 
+Said = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Api:
-    made = Api()
-    real = client.Client
-
-    def connect(server: Server) -> client.Client:
-        return real(server, transport=httpx.MockTransport(made))
-
-    monkeypatch.setattr(client, "Client", connect)
-    monkeypatch.setenv("TALLYSTICK_HOST", "http://127.0.0.1:1")
-    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_x")
-    return made
+def api(asked: Asked) -> Api:
+    return asked(Api())
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["tallystick", "diagnose", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    said = capsys.readouterr()
-    code = ended.value.code
-    return code if isinstance(code, int) else 0, said.out, said.err
+@pytest.fixture
+def said(run: Run, capsys: Output) -> Said:
+    """Run `tallystick diagnose` with these words; return its exit code and what it wrote."""
+
+    def said(*arguments: str) -> tuple[int, str, str]:
+        code = run("diagnose", *arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return said
 
 
-def test_a_verdict_is_told_in_words_with_its_incident(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, _ = run(monkeypatch, capsys, "churn", "--since", "2h", "--served-entity", "churn-3", "--rows")
+def test_a_verdict_is_told_in_words_with_its_incident(api: Api, said: Said) -> None:
+    code, out, _ = said("churn", "--since", "2h", "--served-entity", "churn-3", "--rows")
     assert code == 0
     assert out.startswith("churn · churn-3 · incident 7\nCAUSE FOUND (proof)")
     assert "2010 → 20.1" in out
@@ -100,62 +95,50 @@ def test_a_verdict_is_told_in_words_with_its_incident(
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
 
 
-def test_the_key_of_rows_is_passed_on_and_a_source_is_read_here_only(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert run(monkeypatch, capsys, "churn", "--key", "usage_context.device")[0] == 0
+def test_the_key_of_rows_is_passed_on_and_a_source_is_read_here_only(api: Api, said: Said, tmp_path: Path) -> None:
+    assert said("churn", "--key", "usage_context.device")[0] == 0
     assert api.asked[-1]["key"] == "usage_context.device"
-    code, _, err = run(monkeypatch, capsys, "churn", "--key", "a", "--history", str(tmp_path / "features.parquet"))
+    code, _, err = said("churn", "--key", "a", "--history", str(tmp_path / "features.parquet"))
     assert (code, "--reference MODEL" in err) == (2, True)
-    assert run(monkeypatch, capsys, "churn", "--key", "a", "--key", "b")[0] == 2
+    assert said("churn", "--key", "a", "--key", "b")[0] == 2
     assert len(api.asked) == 1
 
 
-def test_json_is_the_servers_answer_without_pages(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_json_is_the_servers_answer_without_pages(api: Api, said: Said, tmp_path: Path) -> None:
     api.verdicts = [VERDICT | {"html": "<html>"}]
     page = tmp_path / "report.html"
-    code, out, err = run(monkeypatch, capsys, "churn", "--json", "--html", str(page))
+    code, out, err = said("churn", "--json", "--html", str(page))
     assert (code, json.loads(out)) == (0, {"verdicts": [VERDICT]})
     assert page.read_text() == "<html>"
     assert f"Wrote {page}" in err
 
 
-def test_a_page_that_cannot_be_made_is_said(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    code, _, err = run(monkeypatch, capsys, "churn", "--html", str(tmp_path / "report.html"))
+def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path) -> None:
+    code, _, err = said("churn", "--html", str(tmp_path / "report.html"))
     assert (code, "No page was written" in err, list(tmp_path.iterdir())) == (0, True, [])
 
 
-def test_incidents_are_listed_and_shown(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, out, _ = run(monkeypatch, capsys, "churn", "--incidents")
+def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
+    _, out, _ = said("churn", "--incidents")
     assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31T14:02:30Z" in out
-    _, out, _ = run(monkeypatch, capsys, "churn", "--incident", "7")
+    _, out, _ = said("churn", "--incident", "7")
     assert out.startswith("churn · churn-3 · incident 7, open since 2026-01-31T14:02:30Z")
     assert "2010" not in out
-    _, out, _ = run(monkeypatch, capsys, "churn", "--incident", "7", "--rows")
+    _, out, _ = said("churn", "--incident", "7", "--rows")
     assert "2010 → 20.1" in out
-    assert run(monkeypatch, capsys, "churn", "--incident", "8")[0] == 5
+    assert said("churn", "--incident", "8")[0] == 5
     api.incidents = []
-    assert "has no incidents" in run(monkeypatch, capsys, "churn", "--incidents")[1]
+    assert "has no incidents" in said("churn", "--incidents")[1]
 
 
-def test_a_table_needs_a_reference_to_be_compared_with(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    code, _, err = run(monkeypatch, capsys, str(tmp_path / "churn_payload"))
+def test_a_table_needs_a_reference_to_be_compared_with(said: Said, tmp_path: Path) -> None:
+    code, _, err = said(str(tmp_path / "churn_payload"))
     assert (code, "--reference" in err) == (2, True)
-    code, _, err = run(monkeypatch, capsys, str(tmp_path / "churn_payload"), "--reference", str(tmp_path))
+    code, _, err = said(str(tmp_path / "churn_payload"), "--reference", str(tmp_path))
     assert (code, "There is no reference of training" in err) == (1, True)
 
 
-def test_ids_of_rows_stay_whole_on_a_narrow_terminal(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ids_of_rows_stay_whole_on_a_narrow_terminal(api: Api, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "3f2b1c9e-8a7d-4e6f-9b0a-1c2d3e4f5a6b"
     sent = {"temperature": 2010.0, "relative_humidity": 55.0, "distance_to_station": 1.25}
     row = VERDICT["rows"][0] | {"request_id": name, "sent": sent, "client": "a-rather-long-name/10.11.12"}
@@ -163,7 +146,7 @@ def test_ids_of_rows_stay_whole_on_a_narrow_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
 
-    _, printed, _ = run(monkeypatch, capsys, "churn", "--rows")
+    _, printed, _ = said("churn", "--rows")
 
     assert name in printed
     assert "2026-01-31 14:02:11Z from a-rather-long-name/10.11.12" in printed
@@ -176,14 +159,14 @@ SHOWN = r"\x1b[2J\x1b[31mowned\x9b\x7f\u202e\u2066"
 
 @pytest.mark.parametrize("arguments", [(), ("--rows",), ("--incidents",), ("--incident", "7", "--rows"), ("--json",)])
 def test_what_a_terminal_would_obey_is_printed_escaped(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+    api: Api, said: Said, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ):
     row = VERDICT["rows"][0] | {"client": CONTROLS, "sent": {CONTROLS: CONTROLS}, "expected": {CONTROLS: CONTROLS}}
     monkeypatch.setitem(VERDICT, "text", f"CAUSE FOUND\nlevels {CONTROLS}")
     monkeypatch.setitem(VERDICT, "rows", [row])
     api.incidents = [LISTED | {"segment": {"column": "client", "value": CONTROLS}, "features": [CONTROLS]}]
 
-    code, printed, _ = run(monkeypatch, capsys, "churn", *arguments)
+    code, printed, _ = said("churn", *arguments)
 
     assert code == 0
     assert not set(CONTROLS) & set(printed) - set("[2J31mowned")

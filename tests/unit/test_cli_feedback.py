@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tallystick import cli, client
+from builders.cli_server import Asked, Output, Run
 from tallystick.commands import feedback
 from tallystick.commands.inference_table import described
-from tallystick.discovery import Server
 from tallystick.errors import TallystickError, TemporarilyUnavailable
 
 SETTINGS: dict[str, Any] = {
@@ -63,34 +61,8 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
-    fake, real = FakeServer(), client.Client
-
-    def connect(found: Server) -> client.Client:
-        return real(found, transport=httpx.MockTransport(fake))
-
-    monkeypatch.setattr(client, "Client", connect)
-    monkeypatch.setenv("TALLYSTICK_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("TALLYSTICK_HOST", "http://127.0.0.1:8080")
-    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_t")
-    return fake
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["tallystick", *arguments])
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return run
-
-
-Run = Callable[..., int]
-Output = pytest.CaptureFixture[str]
+def server(asked: Asked) -> FakeServer:
+    return asked(FakeServer())
 
 
 def test_a_csv_file_is_sent_and_the_join_is_named(server: FakeServer, run: Run, capsys: Output, tmp_path: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tallystick import cli, client
+from builders.cli_server import Asked, Output, Run
 from tallystick.commands import parity
-from tallystick.discovery import Server
 
 GOOD = {
     "outcome": "passed",
@@ -36,8 +32,6 @@ WRONG = GOOD | {
     ],
 }  # fmt: skip
 SETTINGS = {"gate": "auto", "monitor": True, "webhook": ""}
-Run = Callable[..., int]
-Output = pytest.CaptureFixture[str]
 
 
 class FakeServer:
@@ -69,32 +63,8 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeServer:
-    fake, real = FakeServer(), client.Client
-
-    def connect(found: Server) -> client.Client:
-        return real(found, transport=httpx.MockTransport(fake))
-
-    monkeypatch.setattr(client, "Client", connect)
-    for name in ("TALLYSTICK_HOST", "DATABRICKS_HOST", "DATABRICKS_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TALLYSTICK_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("TALLYSTICK_HOST", "http://127.0.0.1:8080")
-    monkeypatch.setenv("TALLYSTICK_TOKEN", "tsk_t")
-    return fake
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["tallystick", *arguments])
-        try:
-            cli.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return run
+def server(asked: Asked) -> FakeServer:
+    return asked(FakeServer())
 
 
 def test_a_check_of_an_endpoint_prints_each_replica_and_exits_by_the_outcome_if_asked(
