@@ -30,6 +30,7 @@ from tallystick.parity.endpoint import (
     read_identity,
     wrong_version,
 )
+from tallystick.parity.given import Beside, read_given
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
@@ -70,7 +71,7 @@ class Examination:
 
 def diagnose(
     reference: Reference,
-    live: pd.DataFrame,
+    live: Any,
     labels: Any = None,
     segments: Any = None,
     timestamps: Any = None,
@@ -85,9 +86,10 @@ def diagnose(
 ) -> Verdict:
     """Return why live rows give odd predictions, or that they do not, or that it cannot be told.
 
-    `labels` are outcomes of the live rows; `segments` a column or frame that says who sent each; `timestamps` when.
-    `predictions` are what the endpoint answered; `rescore` predicts rows through the endpoint (golden rows are sent
-    through it). The reference's own model, where there is one, is the offline truth.
+    `live` is a DataFrame, an array in training's order of columns, or has `to_pandas`. `labels` are outcomes of its
+    rows; `segments` a column or frame that says who sent each; `timestamps` when; `predictions` what the endpoint
+    answered. Each of these has an entry a row, or is the name of a column of `live`. `rescore` predicts rows through
+    the endpoint (golden rows are sent through it). The reference's own model, where there is one, is the offline truth.
 
     What only the endpoint knows may be given too: `environment`, where serving differs, as key -> (training, serving)
     with the keys of a golden file; `identity`, replica -> (digest asked for, digest served), without which routing is
@@ -120,7 +122,7 @@ def diagnose(
 @one_thread()
 def examine(
     reference: Reference,
-    live: pd.DataFrame,
+    live: Any,
     labels: Any = None,
     segments: Any = None,
     timestamps: Any = None,
@@ -135,32 +137,32 @@ def examine(
 ) -> Examination:
     """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on."""
     started = time.perf_counter()
-    segments = _columns_of(segments)
-    _check(live, labels=labels, segments=segments, timestamps=timestamps, predictions=predictions)
+    given, beside = read_given(reference.names, live, Beside(labels, segments, timestamps, predictions))
     surroundings, routing = read_environment(environment), read_identity(identity)
-    frame, asked = _with_keys(reference, plain_objects(live.reset_index(drop=True)), keys, timestamps, history)
+    given = plain_objects(given.reset_index(drop=True))
+    frame, asked = _with_keys(reference, given, keys, beside.timestamps, history)
     kept = _kept_rows(reference, frame, asked.keys)
     asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
     inquiry = inquire(reference, rows, asked)
-    given = segment_frame(_taken(segments, kept), len(kept))
+    senders = segment_frame(_taken(beside.segments, kept), len(kept))
     whose: dict[str, Any] = {}
-    if given is not None and not (inquiry.findings and inquiry.findings[0].exact):
-        inquiry, whose = by_segment(reference, rows, asked, given, inquiry)
+    if senders is not None and not (inquiry.findings and inquiry.findings[0].exact):
+        inquiry, whose = by_segment(reference, rows, asked, senders, inquiry)
     findings = told_as_absent(reference, inquiry.findings)
-    inquiry = replace(inquiry, findings=findings, senders=None if whose else given)
+    inquiry = replace(inquiry, findings=findings, senders=None if whose else senders)
     if replayed is None and rescore is not None:
         replayed = replay(reference, rescore)
-    judged = kept if not whose or given is None else kept[(given[whose["column"]] == whose["value"]).to_numpy()]
-    answered, outcomes = _taken(predictions, judged), _taken(labels, judged)
-    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else given)
+    judged = kept if not whose or senders is None else kept[(senders[whose["column"]] == whose["value"]).to_numpy()]
+    answered, outcomes = _taken(beside.predictions, judged), _taken(beside.labels, judged)
+    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else senders)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
         equal = _scores_again(reference, inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
-    first_seen, is_step = onset(_taken(timestamps, kept), affected) if not whose else ("", False)
+    first_seen, is_step = onset(_taken(beside.timestamps, kept), affected) if not whose else ("", False)
     repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore)
     context = Context(
-        segment=whose or _whose(reference, given, inquiry, affected),
+        segment=whose or _whose(reference, senders, inquiry, affected),
         first_seen=first_seen,
         is_step=is_step,
         replayed=replayed,
@@ -176,36 +178,6 @@ def examine(
     verdict = msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
-
-
-def _columns_of(segments: Any) -> Any:
-    """Return segments given as a dict of columns as a frame; anything else as it is."""
-    if not isinstance(segments, Mapping):
-        return segments
-    try:
-        return pd.DataFrame({str(name): np.asarray(values) for name, values in segments.items()})
-    except ValueError as error:
-        told = "expected a frame, or a dict of columns with an entry for each row"
-        raise InvalidParameter(f"live rows: segments: {told}") from error
-
-
-def _check(live: Any, **beside: Any) -> None:
-    if not isinstance(live, pd.DataFrame):
-        raise InvalidParameter(f"expected a pandas DataFrame of live rows, got {type(live).__name__}")
-    names = [str(name) for name in live.columns]
-    faults = [f"column {name!r} stands twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    for name, values in beside.items():
-        if values is None:
-            continue
-        if not hasattr(values, "__len__") or isinstance(values, str | Mapping):
-            faults.append(f"{name}: expected an entry for each row, got {type(values).__name__}")
-        elif len(values) != len(live):
-            faults.append(f"{name} has {len(values)} entries, expected {len(live)}")
-        elif isinstance(values, pd.DataFrame) and values.columns.has_duplicates:
-            twice = sorted({str(column) for column in values.columns[values.columns.duplicated()]})
-            faults.append(f"{name}: column {twice[0]!r} stands twice")
-    if faults:
-        raise InvalidParameter("live rows: " + "; ".join(faults))
 
 
 def _with_keys(

@@ -20,6 +20,7 @@ from tallystick.parity.columns import Floats, Role, read_numbers, read_texts, re
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.joint import Joint, Values, fit_joint
 from tallystick.parity.profile import ColumnProfile, profile_column
+from tallystick.parity.tables import read_rows
 from tallystick.parity.timing import Timing, from_the_future, timings
 
 #: Rows that the joint is counted from; its errors are far below those of any live sample then.
@@ -80,7 +81,7 @@ class Reference(msgspec.Struct, frozen=True):
     @classmethod
     def from_frame(
         cls,
-        X: pd.DataFrame,
+        X: Any,
         model: Any = None,
         y: Any = None,
         eval_data: tuple[pd.DataFrame, Any] | None = None,
@@ -96,18 +97,20 @@ class Reference(msgspec.Struct, frozen=True):
     ) -> Reference:
         """Return the reference of a training frame.
 
-        `model` has `predict` or `predict_proba`, or is a function of a frame. Where it is served with another answer
-        than that (labels instead of probabilities), `predict` gives what is served. `privacy` is `raw`, `hashed`,
-        `bucketed` or `none`, for all columns or by column. Levels of fewer than `k_anonymity` rows are kept as keyed
-        digests only.
+        X is a DataFrame, an array of numbers, or has `to_pandas` (Polars, Arrow). `model` has `predict` or
+        `predict_proba`, or is a function; it is asked with rows in the form of X. Where it is served with another
+        answer than that (labels instead of probabilities), `predict` gives what is served. `privacy` is `raw`,
+        `hashed`, `bucketed` or `none`, for all columns or by column. Levels of fewer than `k_anonymity` rows are kept
+        as keyed digests only.
 
         `keys` say whom each row is about (an entry for each row, or a frame of columns) and `timestamps` when it was;
         `history` is the source of the features. What is kept of them is how old each column's values were, and how
         often they change. Raises InvalidParameter when X is empty, has a column name twice, or an option is unknown.
         """
-        X = checked_frame(X)
-        asked = asked_of(len(X), keys, timestamps, history)
-        return _capture(X, model, predict or model, y, eval_data, privacy, k_anonymity, seed, max_bytes, asked)
+        rows = read_rows(X)
+        asked = asked_of(len(rows.frame), keys, timestamps, history)
+        scorer = predict or (rows.asked(model) if model is not None else None)
+        return _capture(rows.frame, model, scorer, y, eval_data, privacy, k_anonymity, seed, max_bytes, asked)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -233,7 +236,7 @@ def _checked_eval(eval_data: Any) -> tuple[pd.DataFrame, Any] | None:
         return None
     if not isinstance(eval_data, tuple | list) or len(eval_data) != 2:
         raise InvalidParameter(f"eval_data: expected a pair (frame, labels), got {type(eval_data).__name__}")
-    held_out = checked_frame(eval_data[0])
+    held_out = read_rows(eval_data[0], "eval_data").frame
     _check_labels("the second of eval_data", eval_data[1], len(held_out))
     return held_out, eval_data[1]
 
@@ -276,18 +279,3 @@ def _evaluate(
     right = truth[picked][known]
     name, value, low, high = golden.metric_with_interval(right, scores[known], random, len(classes))
     return Evaluation(name, value, low, high, int(known.sum())) if name else None, score
-
-
-def checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with text column names; raises InvalidParameter when it is empty or a name stands twice."""
-    if not isinstance(frame, pd.DataFrame):
-        raise InvalidParameter(f"expected a pandas DataFrame of features, got {type(frame).__name__}")
-    if not len(frame) or not len(frame.columns):
-        raise InvalidParameter("the frame has no rows or no columns")
-    if frame.columns.nlevels > 1:
-        raise InvalidParameter("the frame's column names have several levels; give each column one name")
-    named = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    if named.columns.has_duplicates:
-        twice = sorted(set(named.columns[named.columns.duplicated()]))
-        raise InvalidParameter(f"column names stand twice: {', '.join(twice[:5])}")
-    return named.reset_index(drop=True)

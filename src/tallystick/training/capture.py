@@ -24,9 +24,10 @@ from tallystick.parity import privacy, storage
 from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.reference import Reference
+from tallystick.parity.tables import Rows, read_rows
 from tallystick.training import fit, lint, origin, served, wires
 from tallystick.training.kinds import check_kinds, is_nested
-from tallystick.training.tabular import Rows, drawn, read_rows, sampled
+from tallystick.training.tabular import drawn, sampled
 
 #: Everything in `parity/` together. Models of 50 columns stay below it; wider ones are cut to it as far as they can be.
 MOST_BYTES = 1_000_000

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from tallystick.parity.tables import as_table
 from tallystick.training import tabular
 from tallystick.training.held import Held, Reservoir
-from tallystick.training.tabular import as_table, bytes_of, drawn, taken
+from tallystick.training.tabular import bytes_of, drawn, taken
 
 #: Memory of rows in matrices together, those of validation among them; the oldest are let go first.
 MOST_BYTES = 2 * tabular.MOST_BYTES

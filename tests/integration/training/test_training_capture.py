@@ -12,10 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from tallystick.errors import InvalidParameter
 from tallystick.gate import environment
 from tallystick.gate.golden import Matrix
+from tallystick.parity.tables import read_rows
 from tallystick.training import origin, tabular
 from tallystick.training.capture import make_plan, noise
 from tallystick.training.served import flavor_of, model_kind
-from tallystick.training.tabular import read_rows, sampled
+from tallystick.training.tabular import sampled
 
 
 def test_rows_come_back_in_the_form_that_the_model_was_fitted_on():

@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity import Reference
+from tallystick.parity.tables import read_rows
 from tallystick.training.capture import make_plan
 from tallystick.training.kinds import check_kinds, for_signature, is_nested
-from tallystick.training.tabular import read_rows
 
 N = 60
 
