@@ -11,6 +11,7 @@ from monitor_rows import frame, reference, same
 
 from tallystick.monitor.counters import Counters, Violation, observe, tally
 from tallystick.monitor.rings import DAY, HOUR, LENGTHS, MINUTE, Rings
+from tallystick.monitor.watch import violations_of
 from tallystick.parity import Reference
 
 
@@ -50,6 +51,24 @@ def test_violations_of_the_contract_are_counted_from_the_first_row(trained: Refe
         ("kind", "NULL"): 1,
         ("kind", "NULL_TOKEN"): 1,
     }
+
+
+def test_truth_values_that_the_signature_made_doubles_are_training_s() -> None:
+    """Those with nulls are: MLflow's boolean reads a null as False. The model, and the table, then have 1.0 and 0.0."""
+    asked = pd.Series([True, False, None] * 50, dtype="boolean")
+    trained = Reference.from_frame(pd.DataFrame({"asked": asked, "size": np.arange(150.0)}))
+    sent = tally(observe(trained, pd.DataFrame({"asked": asked.astype(object), "size": np.arange(150.0)})))
+    decoded = pd.DataFrame({"asked": asked.astype("Float64").astype(float), "size": np.arange(150.0)})
+    assert same(tally(observe(trained, decoded)), sent)
+    assert sent.contract[:, Violation.UNSEEN].sum() == 0
+    others = tally(observe(trained, decoded.assign(asked=[2.0] + [0.0] * 149)))
+    assert others.contract[0, Violation.UNSEEN] == 1
+
+
+def test_a_null_is_told_as_a_violation_only_where_training_had_none() -> None:
+    trained = Reference.from_frame(pd.DataFrame({"asked": [1.5, None] * 50, "size": np.arange(100.0)}))
+    total = tally(observe(trained, pd.DataFrame({"asked": [None, 1.5], "size": [None, 3.0]})))
+    assert violations_of(trained, total) == {"size": {"null": 1}}
 
 
 def test_bets_on_fit_lose_on_rows_like_training_and_win_when_columns_do_not_agree(trained: Reference) -> None:
