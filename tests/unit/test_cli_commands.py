@@ -163,9 +163,12 @@ def test_what_is_deployed_is_what_the_options_say(server: FakeServer, run: Run) 
     )
 
 
-def test_a_registered_version_that_is_served_already_is_left_to_run(server: FakeServer, run: Run) -> None:
-    for _ in range(2):
+def test_a_registered_version_that_is_served_already_is_left_to_run_and_that_is_said(
+    server: FakeServer, run: Run, capsys: Output
+) -> None:
+    for said in ("churn-3 is up after", "churn-3 was served already, and goes on"):
         assert run("deploy", "churn", "churn/3") == 0
+        assert said in capsys.readouterr().out
     (entity,) = server.endpoints["churn"]["config"]["served_entities"]
     assert "environment_vars" not in entity
 

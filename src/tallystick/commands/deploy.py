@@ -276,6 +276,8 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     now = config_edit.shares(config)
     share = now.get(served)
     lines = [f"{name}: {served} is up after {duration_s:.1f} s."]
+    if _id_of(before, served) == _id_of(after, served):
+        lines = [f"{name}: {served} was served already, and goes on. To have the model fetched anew: --as NAME"]
     # What the gate found: of a policy that only warns, this is the warning.
     states = (each.get("state", {}) for each in config.get("served_entities", []) if each["name"] == served)
     lines += [message for state in states if (message := state.get("deployment_state_message"))]
@@ -294,6 +296,11 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     elif before is None:
         lines += ["", f"Ask it: tallystick query {name} @rows.json"]
     return lines
+
+
+def _id_of(endpoint: Json | None, served: str) -> str | None:
+    entities = (endpoint or {}).get("config", {}).get("served_entities", [])
+    return next((each.get("id", "") for each in entities if each["name"] == served), None)
 
 
 def _short(config: Json, name: str) -> str:
