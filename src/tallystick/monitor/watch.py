@@ -381,12 +381,8 @@ def _coerced(reference: Reference, coercions: Mapping[str, Mapping[str, int]]) -
 def violations_of(reference: Reference, total: Counters) -> dict[str, dict[str, int]]:
     """Return column -> kind of violation -> values; of many columns, those with the most."""
     found = {
-        profile.name: {
-            kind.name.lower(): int(total.contract[j, kind])
-            for kind in Violation
-            if total.contract[j, kind] and not (kind is Violation.NULL and profile.null_share > 0)
-        }
-        for j, profile in enumerate(reference.columns)
+        name: {kind.name.lower(): int(total.contract[j, kind]) for kind in Violation if total.contract[j, kind]}
+        for j, name in enumerate(reference.names)
     }
     found = {name: kinds for name, kinds in found.items() if kinds}
     if len(found) <= MAX_COUNTED_COLUMNS:

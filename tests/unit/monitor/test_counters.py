@@ -11,7 +11,6 @@ from monitor_rows import frame, reference, same
 
 from tallystick.monitor.counters import Counters, Violation, observe, tally
 from tallystick.monitor.rings import DAY, HOUR, LENGTHS, MINUTE, Rings
-from tallystick.monitor.watch import violations_of
 from tallystick.parity import Reference
 
 
@@ -63,12 +62,6 @@ def test_truth_values_that_the_signature_made_doubles_are_training_s() -> None:
     assert sent.contract[:, Violation.UNSEEN].sum() == 0
     others = tally(observe(trained, decoded.assign(asked=[2.0] + [0.0] * 149)))
     assert others.contract[0, Violation.UNSEEN] == 1
-
-
-def test_a_null_is_told_as_a_violation_only_where_training_had_none() -> None:
-    trained = Reference.from_frame(pd.DataFrame({"asked": [1.5, None] * 50, "size": np.arange(100.0)}))
-    total = tally(observe(trained, pd.DataFrame({"asked": [None, 1.5], "size": [None, 3.0]})))
-    assert violations_of(trained, total) == {"size": {"null": 1}}
 
 
 def test_bets_on_fit_lose_on_rows_like_training_and_win_when_columns_do_not_agree(trained: Reference) -> None:
