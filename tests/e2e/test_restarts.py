@@ -65,6 +65,11 @@ def test_a_killed_gateway_costs_only_what_it_held_and_control_costs_nothing(serv
             with load.resting():
                 eventually(lambda: server.http.get("/api/2.0/serving-endpoints").status_code == 200)
         assert load.failures[before:] == []
+    server.log.seek(0)
+    said = server.log.read()
+    assert all(
+        f"tallystick: {name} ended (killed by SIGKILL); starts again" in said for name in ("gateway-0", "control")
+    )
     server.deploy("m", CHAOS | {"name": "second", "environment_vars": BATCHED})
     assert server.invoke("m", ECHO).headers["served-model-name"] == "second"
 

@@ -12,7 +12,7 @@ from tallystick.parity.density import fit_share, mixed, mixture_z
 from tallystick.parity.detect.aggregate import other_window
 from tallystick.parity.detect.finding import binomial_nats
 from tallystick.parity.detect.maps import curve_maps, scaling_maps, sign_maps, temperature_maps, unit_maps
-from tallystick.parity.profile import cdf, cdf_below, cells_of, profile_column, profile_numbers
+from tallystick.parity.profile import cdf, cdf_below, cells_of, number_shares, profile_column, profile_numbers
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 quick = settings(
@@ -154,6 +154,21 @@ def test_every_value_has_one_cell(values):
         cells = cells_of(profile, np.array([np.nan if v is None else float(v) for v in values]))
         assert cells.min() >= 0
         assert cells.max() <= profile.cell_count
+
+
+@quick
+@given(st.integers(2, 400), st.floats(1e-6, 1e3), st.floats(-5, 5), st.booleans(), st.integers(0, 99))
+def test_a_number_that_lost_its_last_digits_is_training_s_number(points, step, offset, is_skewed, seed):
+    """Few values (a lattice) and many (quantiles and atoms): either way, each stands where it stood in training."""
+    rng = np.random.default_rng(seed)
+    places = rng.geometric(0.2, 2000) if is_skewed else rng.integers(0, points, 2000)
+    values = (places + offset) * step
+    profile = profile_column(pd.Series(values), "x")
+    assert profile.numbers is not None
+    for sent in (values * (1 + 2e-12), values * (1 - 2e-12)):
+        assert (cells_of(profile, sent) == cells_of(profile, values)).all()
+        assert np.allclose(number_shares(profile, sent), number_shares(profile, values))
+        assert np.allclose(cdf(profile.numbers, sent), cdf(profile.numbers, values))
 
 
 @given(st.integers(0, 200), st.integers(1, 200), st.floats(0.001, 0.9))

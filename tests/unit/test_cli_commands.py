@@ -31,6 +31,8 @@ class FakeServer:
         self.endpoints: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, Any]] = []
         self.failure = ""
+        self.message = ""
+        self.logs = ""
         self.refusal: TallystickError | None = None
         self.answer = httpx.Response(200, json={"predictions": [1, 0]}, headers={"served-model-name": "churn-3"})
 
@@ -77,7 +79,7 @@ class FakeServer:
             case "POST", "/config:stop":
                 endpoint["state"]["suspend"] = "STOPPED"
         if rest.endswith("logs"):
-            return {"logs": f"text of {rest}\n"}
+            return {"logs": self.logs or f"text of {rest}\n"}
         return endpoint
 
     def _deploy(self, endpoint: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class FakeServer:
             {
                 "id": f"id-{entity['name']}",
                 "creator": "admin",
-                "state": {"deployment": outcome, "deployment_state_message": self.failure},
+                "state": {"deployment": outcome, "deployment_state_message": self.failure or self.message},
                 **entity,
             }
             for entity in body["served_entities"]
@@ -161,9 +163,12 @@ def test_what_is_deployed_is_what_the_options_say(server: FakeServer, run: Run) 
     )
 
 
-def test_a_registered_version_that_is_served_already_is_left_to_run(server: FakeServer, run: Run) -> None:
-    for _ in range(2):
+def test_a_registered_version_that_is_served_already_is_left_to_run_and_that_is_said(
+    server: FakeServer, run: Run, capsys: Output
+) -> None:
+    for said in ("churn-3 is up after", "churn-3 was served already, and goes on"):
         assert run("deploy", "churn", "churn/3") == 0
+        assert said in capsys.readouterr().out
     (entity,) = server.endpoints["churn"]["config"]["served_entities"]
     assert "environment_vars" not in entity
 
@@ -180,7 +185,20 @@ def test_a_deployment_that_fails_says_why_and_shows_the_logs(server: FakeServer,
     captured = capsys.readouterr()
     assert "Error: churn-9: There is no version 9." in captured.err
     assert "end of the build log of churn-9" in captured.err
+    assert "end of the log of churn-9" in captured.err
     assert captured.out == ""
+
+
+def test_what_is_in_both_logs_of_a_failure_is_shown_once(server: FakeServer, run: Run, capsys: Output) -> None:
+    server.failure, server.logs = "Parity gate: steps differs.", "  steps       FAILED   Step prep\n"
+    assert run("deploy", "churn", "churn/9") == 1
+    assert capsys.readouterr().err.count("Step prep") == 1
+
+
+def test_a_deployment_says_what_the_gate_found(server: FakeServer, run: Run, capsys: Output) -> None:
+    server.message = "Parity gate: steps differs from training."
+    assert run("deploy", "churn", "churn/3", "--parity-gate", "warn") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "Parity gate: steps differs from training."
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class Api:
         if path == "incidents":
             return httpx.Response(200, json={"incidents": self.incidents})
         if path == "incidents/7":
-            return httpx.Response(200, json=INCIDENT | {"text": VERDICT["text"], "rows": VERDICT["rows"]})
+            return httpx.Response(200, json=INCIDENT | {name: VERDICT[name] for name in ("text", "verdict", "rows")})
         return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "There is none."})
 
 
@@ -111,6 +111,50 @@ def test_json_is_the_servers_answer_without_pages(api: Api, said: Said, tmp_path
     assert (code, json.loads(out)) == (0, {"verdicts": [VERDICT]})
     assert page.read_text() == "<html>"
     assert f"Wrote {page}" in err
+
+
+def test_each_verdict_on_a_served_entity_has_a_page(api: Api, said: Said, tmp_path: Path) -> None:
+    pages = ["churn-3", "churn-3", "churn-4", "churn-3"]
+    api.verdicts = [VERDICT | {"served_entity": name, "html": f"<{k}>"} for k, name in enumerate(pages)]
+    assert said("churn", "--html", str(tmp_path / "a.html"))[0] == 0
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert written == {
+        "a.html": "<0>",
+        "a-churn-3-2.html": "<1>",
+        "a-churn-4.html": "<2>",
+        "a-churn-3-3.html": "<3>",
+    }
+
+
+@pytest.mark.parametrize("chosen", [["--incident", "7"], ["--incidents"]])
+def test_a_page_of_an_incident_is_refused_not_forgotten(api: Api, said: Said, chosen: list[str]) -> None:
+    code, _, err = said("churn", *chosen, "--html", "a.html")
+    assert (code, "--html is of a diagnosis" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected", "shown"),
+    [
+        ("12.5", 12.5, '"12.5" → 12.5'),
+        ("summer ", "summer", '"summer " → summer'),
+        ("SUMMER", "summer", "SUMMER → summer"),
+        ("", None, '""'),
+        ("NaN", None, '"NaN"'),
+        (True, "True", 'True → "True"'),
+        (None, 3.5, "null → 3.5"),
+        ("(hidden)", "(hidden)", "(hidden)"),
+    ],
+)
+def test_a_text_is_told_from_what_it_reads_as(api: Api, said: Said, sent: Any, expected: Any, shown: str) -> None:
+    row = VERDICT["rows"][0] | {"sent": {"temp": sent}, "expected": {"temp": expected}}
+    api.verdicts = [VERDICT | {"rows": [row]}]
+    assert f"\t{shown}\t" in said("churn", "--rows")[1]
+
+
+def test_a_column_that_was_not_sent_is_not_called_null(api: Api, said: Said) -> None:
+    row = VERDICT["rows"][0] | {"sent": {"temp": None}, "expected": {"temp": None}}
+    api.verdicts = [VERDICT | {"rows": [row], "verdict": {"kind": "missing_column"}}]
+    assert "\tnot sent\t" in said("churn", "--rows")[1]
 
 
 def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_live_requests_are_told_in_lines_and_not_as_a_document():
     assert list(parity.described("churn", {"settings": SETTINGS, "gate": {}, "live": live}))[-3:] == [
         "  live      monitor connected",
         "  live      churn-4: 1,520 rows, cause found at 2026-01-31T14:02:11Z, open incident 7",
-        "              age: 12 missing where training had none, 3 of another type",
+        "              age: 12 without a value, 3 of another type",
     ]
 
 

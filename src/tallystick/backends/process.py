@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -169,7 +170,11 @@ class Process:
             self._phase = Phase.BACKOFF
             self._on_change()
             pause_s = backoff_s(deaths, random.random())  # noqa: S311  spreads restarts, keeps no secret
-            self._note(f"ended ({self._last_exit}); starts again in {pause_s:.1f} s")
+            said = f"ended ({self._last_exit}); starts again in {pause_s:.1f} s"
+            self._note(said)
+            if self._log is None:
+                # A part of the server itself: what it wrote went to the server's stderr, and so does its death.
+                sys.stderr.write(f"WARNING tallystick: {self.spec.id} {said}\n")
             await asyncio.sleep(pause_s)
 
     async def _run_once(self) -> int:

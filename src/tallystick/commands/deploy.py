@@ -254,12 +254,16 @@ def _show_tail(session: Session, name: str, entity: Json) -> None:
     """Show the end of both logs of a served entity that failed, without what its message says anyway."""
     client, served = session.client, entity["name"]
     message = entity["state"].get("deployment_state_message", "")
+    # A gate that fails is in both logs.
+    shown: set[str] = set()
     for what, text in (("build log", client.build_logs(name, served)), ("log", client.logs(name, served))):
         lines = [
             line
             for line in text.splitlines()
             if line.strip() and not line.startswith("[tallystick ") and not (message and message in line)
         ]
+        lines = [line for line in lines if line not in shown]
+        shown.update(lines)
         if lines:
             session.note("\n".join([f"--- end of the {what} of {served} ---", *lines[-_TAIL_LINES:], "---"]))
 
@@ -272,6 +276,11 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     now = config_edit.shares(config)
     share = now.get(served)
     lines = [f"{name}: {served} is up after {duration_s:.1f} s."]
+    if _id_of(before, served) == _id_of(after, served):
+        lines = [f"{name}: {served} was served already, and goes on. To have the model fetched anew: --as NAME"]
+    # What the gate found: of a policy that only warns, this is the warning.
+    states = (each.get("state", {}) for each in config.get("served_entities", []) if each["name"] == served)
+    lines += [message for state in states if (message := state.get("deployment_state_message"))]
     lines += [f"  {each:<24} {config_edit.show(percent):>6} %" for each, percent in now.items()]
     if share == 0 and (others := [each for each, percent in now.items() if percent]):
         old = max(others, key=lambda each: now[each])
@@ -287,6 +296,11 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     elif before is None:
         lines += ["", f"Ask it: tallystick query {name} @rows.json"]
     return lines
+
+
+def _id_of(endpoint: Json | None, served: str) -> str | None:
+    entities = (endpoint or {}).get("config", {}).get("served_entities", [])
+    return next((each.get("id", "") for each in entities if each["name"] == served), None)
 
 
 def _short(config: Json, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,9 @@ from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
 from tallystick.tables import is_location
+
+#: Kinds whose columns were left out of the body: an example has no value of them, not even null.
+NOT_SENT = ("missing_column", "renamed_column")
 
 
 @with_session
@@ -67,6 +71,8 @@ def diagnose(
         raise BadUsage("--history is read here: give the table and --reference MODEL in place of the endpoint.")
     if len(keys) > 1:
         raise BadUsage("One --key for an endpoint; several are of tables.")
+    if html is not None and (incidents or incident is not None):
+        raise BadUsage("--html is of a diagnosis: an incident keeps its text and three rows, and nothing to draw.")
     if incidents:
         _list(session, name)
         return
@@ -161,20 +167,21 @@ def _tell(session: Session, name: str, found: list[Json], html: Path | None) -> 
         if len(found) > 1 or each["served_entity"]:
             print_text(f"{name} · {each['served_entity']}" + _incident_words(each))
         print_text(each["text"])
-        _tell_rows(each.get("rows"))
+        _tell_rows(each.get("rows"), each["verdict"])
 
 
 def _incident_words(each: Json) -> str:
     return f" · incident {each['incident_id']}" if each.get("incident_id") else ""
 
 
-def _tell_rows(rows: list[Json] | None) -> None:
+def _tell_rows(rows: list[Json] | None, verdict: Json) -> None:
     if rows is None:
         return
     if not rows:
         print("\nRows      none to show: no single rows are affected")
         return
     print()
+    absent = "not sent" if verdict.get("kind") in NOT_SENT else "null"
     if sys.stdout.isatty():
         # Ids are to be copied, and no table of them fits a terminal.
         for row in rows:
@@ -182,24 +189,46 @@ def _tell_rows(rows: list[Json] | None) -> None:
             client = f" from {row['client']}" if row["client"] else ""
             print_text(f"{'':<10}{row['request_time']}{client}")
             for name in row["sent"]:
-                print_text(f"{'':<10}{name}: {_change(row, name)}")
+                print_text(f"{'':<10}{name}: {_change(row, name, absent)}")
         print("\nValues are as sent → as expected.")
         return
     columns = list(dict.fromkeys(name for row in rows for name in row["sent"]))
     shown = [
-        [row["request_time"], row["client"], *(_change(row, name) for name in columns), row["request_id"]]
+        [row["request_time"], row["client"], *(_change(row, name, absent) for name in columns), row["request_id"]]
         for row in rows
     ]
     print_table(["time", "client", *(f"{name}: sent → expected" for name in columns), "request id"], shown)
 
 
-def _change(row: Json, name: str) -> str:
+def _change(row: Json, name: str, absent: str) -> str:
     sent, expected = row["sent"].get(name), row["expected"].get(name)
-    return f"{_short(sent)} → {_short(expected)}" if expected is not None and expected != sent else _short(sent)
+    shown = absent if sent is None else _short(sent)
+    return shown if expected is None or _is_same(expected, sent) else f"{shown} → {_short(expected)}"
+
+
+def _is_same(expected: Any, sent: Any) -> bool:
+    return isinstance(expected, str) == isinstance(sent, str) and bool(expected == sent)
 
 
 def _short(value: Any) -> str:
+    """Return a value in a few characters; a text that reads as something else, or whose ends do not show, is quoted.
+
+    >>> _short("12.5"), _short("summer "), _short("summer"), _short(12.5)
+    ('"12.5"', '"summer "', 'summer', '12.5')
+    """
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) if _is_ambiguous(value) else value
     return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def _is_ambiguous(text: str) -> bool:
+    if text != text.strip() or text.lower() in ("", "true", "false", "null", "none"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_html(session: Session, found: list[Json], html: Path) -> None:
@@ -207,10 +236,16 @@ def _write_html(session: Session, found: list[Json], html: Path) -> None:
     if not pages:
         session.note("No page was written: the server's version makes none.")
         return
-    for number, each in enumerate(pages):
-        path = html if not number else html.with_stem(f"{html.stem}-{each['served_entity']}")
+    names: list[str] = []
+    for each in pages:
+        # One served entity has a page for each of its incidents.
+        entity = each["served_entity"]
+        count = names.count(entity)
+        names.append(entity)
+        ending = (f"-{entity}" if len(names) > 1 else "") + (f"-{count + 1}" if count else "")
+        path = html.with_stem(html.stem + ending)
         try:
-            path.expanduser().write_text(each["html"])
+            path.expanduser().write_text(each["html"], encoding="utf-8")
         except OSError as error:
             raise BadUsage(f"{path} cannot be written: {error.strerror}.") from error
         session.note(f"Wrote {path}.")
@@ -249,7 +284,7 @@ def _show_incident(session: Session, name: str, number: int, rows: bool) -> None
         return
     print_text(f"{name} · {found['served_entity']} · incident {number}, {_state(found)}")
     print_text(found["text"])
-    _tell_rows(found["rows"] if rows else None)
+    _tell_rows(found["rows"] if rows else None, found["verdict"])
 
 
 def _state(found: Json) -> str:

@@ -60,7 +60,7 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
 
 
 _VIOLATIONS: Mapping[str, str] = {
-    "null": "missing where training had none",
+    "null": "without a value",
     "unseen": "never seen in training",
     "out_of_range": "out of training's range",
     "null_token": "words for a missing value",

@@ -273,7 +273,7 @@ class Reconciler:
             case planning.Fail(endpoint_id, version, statuses):
                 _log.warning(
                     "endpoint %s: config %d failed: %s",
-                    endpoint_id,
+                    next((each.name for each in self._endpoints if each.id == endpoint_id), endpoint_id),
                     version,
                     "; ".join(status.message for status in statuses.values()),
                 )

@@ -122,7 +122,7 @@ def observe(reference: Reference, frame: pd.DataFrame) -> Observed:
             values.append(_no_values(profile, rows))
             continue
         series = frame[profile.name].reset_index(drop=True)
-        parsed = parse_column(profile, series)
+        parsed = parse_column(profile, _as_trained(profile, series))
         values.append(parsed)
         cells[:, j] = cells_of(profile, parsed)
         _note_violations(profile, series, parsed, cells[:, j], contract[:, j])
@@ -142,6 +142,14 @@ def tally(observed: Observed, picked: Mask | None = None) -> Counters:
     begins = observed.begins if observed.begins is None or picked is None else observed.begins[picked]
     requests = 0 if begins is None else int(begins.sum())
     return Counters(rows, counted.astype(np.int32), contract.sum(axis=0, dtype=np.int32), fit, requests)
+
+
+def _as_trained(profile: ColumnProfile, series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return truth values that the signature has as doubles, as those with nulls are, as truth values again."""
+    if profile.levels is None or not profile.levels.is_boolean or not pd.api.types.is_numeric_dtype(series.dtype):
+        return series
+    known = series.map({1: True, 0: False})
+    return known.astype(object).where(known.notna(), series)
 
 
 def _no_values(profile: ColumnProfile, rows: int) -> Any:

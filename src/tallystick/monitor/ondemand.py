@@ -54,9 +54,14 @@ def diagnose_endpoint(
             f"Invocations of '{endpoint.name}' are not recorded, so there are no rows to look at. Turn that on: "
             f"tallystick endpoints inference-table {endpoint.name} --on"
         )
+    if not endpoint.entities:
+        raise InvalidParameter(
+            f"'{endpoint.name}' serves nothing, so there is nothing to compare. "
+            f"Why that is, says tallystick endpoints get {endpoint.name}"
+        )
     chosen = [each for each in endpoint.entities if served_entity in ("", each.name)]
     if not chosen:
-        names = ", ".join(each.name for each in endpoint.entities) or "nothing"
+        names = ", ".join(each.name for each in endpoint.entities)
         raise NotFound(f"'{endpoint.name}' does not serve '{served_entity[:80]}'; it serves {names}.")
     having = [each for each in chosen if each.reference is not None]
     if not having:

@@ -86,7 +86,9 @@ def conclude(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     rows = inquiry.sent.rows
     ruled_out = _ruled_out(inquiry, context)
     if rows < FEWEST_ROWS:
-        needed = f"{FEWEST_ROWS} rows or more: of {rows} only the form of values was checked, and it is as in training"
+        needed = f"{FEWEST_ROWS} rows or more"
+        if rows:
+            needed += f": of {rows} only the form of values was checked, and it is as in training"
         return _verdict(reference, inquiry, Status.CANNOT_TELL, settle=(needed,), ruled_out=ruled_out)
     return _verdict(reference, inquiry, Status.CONSISTENT, confidence=0.95, ruled_out=ruled_out)
 
@@ -390,6 +392,7 @@ def _ruled_out(inquiry: Inquiry, context: Context) -> tuple[str, ...]:
     if context.replayed is not None and context.replayed.is_equal:
         lines.append("the endpoint's model path (golden rows are equal)")
     lines += cleared(context.environment, context.routing, context.replayed)
-    if not any(finding.kind in ("missing_column", "renamed_column", "column_shift") for finding in inquiry.findings):
+    misnamed = ("missing_column", "renamed_column", "column_shift")
+    if inquiry.sent.rows and not any(finding.kind in misnamed for finding in inquiry.findings):
         lines.append("names and order of columns")
     return tuple(lines)

@@ -266,7 +266,7 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
         inside = known & (given >= numbers.minimum - margin) & (given <= numbers.maximum + margin)
     bins = len(profile.edges) + 1 if len(profile.edges) or not len(profile.points) else 0
     if bins:
-        cells[inside] = np.searchsorted(profile.edges, given[inside], side="left")
+        cells[inside] = np.searchsorted(profile.edges, given[inside] - _slack(numbers, given[inside]), side="left")
     if len(profile.points):
         nearest = np.clip(np.searchsorted(profile.points, given), 1, max(1, len(profile.points) - 1))
         left = profile.points[nearest - 1]
@@ -274,11 +274,20 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
         pick = np.where(np.abs(given - left) <= np.abs(right - given), nearest - 1, nearest)
         pick = np.minimum(pick, len(profile.points) - 1)
         point = profile.points[pick]
-        hit = known & (np.abs(given - point) <= 1e-9 * np.maximum(1.0, np.abs(point)))
+        hit = known & (np.abs(given - point) <= _slack(numbers, point))
         cells[hit] = bins + pick[hit]
     if profile.null_share > 0:
         cells[~known] = count - 1
     return cells
+
+
+def _slack(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return how far from training's a number may be and still be the same one.
+
+    A body rarely has all 17 digits: pandas' `to_json` writes ten decimals, so that 12 * 1.15078 comes back larger by
+    its last bit.
+    """
+    return np.asarray(1e-9 * np.maximum(min(1.0, numbers.sd), np.abs(values)))
 
 
 def cdf(numbers: NumberProfile, values: Floats) -> Floats:
@@ -293,7 +302,7 @@ def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
 
 def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
     """Return P(x <= value) and P(x < value): even between points of the grid, with jumps at repeated points."""
-    slack = 1e-9 * np.maximum(1.0, np.abs(values))
+    slack = _slack(numbers, values)
     if numbers.is_lattice:
         total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()
         upper = total[np.searchsorted(numbers.lattice, values + slack, side="right")]
@@ -327,17 +336,21 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     numbers = profile.numbers
     assert numbers is not None
     if numbers.is_lattice:
-        place = np.clip(np.searchsorted(numbers.lattice, values), 0, len(numbers.lattice) - 1)
+        last = len(numbers.lattice) - 1
+        right = np.clip(np.searchsorted(numbers.lattice, values), 0, last)
+        left = np.maximum(right - 1, 0)
+        place = np.where(values - numbers.lattice[left] < numbers.lattice[right] - values, left, right)
         hit = np.isclose(numbers.lattice[place], values, rtol=1e-9, atol=0)
         # A value of no lattice point has half a row's share; one beyond the range a tenth of that.
         outside = (values < numbers.minimum) | (values > numbers.maximum)
         none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
         return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
     # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
-    steps = np.searchsorted(numbers.grid, values, side="right") - np.searchsorted(numbers.grid, values, side="left")
-    shares = np.where(steps > 1, steps / len(numbers.grid), 0.0)
+    slack = _slack(numbers, values)
+    after, before = (np.searchsorted(numbers.grid, values + side * slack) for side in (1, -1))
+    shares = np.where(after - before > 1, (after - before) / len(numbers.grid), 0.0)
     for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
-        shares = np.where(values == atom, share, shares)
+        shares = np.where(np.abs(values - atom) <= slack, share, shares)
     return np.asarray(np.maximum(shares, usual_share(numbers)))
 
 

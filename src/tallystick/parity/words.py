@@ -190,6 +190,8 @@ def headline(verdict: Verdict) -> str:
 
 
 def _without_kind(verdict: Verdict) -> str:
+    if not verdict.rows:
+        return "There are no rows to judge."
     rows = count(verdict.rows, "row")
     if verdict.status is Status.CONSISTENT:
         return f"The {rows} look like rows of training: no column differs by more than a fair sample does."

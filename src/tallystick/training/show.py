@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tallystick.gate.golden import Golden
+from tallystick.parity.columns import Role
 from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.reference import Reference
 
@@ -78,9 +80,25 @@ def values_of(column: ColumnProfile) -> str:
     if column.levels is not None:
         shown = [level for level in column.levels.levels if not level.startswith("#")][:4]
         count = len(column.levels.levels)
-        return f"{count} levels" + (f": {', '.join(shown)}{' …' if count > len(shown) else ''}" if shown else "")
+        names = ", ".join(level if level.strip() else repr(level) for level in shown)
+        return f"{count} levels" + (f": {names}{' …' if count > len(shown) else ''}" if shown else "")
     numbers = column.numbers
-    return "" if numbers is None else f"{numbers.minimum:g} to {numbers.maximum:g}, median {numbers.median:g}"
+    if numbers is None:
+        return ""
+    told = _moment if column.role is Role.TIME else "{:g}".format
+    return f"{told(numbers.minimum)} to {told(numbers.maximum)}, median {told(numbers.median)}"
+
+
+def _moment(seconds: float) -> str:
+    """Return seconds since 1970 as a date and a time.
+
+    >>> _moment(1.75e9), _moment(9e15)
+    ('2025-06-15 15:06:40Z', '9e+15')
+    """
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}Z"
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g}"
 
 
 def _golden(shown: dict[str, Any]) -> str:

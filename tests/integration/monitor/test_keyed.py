@@ -12,6 +12,7 @@ import pytest
 from history_rows import DAY, START, history_of, served, source_of
 from monitor_rows import Table, endpoint
 
+from tallystick.errors import InvalidParameter
 from tallystick.monitor import keeping
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
@@ -90,6 +91,11 @@ def test_an_endpoints_key_is_used_and_is_no_extra_column(place: WatchedEndpoint,
         ((_, found),) = diagnose_endpoint(chosen, "", Asked(timedelta(hours=1), key=asked), None, NOW)
         assert [each.verdict.kind for each in found.found] == [""]
         assert b"c-1" not in found.found[0].verdict.to_json()
+
+
+def test_an_endpoint_that_serves_nothing_says_so(place: WatchedEndpoint) -> None:
+    with pytest.raises(InvalidParameter, match=r"serves nothing.* tallystick endpoints get "):
+        diagnose_endpoint(replace(place, entities=()), "", Asked(timedelta(hours=1)), None, NOW)
 
 
 def test_a_table_is_compared_with_the_features_source(place: WatchedEndpoint, source: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tallystick.parity import Status, diagnose, inquire
+from tallystick.parity import Reference, Status, diagnose, inquire
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.schema import read_live
 
@@ -45,6 +45,23 @@ def test_standardisation_by_the_columns_own_constants(reference, training, live)
     verdict = diagnose(reference, _column(live, "temp", lambda x: (x - mean) / sd))
     assert verdict.kind == "standardized"
     assert verdict.transformation["mean"] == pytest.approx(mean, rel=0.01)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_standardisation_of_counts_of_which_many_are_zero(share):
+    rng = np.random.default_rng(3)
+
+    def rows(count):
+        size = rng.normal(size=count)
+        near = size + 0.5 * rng.normal(size=count)
+        return pd.DataFrame({"count": rng.poisson(np.exp(0.3 + 0.6 * size)).astype(float), "near": near})
+
+    training, live = rows(4000), rows(200)
+    # A scaler that saw somewhat other rows than the reference did.
+    mean, sd = 1.01 * training["count"].mean(), 0.99 * training["count"].std()
+    scaled = (live["count"] - mean) / sd
+    sent = live.assign(count=scaled.where(rng.random(200) < share, live["count"]))
+    assert diagnose(Reference.from_frame(training), sent).kind == "standardized"
 
 
 def test_minmax_by_the_columns_own_range(reference, training, live):

@@ -9,6 +9,7 @@ from tallystick.errors import InvalidParameter
 from tallystick.parity import History, Reference, Status, diagnose, joint
 from tallystick.parity.profile import cells_of, profile_column
 from tallystick.parity.reference import parse_column
+from tallystick.parity.words import headline
 
 
 def test_a_saved_reference_judges_alike(tmp_path, reference, live):
@@ -192,7 +193,10 @@ def test_segments_may_be_a_dict_of_columns(reference, live):
 
 def test_no_rows_tell_nothing(reference, live):
     for rows in (pd.DataFrame(), live.head(0)):
-        assert diagnose(reference, rows).status is Status.CANNOT_TELL
+        verdict = diagnose(reference, rows)
+        assert verdict.status is Status.CANNOT_TELL
+        assert (headline(verdict), verdict.settle) == ("There are no rows to judge.", ("30 rows or more",))
+        assert "names and order of columns" not in verdict.ruled_out
 
 
 def test_a_source_with_a_column_twice_is_refused():

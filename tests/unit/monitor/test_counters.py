@@ -52,6 +52,18 @@ def test_violations_of_the_contract_are_counted_from_the_first_row(trained: Refe
     }
 
 
+def test_truth_values_that_the_signature_made_doubles_are_training_s() -> None:
+    """Those with nulls are: MLflow's boolean reads a null as False. The model, and the table, then have 1.0 and 0.0."""
+    asked = pd.Series([True, False, None] * 50, dtype="boolean")
+    trained = Reference.from_frame(pd.DataFrame({"asked": asked, "size": np.arange(150.0)}))
+    sent = tally(observe(trained, pd.DataFrame({"asked": asked.astype(object), "size": np.arange(150.0)})))
+    decoded = pd.DataFrame({"asked": asked.astype("Float64").astype(float), "size": np.arange(150.0)})
+    assert same(tally(observe(trained, decoded)), sent)
+    assert sent.contract[:, Violation.UNSEEN].sum() == 0
+    others = tally(observe(trained, decoded.assign(asked=[2.0] + [0.0] * 149)))
+    assert others.contract[0, Violation.UNSEEN] == 1
+
+
 def test_bets_on_fit_lose_on_rows_like_training_and_win_when_columns_do_not_agree(trained: Reference) -> None:
     rows = frame(400, seed=5)
     fair = tally(observe(trained, rows)).fit

@@ -198,6 +198,7 @@ def _snapped(lattice: Floats, values: Floats, part: float, relative: float, roun
         np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right]
     )
     gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
-    # All small values would become zero otherwise, which often is the most frequent one.
-    room = np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap) + rounding
-    return np.asarray(np.where(np.abs(values - near) <= room, near, values))
+    # All small values would become zero otherwise, which often is the most frequent one. Estimated constants set no
+    # such limit, and infinity times zero is no number: no zero would be one again.
+    room = part * gap if relative == np.inf else np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap)
+    return np.asarray(np.where(np.abs(values - near) <= room + rounding, near, values))
