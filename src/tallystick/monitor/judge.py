@@ -12,10 +12,11 @@ import pandas as pd
 
 from tallystick.monitor.rows import LiveRows
 from tallystick.monitor.sent import Sent
+from tallystick.parity.advice import fix_for
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.diagnose import Examination
-from tallystick.parity.kinds import Status
+from tallystick.parity.kinds import Family, Status
 from tallystick.parity.reference import Reference
 
 #: Part of a sender's rows from which it leaves a column out, or sends one more, and how much rarer that is elsewhere.
@@ -50,6 +51,10 @@ def judge(reference: Reference, sent: Sent, look: Look) -> Examination:
     `look` gets rows whose frame has the columns that were sent, and a reference that knows nothing of columns which
     are not recorded. Called one to four times.
     """
+    return _left_out(_judged(reference, sent, look), sent)
+
+
+def _judged(reference: Reference, sent: Sent, look: Look) -> Examination:
     known = _without_withheld(reference, sent.withheld)
     sender = other_columns(reference, sent)
     if sender is None:
@@ -192,6 +197,22 @@ def _at_once(reference: Reference, sent: Sent, look: Look) -> Examination:
 
 def _is_claim(found: Examination) -> bool:
     return found.verdict.status in (Status.CAUSE_FOUND, Status.SUSPECTED)
+
+
+def _left_out(found: Examination, sent: Sent) -> Examination:
+    """Return nulls that are columns which the bodies did not have as what they are, whoever left them out."""
+    verdict, none = found.verdict, np.zeros(len(sent), dtype=bool)
+    masks = [sent.absent.get(name, none)[found.affected] for name in verdict.features]
+    if verdict.kind != "nulls" or not len(found.affected) or not all(mask.all() for mask in masks):
+        return found
+    told = msgspec.structs.replace(
+        verdict,
+        family=Family.SCHEMA,
+        kind="missing_column",
+        transformation={"columns": list(verdict.features)},
+        fix=fix_for("missing_column"),
+    )
+    return replace(found, verdict=told)
 
 
 def _placed(found: Examination, places: np.ndarray) -> Examination:

@@ -372,6 +372,17 @@ def test_a_column_that_nobody_sends_is_missing_and_no_client_is_named(place: Wat
     assert (verdict.kind, verdict.features, verdict.segment) == ("missing_column", ("temp",), {})
 
 
+def test_a_column_that_few_rows_of_several_clients_lack_is_missing_and_not_null(
+    place: WatchedEndpoint, sender: Sender
+) -> None:
+    sender.send(rides(300, 1), "android/7.1")
+    for client in ("curl/8.1", "httpie/3.2"):
+        sender.send(rides(4, 2).drop(columns="temp"), client, request_rows=None, **REFUSAL)
+    verdict = diagnosed(place).verdict
+    assert (verdict.family, verdict.kind, verdict.features) == (Family.SCHEMA, "missing_column", ("temp",))
+    assert (verdict.transformation, verdict.fix) == ({"columns": ["temp"]}, "send the column")
+
+
 def test_a_stronger_cause_elsewhere_is_not_hidden_by_a_column_that_is_more(
     place: WatchedEndpoint, sender: Sender
 ) -> None:
