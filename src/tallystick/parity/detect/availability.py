@@ -41,12 +41,16 @@ CANDIDATES = 5
 #: Share of rows without a value, and rank correlation with the label (as AUC), that make a column one that is not known
 #: when predictions are made.
 NEARLY_ALL, KNEW_LABEL = 0.9, 0.95
+#: The same for labels that are numbers: what goes with a number and is known in time ranks its halves well, too.
+KNEW_NUMBER = 0.97
 _GONE = frozenset({"nulls", "default_fill", "constant", "null_token", "missing_column"})
 #: Nats that a value is worth which people write for "unknown", and each further row with one and the same value that
 #: training could not give: odd values of a population differ from each other.
 SENTINEL_NATS, SAME_NATS = 4.0, 1.0
 #: Odd values beside those of a fill, as a part of them, up to which the rest of a column is what training could give.
 FEW_ODD = 0.2
+#: Values of a column of which no part of a population has one alone, and the share of rows that one seldom has.
+MANY_VALUES, SELDOM = 50, 0.2
 #: Values that defaults are usually made of: zero, a sentinel, mean, median, mode.
 USUAL_DEFAULTS = 5
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
@@ -116,10 +120,11 @@ def told_as_absent(reference: Reference, findings: Sequence[Finding]) -> tuple[F
 
     Such a column was written after the outcome, whatever stands in its place: nulls, a default, or one level.
     """
+    needed = KNEW_LABEL if len(np.unique(reference.labels)) <= 2 else KNEW_NUMBER
 
     def told(found: Finding) -> Finding:
         strength = max((reference.label_strength.get(name, 0.0) for name in found.features), default=0.0)
-        is_gone = found.kind in _GONE and found.rows.mean() > NEARLY_ALL and strength > KNEW_LABEL
+        is_gone = found.kind in _GONE and found.rows.mean() > NEARLY_ALL and strength > needed
         return replace(found, kind="feature_absent") if is_gone and len(found.features) == 1 else found
 
     return tuple(told(found) for found in findings)
@@ -150,17 +155,15 @@ def _one_value(live: Live, column: int) -> Finding | None:
         never = gain > 15.0
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
-    if profile.numbers is not None and profile.numbers.distinct > 10:
-        # A mix of the population changes neighbouring numbers alike; one number alone it seldom does.
-        sliced += min(6.0, gain / 8) * (sliced > -2.0)
+    if sliced > -2.0:
+        sliced += _alone_nats(live, column, gain, expected, count == rows)
     if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:
         return None
-    if (
-        count < rows
-        and not _rest_is_as_trained(live, column, holds)
-        and not (is_far and _rest_is_usual(live, column, holds))
+    # A far value among others that training could not give is one of theirs: the whole column went there.
+    if count < rows and not (
+        _rest_is_usual(live, column, holds) if is_far else _rest_is_as_trained(live, column, holds)
     ):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
@@ -184,6 +187,22 @@ def _one_value(live: Live, column: int) -> Finding | None:
         _fill_forward(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
+
+
+def _alone_nats(live: Live, column: int, gain: float, expected: float, is_all: bool) -> float:
+    """Return what it says that one value grew alone, or that all rows have it.
+
+    A mix of the population changes neighbouring numbers alike; one number alone it seldom does, and of hundreds it has
+    never one alone. Nor has it one outcome before that is known.
+    """
+    profile = live.reference.columns[column]
+    distinct = profile.numbers.distinct if profile.numbers is not None else 0
+    nats = min(6.0, gain / 8) if distinct > 10 else 0.0
+    if is_all and distinct > MANY_VALUES and expected < SELDOM:
+        nats += min(CLAIM_NATS, gain / 4)
+    if is_all and live.reference.label_strength.get(profile.name, 0.0) > KNEW_LABEL:
+        nats += CLAIM_NATS
+    return nats
 
 
 def _shown(profile: ColumnProfile, value: Any) -> str:
