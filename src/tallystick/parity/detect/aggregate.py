@@ -169,8 +169,13 @@ def _judge(
 
 def _own_gain(numbers: NumberProfile, values: Floats, undone: Floats) -> float:
     """Return how much likelier the column's own values are undone, less what a fitted map costs."""
-    after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
-    return max(0.0, float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum()) - FITTED_MAP_COST)
+    return max(0.0, _likelier(numbers, undone, values) - FITTED_MAP_COST)
+
+
+def _likelier(numbers: NumberProfile, values: Floats, others: Floats) -> float:
+    """Return how much likelier values are than others by themselves, in nats; each row says a little at most."""
+    after, before = (log_density(numbers, numbers.decimals, each) for each in (values, others))
+    return float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum())
 
 
 def _is_count(numbers: NumberProfile) -> bool:
@@ -315,6 +320,7 @@ def _judge_ratio(
         return None
     over = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
     is_no_factor = trusted_nats(paired_z(over[known]), float(over.sum())) > CLAIM_NATS
+    is_no_factor |= _likelier(numbers, undone[known], plain[known]) > 2 * CLAIM_NATS
     by = live.reference.names[other]
     evidence = [
         f"KS to training {before:.2f}; {'divided' if kind == 'sum for mean' else 'multiplied'} by {by} {after:.2f} "
