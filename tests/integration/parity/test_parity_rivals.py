@@ -117,3 +117,30 @@ def test_fair_rows_and_parts_of_the_population_are_not_claimed(air):
         for part in (rows.head(200), rows[rows[column] > rows[column].quantile(0.7)].head(200)):
             verdict = diagnose(air, part.reset_index(drop=True))
             assert verdict.status not in CLAIMS, (seed, column, verdict.kind, verdict.features)
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 3), (1, 10), (2012, 2024)])
+def test_the_next_months_and_years_are_a_population(first, last):
+    def rows_of(count, seed, low, high):
+        rng = np.random.default_rng(seed)
+        return flights(count, seed).assign(period=rng.integers(low, high + 1, count))
+
+    reference = Reference.from_frame(rows_of(3000, 0, first, last))
+    for seed in range(3):
+        for low in (last, last + 1):
+            verdict = diagnose(reference, rows_of(200, 1 + seed, low, last + 1))
+            assert verdict.status not in CLAIMS, (low, verdict.kind, verdict.features)
+
+
+def test_dates_of_the_next_months_are_not_another_order_of_day_and_month():
+    def rows_of(count, seed, first, days):
+        at = pd.Timestamp(first) + pd.to_timedelta(np.random.default_rng(seed).integers(0, days, count), unit="D")
+        return flights(count, seed).assign(at=at)
+
+    reference = Reference.from_frame(rows_of(3000, 0, "2024-01-01", 300))
+    for seed in range(3):
+        later = diagnose(reference, rows_of(200, 1 + seed, "2024-11-01", 55))
+        assert later.status not in CLAIMS, (later.kind, later.features)
+    live = rows_of(200, 9, "2024-01-01", 300)
+    turned = [each.replace(day=each.month, month=each.day) if each.day <= 12 else each for each in live["at"]]
+    assert diagnose(reference, live.assign(at=turned)).kind == "day_month_swapped"

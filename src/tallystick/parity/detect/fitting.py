@@ -158,6 +158,7 @@ def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats, se
     assert numbers is not None
     with np.errstate(all="ignore"):
         undone = np.stack([settled(numbers, each, values, sent) for each in maps])
+        exact = np.stack([inverse_of(each, values) for each in maps])
         slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
@@ -165,7 +166,7 @@ def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats, se
         # The slope stretches densities inside training's range; beyond it there is none to stretch.
         inside = (undone >= numbers.minimum) & (undone <= numbers.maximum) & np.isfinite(slope)
         # A value that many rows share has a mass, which no map stretches: a zero is a zero in any unit.
-        slope = np.where(_on_atom(numbers, undone), 0.0, slope)
+        slope = np.where(_on_atom(numbers, exact), 0.0, slope)
         after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
     return np.asarray(after - log_density(numbers, decimals, values)[None, :])
 
@@ -174,7 +175,7 @@ def _on_atom(numbers: NumberProfile, values: Floats) -> Mask:
     """Return which values are one that training had in many rows."""
     found = np.zeros(values.shape, dtype=bool)
     for atom in numbers.atoms:
-        found |= np.abs(values - atom) <= 1e-9 * max(1.0, abs(float(atom)))
+        found |= np.abs(values - atom) <= 1e-9 * max(numbers.sd, abs(float(atom)))
     return found
 
 

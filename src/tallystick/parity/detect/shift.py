@@ -32,6 +32,8 @@ FEWEST_ROWS = 10
 TOUCHED, FEWEST_TOUCHED, EDGE_NATS, RUN_NATS = 0.5, 2, 6.0, 30.0
 #: What one value may say for or against, and the last column of a run against: nothing may be left for it.
 MOST_A_VALUE, LAST_AGAINST = 12.0, 1.0
+#: Columns of a run that two of them alone may outdo.
+SHORT_RUN = 6
 #: Times training's own share of such rows that live ones must have, and the most of training's that leaves no doubt.
 TIMES_TRAINING, NONE_IN_TRAINING = 3.0, 0.005
 
@@ -106,7 +108,9 @@ def _of_some_rows(
         return frame, []
     gain, run, offset, share = _widened(told, _orders(reference, names), *best)
     rows = posterior(told.run(run, offset), share) > 0.5
-    if rows.sum() < FEWEST_ROWS or not _is_shifted(reference, frame[rows], run, offset, misfit):
+    if rows.sum() < FEWEST_ROWS or _is_exchange(told, run, gain):
+        return frame, []
+    if not _is_shifted(reference, frame[rows], run, offset, misfit):
         return frame, []
     trained = _share_in_training(reference, run, offset, share, likelihood)
     if trained is None or share < TIMES_TRAINING * trained:
@@ -140,6 +144,10 @@ class _Told:
             total += np.maximum(edge, -LAST_AGAINST) if is_last else edge
         return total
 
+    def pair(self, one: str, two: str) -> Floats:
+        """Return the nats for two columns that hold each other's values."""
+        return self.edge(one, two) + self.edge(two, one)
+
 
 def _runs_of_some(told: _Told, order: list[str], offset: int) -> list[list[str]]:
     """Return runs of columns whose neighbour's values fit some rows better than their own; one may fit no better."""
@@ -157,6 +165,12 @@ def _runs_of_some(told: _Told, order: list[str], offset: int) -> list[list[str]]
             runs.append(order[low : high + 1])
             start = -1
     return [run for run in runs if len(run) >= FEWEST_COLUMNS]
+
+
+def _is_exchange(told: _Told, run: list[str], gain: float) -> bool:
+    """Whether two columns of a short run that hold each other's values tell the rows better than the whole run does."""
+    pairs = [(one, two) for k, one in enumerate(run) for two in run[k + 1 :]] if len(run) <= SHORT_RUN else []
+    return any(float(fit_share(told.pair(one, two)[None, :])[1][0]) >= gain for one, two in pairs)
 
 
 def _widened(
