@@ -19,7 +19,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
-from tallystick.parity.detect.availability import told_as_absent
+from tallystick.parity.detect.absent import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
 from tallystick.parity.endpoint import (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
@@ -45,6 +46,10 @@ MOST_RIVALS = 4
 MOST_CONFIRMED = 4
 #: Share from which a cause is in all rows, and how many times training's own share any other must have.
 WHOLE, TIMES_TRAINING = 0.9, 3.0
+#: How many times as much may speak for a factor with a name before a sum for a mean is out of the question.
+MORE_TOLD = 4.0
+#: Rank correlation of values before and after undoing from which their order was kept.
+IN_ORDER = 0.5
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
 FREE_COLUMNS = 10
 #: What training's names alone tell, however few rows there were.
@@ -242,7 +247,24 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         windows = detect_window(live, column)
         if windows:
             maps = [finding for finding in maps if stays_whole(live, column, finding)]
+            # Counts have an order, which a window keeps: codes that were exchanged are the longer story.
+            maps = [
+                found for found in maps if found.kind != "category_relabelled" or not _in_order(live, column, found)
+            ]
         # A factor with a name says more than a window does; a fitted one says less.
         named = any(finding.exact for finding in maps)
-        return maps if named else [*maps, *windows, *detect_aggregate(live, column)]
+        if named:
+            return maps
+        told = max(
+            (found.nats for found in maps if found.transformation.get("name", "unnamed") != "unnamed"), default=0.0
+        )
+        sums = [found for found in detect_aggregate(live, column) if told < MORE_TOLD * found.nats]
+        return [*maps, *windows, *sums]
     return []
+
+
+def _in_order(live: Live, column: int, found: Finding) -> bool:
+    """Whether undoing leaves the order of a column's values much as it was."""
+    both = (live.values[column], found.undo[column])
+    sent, undone = (rankdata(np.asarray(each, dtype=np.float64)[found.rows]) for each in both)
+    return len(np.unique(sent)) > 1 and len(np.unique(undone)) > 1 and float(np.corrcoef(sent, undone)[0, 1]) > IN_ORDER

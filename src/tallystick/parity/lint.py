@@ -9,30 +9,51 @@ import numpy as np
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.golden import auc, holds_scaler
 from tallystick.parity.joint import Values
-from tallystick.parity.profile import ColumnProfile, cells_of
+from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 
 #: A single column that ranks the label this well has probably seen it.
 LABEL_LIKE = 0.98
 #: Among fewer rows some column ranks them well by chance.
 FEWEST_ROWS = 100
+#: Values of a label up to which they are classes.
+MOST_CLASSES = 20
 SCALED_TOLERANCE = 0.02
 
 
 def label_strength(
     profiles: tuple[ColumnProfile, ...], values: list[Values], labels: Floats | None
 ) -> dict[str, float]:
-    """Return, for two classes, how well each column alone ranks the label: AUC of its cells' rates, 0.5 to 1."""
+    """Return how well each column alone ranks the label: AUC of its cells' rates, 0.5 to 1.
+
+    Of more than two classes each is ranked against the others, and the AUCs are averaged by their rows. A number is
+    cut at its median.
+    """
     known = np.zeros(0, dtype=bool) if labels is None else np.isfinite(labels)
-    if labels is None or len(np.unique(labels[known])) != 2:
+    if labels is None or len(np.unique(labels[known])) < 2:
         return {}
-    positive = (labels[known] == labels[known].max()).astype(np.float64)
+    sides = _sides(labels[known])
     strength = {}
     for profile, column in zip(profiles, values, strict=True):
         cells = cells_of(profile, column)[known]
-        sizes = np.bincount(cells, minlength=profile.cell_count + 1)
-        rates = (np.bincount(cells, weights=positive, minlength=len(sizes)) + 1.0) / (sizes + 2.0)
-        strength[profile.name] = auc(positive, rates[cells])
+        told = [(float(side.sum()), _ranked(cells, side, profile.cell_count)) for side in sides]
+        strength[profile.name] = sum(rows * each for rows, each in told) / sum(rows for rows, _ in told)
     return strength
+
+
+def _sides(labels: Floats) -> list[Floats]:
+    """Return, for each question that is asked of a label, which rows answer it with yes, as 0 and 1."""
+    classes = np.unique(labels)
+    if len(classes) == 2:
+        return [(labels == classes[1]).astype(np.float64)]
+    if len(classes) <= MOST_CLASSES:
+        return [(labels == each).astype(np.float64) for each in classes]
+    return [(labels > np.median(labels)).astype(np.float64)]
+
+
+def _ranked(cells: Ints, side: Floats, count: int) -> float:
+    sizes = np.bincount(cells, minlength=count + 1)
+    rates = (np.bincount(cells, weights=side, minlength=len(sizes)) + 1.0) / (sizes + 2.0)
+    return auc(side, rates[cells])
 
 
 def findings(profiles: tuple[ColumnProfile, ...], strength: dict[str, float], model: Any) -> tuple[str, ...]:

@@ -71,6 +71,45 @@ def test_columns_that_stand_one_off_are_one_cause(reference, live):
     assert set(verdict.features) >= set(names)
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_columns_that_stand_one_off_in_some_rows_are_told_with_these_rows(reference, live, step):
+    names = ["temp", "humidity", "distance", "fare"]
+    late = np.random.default_rng(0).random(len(live)) < 0.3
+    moved = {name: live[name].astype(float).where(~late, live[names[(k + step) % 4]]) for k, name in enumerate(names)}
+    verdict = diagnose(reference, live.assign(**moved), segments=np.where(late, "new", "old"))
+    assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "column_shift")
+    assert set(verdict.features) == set(names)
+    assert verdict.transformation["offset"] == step
+    assert verdict.share == pytest.approx(late.mean(), abs=0.03)
+    assert verdict.segment["value"] == "new"
+
+
+def test_text_among_numbers_that_stand_one_off_is_the_same_cause(reference, live):
+    names = ["season", "temp", "humidity", "distance"]
+    late = np.random.default_rng(0).random(len(live)) < 0.4
+    moved = {
+        name: live[name].astype(object).where(~late, live[names[(k + 1) % 4]].astype(object))
+        for k, name in enumerate(names)
+    }
+    verdict = diagnose(reference, live.assign(**moved))
+    assert (verdict.kind, set(verdict.features)) == ("column_shift", set(names))
+
+
+def test_answers_on_one_scale_are_not_said_to_stand_one_off():
+    """Stated: of 12 samples in which those are more that answer alike none is claimed."""
+
+    def answers(count, seed, tilt=0.0):
+        rng = np.random.default_rng(seed)
+        mood = rng.normal(tilt, 1, count)
+        return pd.DataFrame(
+            {f"q{k}": np.clip(np.round(3.5 + mood + rng.normal(0.3 * k, 1, count)), 1, 6) for k in range(8)}
+        )
+
+    reference = Reference.from_frame(answers(2000, 0))
+    for seed in range(12):
+        assert diagnose(reference, answers(200, 1 + seed, 0.15 * seed - 0.8)).kind != "column_shift", seed
+
+
 def test_a_map_of_levels_is_given(reference, live):
     verdict = diagnose(reference, _text(live, "season", str.title))
     assert verdict.transformation["map"]["Summer"] == "summer"

@@ -30,7 +30,7 @@ from tallystick.parity.detect.finding import (
 )
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
+from tallystick.parity.profile import MOST_DECIMALS, NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
 
 #: Distance to a whole number that is none, and the part of rows off it that refutes a factor.
 WHOLE_ERROR, FRACTIONS = 0.01, 0.2
@@ -60,6 +60,8 @@ NAMED_COST, FITTED_COST = 3.0, 8.0
 AS_GOOD = 1.0
 #: A window that leaves this share of the distance is believed with more evidence: hours of a day are not alike.
 REST_SHARE = 0.4
+#: Part of a count's own variance, which is its mean, or of training's, that a window leaves at least.
+EVEN = 0.3
 #: Without zeros, counts whose own noise is below a tenth: a window leaves the form of any other number then.
 LARGE = 100.0
 
@@ -77,7 +79,7 @@ def detect_window(live: Live, column: int) -> list[Finding]:
     ratio = float(known.mean() / max(numbers.mean, 1e-9))
     bound = ks_bound(numbers, len(known))
     before = ks_distance(numbers, known)
-    if abs(np.log(ratio)) < LEAST_MOVE or before < 1.5 * bound:
+    if abs(np.log(ratio)) < LEAST_MOVE or before < 1.5 * bound or _is_too_even(numbers, known):
         return []
     named = [sign for k in WINDOWS for sign in (float(k), 1.0 / k) if abs(np.log(sign / ratio)) < 0.35]
     tried = [(_distance(numbers, known, each), each) for each in named]
@@ -100,6 +102,12 @@ def detect_window(live: Live, column: int) -> list[Finding]:
         return []
     found = _judge(live, column, factor, factor in named, before, distance, bound)
     return [found] if found is not None and (fits or found.nats > 3 * CLAIM_NATS) else []
+
+
+def _is_too_even(numbers: NumberProfile, known: Floats) -> bool:
+    """Whether values vary less than counts of events do, and less than training's: two months are no counts."""
+    usual = numbers.sd**2 / max(numbers.mean, 1e-9)
+    return bool(known.var() / known.mean() < EVEN * min(1.0, usual))
 
 
 def _has_zeros(numbers: NumberProfile, known: Floats) -> bool:
@@ -169,8 +177,13 @@ def _judge(
 
 def _own_gain(numbers: NumberProfile, values: Floats, undone: Floats) -> float:
     """Return how much likelier the column's own values are undone, less what a fitted map costs."""
-    after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
-    return max(0.0, float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum()) - FITTED_MAP_COST)
+    return max(0.0, _likelier(numbers, undone, values) - FITTED_MAP_COST)
+
+
+def _likelier(numbers: NumberProfile, values: Floats, others: Floats) -> float:
+    """Return how much likelier values are than others by themselves, in nats; each row says a little at most."""
+    after, before = (log_density(numbers, numbers.decimals, each) for each in (values, others))
+    return float(np.clip(after - before, -MOST_A_ROW, MOST_A_ROW).sum())
 
 
 def _is_count(numbers: NumberProfile) -> bool:
@@ -315,6 +328,10 @@ def _judge_ratio(
         return None
     over = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
     is_no_factor = trusted_nats(paired_z(over[known]), float(over.sum())) > CLAIM_NATS
+    # Nor is it the factor that live values are larger by as a whole.
+    size = float(np.median(values[known])) / numbers.median if numbers.median else 0.0
+    rivals = [plain, np.round(values / size, min(numbers.decimals, MOST_DECIMALS))] if size > 0 else [plain]
+    is_no_factor |= min(_likelier(numbers, undone[known], rival[known]) for rival in rivals) > 2 * CLAIM_NATS
     by = live.reference.names[other]
     evidence = [
         f"KS to training {before:.2f}; {'divided' if kind == 'sum for mean' else 'multiplied'} by {by} {after:.2f} "

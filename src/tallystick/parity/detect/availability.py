@@ -9,13 +9,13 @@ for values that training never gave.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tallystick.parity.columns import Mask, Role
+from tallystick.parity.detect.absent import KNEW_LABEL
 from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import (
     CLAIM_NATS,
@@ -31,22 +31,22 @@ from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
 
 if TYPE_CHECKING:
-    from tallystick.parity.reference import Reference
+    pass
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
 #: Rows on a value that make it worth asking whether it is a bound.
 LEAST_ON_BOUND = 4
 CANDIDATES = 5
-#: Share of rows without a value, and rank correlation with the label (as AUC), that make a column one that is not known
-#: when predictions are made.
-NEARLY_ALL, KNEW_LABEL = 0.9, 0.95
-_GONE = frozenset({"nulls", "default_fill", "constant", "null_token", "missing_column"})
 #: Nats that a value is worth which people write for "unknown", and each further row with one and the same value that
 #: training could not give: odd values of a population differ from each other.
 SENTINEL_NATS, SAME_NATS = 4.0, 1.0
 #: Odd values beside those of a fill, as a part of them, up to which the rest of a column is what training could give.
 FEW_ODD = 0.2
+#: Steps beyond training's whole numbers within which a population may have gone on.
+NEXT_STEPS = 2.0
+#: Values of a column of which no part of a population has one alone, and the share of rows that one seldom has.
+MANY_VALUES, SELDOM = 50, 0.2
 #: Values that defaults are usually made of: zero, a sentinel, mean, median, mode.
 USUAL_DEFAULTS = 5
 SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1e9, -1e9)
@@ -111,20 +111,6 @@ def _nulls(live: Live, column: int) -> Finding | None:
     )
 
 
-def told_as_absent(reference: Reference, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return findings of which those that nearly all rows lack, and that knew the label in training, are absent.
-
-    Such a column was written after the outcome, whatever stands in its place: nulls, a default, or one level.
-    """
-
-    def told(found: Finding) -> Finding:
-        strength = max((reference.label_strength.get(name, 0.0) for name in found.features), default=0.0)
-        is_gone = found.kind in _GONE and found.rows.mean() > NEARLY_ALL and strength > KNEW_LABEL
-        return replace(found, kind="feature_absent") if is_gone and len(found.features) == 1 else found
-
-    return tuple(told(found) for found in findings)
-
-
 def _one_value(live: Live, column: int) -> Finding | None:
     """Judge the value that grew most: a fill, a constant, or the bound of a clip."""
     picked = _grown_value(live, column)
@@ -141,7 +127,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
         clipped = detect_clip(live, column, float(value), holds, is_default)
         if clipped is not None:
             return clipped
-    if gain < CLAIM_NATS or count - expected * rows < LEAST_EXCESS_ROWS:
+    if gain < CLAIM_NATS or count - expected * rows < LEAST_EXCESS_ROWS or _is_next(profile, value, is_default):
         return None
     never = _is_new(profile, value, expected)
     is_far = profile.numbers is not None and _is_far(profile, value)
@@ -150,18 +136,13 @@ def _one_value(live: Live, column: int) -> Finding | None:
         never = gain > 15.0
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
-    if profile.numbers is not None and profile.numbers.distinct > 10:
-        # A mix of the population changes neighbouring numbers alike; one number alone it seldom does.
-        sliced += min(6.0, gain / 8) * (sliced > -2.0)
+    if sliced > -2.0:
+        sliced += _alone_nats(live, column, gain, expected, count == rows)
     if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:
         return None
-    if (
-        count < rows
-        and not _rest_is_as_trained(live, column, holds)
-        and not (is_far and _rest_is_usual(live, column, holds))
-    ):
+    if count < rows and not _rest_is_right(live, column, holds, never, is_far):
         return None
     kind = "default_fill" if count < rows or is_default else "constant"
     nats = gain / 2 if never else max(sliced, CLAIM_NATS)
@@ -184,6 +165,22 @@ def _one_value(live: Live, column: int) -> Finding | None:
         _fill_forward(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
+
+
+def _alone_nats(live: Live, column: int, gain: float, expected: float, is_all: bool) -> float:
+    """Return what it says that one value grew alone, or that all rows have it.
+
+    A mix of the population changes neighbouring numbers alike; one number alone it seldom does, and of hundreds it has
+    never one alone. Nor has it one outcome before that is known.
+    """
+    profile = live.reference.columns[column]
+    distinct = profile.numbers.distinct if profile.numbers is not None else 0
+    nats = min(6.0, gain / 8) if distinct > 10 else 0.0
+    if is_all and distinct > MANY_VALUES and expected < SELDOM:
+        nats += min(CLAIM_NATS, gain / 4)
+    if is_all and live.reference.label_strength.get(profile.name, 0.0) > KNEW_LABEL:
+        nats += CLAIM_NATS
+    return nats
 
 
 def _shown(profile: ColumnProfile, value: Any) -> str:
@@ -217,6 +214,16 @@ def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> flo
     if rate is not None:
         return binomial_nats(count, rows, rate) - float(np.log(min(tries, 1 / rate)))
     return _growth(profile, count, rows, expected) - float(np.log(tries))
+
+
+def _is_next(profile: ColumnProfile, value: Any, is_default: bool) -> bool:
+    """Whether a value goes on where training's whole numbers end, as the next month does, or the next year."""
+    numbers = profile.numbers
+    if numbers is None or is_default or not numbers.is_lattice or numbers.decimals > 0 or len(numbers.lattice) < 2:
+        return False
+    step = float(np.min(np.diff(numbers.lattice)))
+    beyond = max(numbers.minimum - float(value), float(value) - numbers.maximum)
+    return 0 < beyond <= NEXT_STEPS * step
 
 
 def _is_far(profile: ColumnProfile, value: Any) -> bool:
@@ -333,6 +340,16 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
     return "", False
 
 
+def _rest_is_right(live: Live, column: int, holds: Mask, never: bool, is_far: bool) -> bool:
+    """Whether the rest of a column is training's beside a value that would be filled in.
+
+    One that training never had is no fill among others that it never had: the whole column went there.
+    """
+    if never and live.reference.columns[column].numbers is not None and not _rest_is_usual(live, column, holds):
+        return False
+    return is_far or _rest_is_as_trained(live, column, holds)
+
+
 def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
     """Whether the other values have the distribution that training had without this value."""
     profile = live.reference.columns[column]
@@ -381,4 +398,4 @@ def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:
     return put
 
 
-__all__ = ["detect_availability", "slice_nats", "told_as_absent"]
+__all__ = ["detect_availability", "slice_nats"]

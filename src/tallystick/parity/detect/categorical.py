@@ -62,7 +62,10 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     found = []
     renamed = _renames(live, column, unseen, counts)
     if renamed:
-        found.append(_renamed(live, column, renamed, texts, nats))
+        # What the others' rows say is theirs.
+        amount = binomial_nats(sum(unseen[text] for text in renamed), total, rate)
+        if len(renamed) == len(unseen) or amount >= CLAIM_NATS / 2:
+            found.append(_renamed(live, column, renamed, texts, amount))
     rest = {text: count for text, count in unseen.items() if text not in renamed}
     fills = {text: count for text, count in rest.items() if text.strip().lower() in FILL_WORDS}
     fresh = {text: count for text, count in rest.items() if text not in fills}

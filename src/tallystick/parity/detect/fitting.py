@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tallystick.parity.columns import Floats
+from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.density import fit_share, log_density, posterior
 from tallystick.parity.detect.finding import odd_rows
 from tallystick.parity.detect.maps import NumberMap, affine
@@ -25,6 +25,8 @@ RELATIVE = 0.02
 SCALER_ERROR = 4.0
 #: Error of a slope of quantiles, times the root of the rows: two standard deviations, with room.
 SLOPE_ERROR = 3.0
+#: Part of the values that training could not give from which a column has moved as a whole.
+HALF = 0.5
 
 
 def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[NumberMap]:
@@ -46,10 +48,16 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[Nu
         factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
         if len(part) < len(known) and not numbers.is_lattice and factor > 0:
             factor, offset = _refitted(profile, known, factor, offset)
+        elif scaled and not numbers.is_lattice and factor > 0:
+            # Long tails lead quantiles astray; weighed by how dense values are there, they tell better.
+            maps.append(affine("not_standardized", *_refitted(profile, known, factor, offset), 3.0))
         if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
             kind = "not_standardized" if scaled else "affine"
             maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
-        maps += _spacing_map(numbers, part, live_step(profile, known), "not_standardized" if scaled else "affine")
+        kind = "not_standardized" if scaled else "affine"
+        maps += _spacing_map(
+            numbers, part, live_step(profile, known), kind, bool(odd_rows(profile, part).mean() > HALF)
+        )
         middle, size = np.median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
@@ -93,7 +101,7 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
     return factor, offset
 
 
-def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str) -> list[NumberMap]:
+def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str, is_odd: bool) -> list[NumberMap]:
     """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
     if not numbers.is_lattice and numbers.decimals > 2:
         return []
@@ -124,7 +132,9 @@ def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str)
     steps = np.round((points[0] - guess - factor * origin) / (factor * step)) + np.arange(-3, 4)
     offsets = points[0] - factor * (origin + steps * step)
     if abs(factor - 1) < 1e-6:
-        return []
+        # Moved by some steps to where training has values too: so may a population. Not moved at all: lost digits.
+        moved = offsets[np.abs(offsets) > 1e-3 * step] if is_odd else []
+        return [affine(kind, factor, float(offset), FITTED_COST) for offset in moved]
     # Fine steps are many between here and the line through the origin, which is the first to be tried all the same.
     from_zero = points[0] / (factor * step) - origin / step
     if (
@@ -148,14 +158,25 @@ def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats, se
     assert numbers is not None
     with np.errstate(all="ignore"):
         undone = np.stack([settled(numbers, each, values, sent) for each in maps])
+        exact = np.stack([inverse_of(each, values) for each in maps])
         slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
     decimals = profile.numbers.decimals if profile.numbers else None
     after = log_density(numbers, decimals, undone)
     if not numbers.is_lattice:
         # The slope stretches densities inside training's range; beyond it there is none to stretch.
         inside = (undone >= numbers.minimum) & (undone <= numbers.maximum) & np.isfinite(slope)
+        # A value that many rows share has a mass, which no map stretches: a zero is a zero in any unit.
+        slope = np.where(_on_atom(numbers, exact), 0.0, slope)
         after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
     return np.asarray(after - log_density(numbers, decimals, values)[None, :])
+
+
+def _on_atom(numbers: NumberProfile, values: Floats) -> Mask:
+    """Return which values are one that training had in many rows."""
+    found = np.zeros(values.shape, dtype=bool)
+    for atom in numbers.atoms:
+        found |= np.abs(values - atom) <= 1e-9 * max(numbers.sd, abs(float(atom)))
+    return found
 
 
 def inverse_of(each: NumberMap, values: Floats) -> Floats:

@@ -20,6 +20,8 @@ from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
 MOST_DIGITS_UP = -4
 #: Points of the grid or lattice on each side that count as near.
 NEIGHBOURS = 12
+#: Distance to training that is not of digits lost past the seventh, nor in some of the rows.
+ELSEWHERE = 0.5
 
 
 def detect_precision(live: Live, column: int) -> list[Finding]:
@@ -75,7 +77,8 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
         hits,
         {},
         lambda columns: {profile.name: np.asarray(columns[profile.name], dtype=np.float32).astype(np.float64)},
-        gain=nats,
+        # Of a column that went elsewhere as a whole, what took it there is the cause.
+        gain=min(nats, CLAIM_NATS) if ks_distance(numbers, values) > ELSEWHERE else nats,
     )
 
 
@@ -96,6 +99,9 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))
     share = 1.0 if count / rows > 0.99 else share
     if not _rest_fits(profile, values[coarse], digits):
+        return None
+    if share < 1.0 and ks_distance(numbers, values[known]) > ELSEWHERE:
+        # The column went elsewhere as a whole, and not to fewer digits: that some have few is a side effect.
         return None
     kind = _cast_kind(live, column, values[coarse], digits)
     evidence = (f"{count} of {rows} values have at most {digits} decimals; in training {usual:.1%}",)

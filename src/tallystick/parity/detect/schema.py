@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Texts, read_numbers, read_texts
+from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Floats, Mask, Role, Texts, read_numbers, read_texts
+from tallystick.parity.density import log_density
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance, odd_rows
 from tallystick.parity.detect.levels import read_levels
 from tallystick.parity.detect.shift import undo_shift
@@ -34,7 +35,7 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
     """Return the live rows with wire faults undone, and those faults."""
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     frame, findings = _match_names(reference, frame)
-    frame, shifted = undo_shift(reference, frame, _misfit)
+    frame, shifted = undo_shift(reference, frame, _misfit, _likelihood)
     findings += shifted
     values: list[Values] = []
     absent = set()
@@ -136,6 +137,27 @@ def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
     moved = 0.5 * float(np.abs(counted - shares).sum())
     noise = 2.5 * np.sqrt(len(shares) / len(texts)) * 0.4 + 0.05
     return float(max(2 * max(0.0, unseen - profile.levels.unseen_rate) + 0.5, moved / (2 * noise)))
+
+
+def _likelihood(profile: ColumnProfile, series: pd.Series[Any]) -> Floats:
+    """Return how likely each value of a column is by a profile, as a logarithm; what cannot be read is unlikely."""
+    null = float(np.log((profile.null_share * profile.rows + 0.5) / (profile.rows + 1)))
+    never = float(-np.log(10.0 * (profile.rows + 2)))
+    if profile.privacy == "none":
+        return np.zeros(len(series))
+    if profile.numbers is not None:
+        if profile.role is Role.TIME:
+            values, _ = read_live_times(profile, series)
+        else:
+            values = read_numbers(series).values
+        known = np.isfinite(values)
+        told = log_density(profile.numbers, profile.numbers.decimals, np.where(known, values, profile.numbers.median))
+        empty = np.asarray(series.isna(), dtype=bool)
+        return np.asarray(np.where(known, told, np.where(empty, null, never)))
+    assert profile.levels is not None
+    total = float(profile.levels.counts.sum()) + 1.0
+    shares = dict(zip(profile.levels.levels, np.log((profile.levels.counts + 0.5) / total), strict=True))
+    return np.array([null if text is None else shares.get(text, never) for text in read_texts(series)], dtype=float)
 
 
 def _exact(

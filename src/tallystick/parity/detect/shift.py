@@ -1,7 +1,9 @@
 """Values that stand one or more columns off, as after a lost separator or an index that was written with the rows.
 
-Source: the misfit of each live column to each training column, along the order of columns. False positives: columns of
-one distribution may stand for each other; most of a run must fit its neighbour's place, and not its own, to be named.
+Source: the misfit of each live column to each training column, along the order of columns. Where only some rows are
+shifted, the likelihood of each row's values in their own and in the neighbour's column, summed over a run, tells which;
+these rows are then judged as a whole frame would be. False positives: columns of one distribution may stand for each
+other; most of a run must fit its neighbour's place, and not its own, to be named, and training's own rows must not.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Role
+from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.density import fit_share, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.profile import ColumnProfile
 
@@ -24,19 +27,43 @@ OFFSETS = (1, -1, 2, -2, 3, -3)
 FEWEST_COLUMNS = 3
 PART_THAT_FITS = 0.75
 FEWEST_ROWS = 10
+#: Of a share of the rows: misfit from which a column may be touched, columns that must be, and the nats from which one
+#: value of a neighbour fits better than a column's own, and from which a run of them does.
+TOUCHED, FEWEST_TOUCHED, EDGE_NATS, RUN_NATS = 0.5, 2, 6.0, 30.0
+#: What one value may say for or against, and the last column of a run against: nothing may be left for it.
+MOST_A_VALUE, LAST_AGAINST = 12.0, 1.0
+#: Columns of a run that two of them alone may outdo.
+SHORT_RUN = 6
+#: Times training's own share of such rows that live ones must have, and the most of training's that leaves no doubt.
+TIMES_TRAINING, NONE_IN_TRAINING = 3.0, 0.005
 
 Misfit = Callable[[ColumnProfile, "pd.Series[Any]"], float]
+#: Log-likelihood of each value of a series in a column.
+Likelihood = Callable[[ColumnProfile, "pd.Series[Any]"], Floats]
 
 
-def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tuple[pd.DataFrame, list[Finding]]:
+def undo_shift(
+    reference: Reference, frame: pd.DataFrame, misfit: Misfit, likelihood: Likelihood
+) -> tuple[pd.DataFrame, list[Finding]]:
     """Return the frame with a shift of columns undone, and the finding. `misfit` is below 1 for a column in place."""
     names = [name for name in reference.names if name in frame.columns]
     if len(names) < FEWEST_COLUMNS or len(frame) < FEWEST_ROWS:
         return frame, []
     own = {name: misfit(reference.column(name), frame[name]) for name in names}
+    found = _of_all_rows(reference, frame, names, own, misfit)
+    if found is not None:
+        return _undone(frame, *found, np.ones(len(frame), dtype=bool), is_certain=True)
+    if sum(value > TOUCHED for value in own.values()) < FEWEST_TOUCHED:
+        return frame, []
+    return _of_some_rows(reference, frame, names, misfit, likelihood)
+
+
+def _of_all_rows(
+    reference: Reference, frame: pd.DataFrame, names: list[str], own: Mapping[str, float], misfit: Misfit
+) -> tuple[float, list[str], int] | None:
     bad = [name for name in names if own[name] > 1.0]
     if len(bad) < FEWEST_COLUMNS:
-        return frame, []
+        return None
     best: tuple[float, list[str], int] | None = None
     seen: dict[tuple[str, str], float] = {}
 
@@ -62,9 +89,132 @@ def undo_shift(reference: Reference, frame: pd.DataFrame, misfit: Misfit) -> tup
                 and (best is None or gain > best[0])
             ):
                 best = gain, run, offset
+    return best
+
+
+def _of_some_rows(
+    reference: Reference, frame: pd.DataFrame, names: list[str], misfit: Misfit, likelihood: Likelihood
+) -> tuple[pd.DataFrame, list[Finding]]:
+    """Return the frame with a shift of some rows undone, where one run of columns tells them."""
+    told = _Told(reference, frame, likelihood)
+    best: tuple[float, list[str], int, float] | None = None
+    for order in _orders(reference, names):
+        for offset in (1, -1):
+            for run in _runs_of_some(told, order, offset):
+                share, gain = (float(each[0]) for each in fit_share(told.run(run, offset)[None, :]))
+                if gain > RUN_NATS and (best is None or gain > best[0]):
+                    best = gain, run, offset, share
     if best is None:
         return frame, []
-    return _undone(frame, *best)
+    gain, run, offset, share = _widened(told, _orders(reference, names), *best)
+    rows = posterior(told.run(run, offset), share) > 0.5
+    if rows.sum() < FEWEST_ROWS or _is_exchange(told, run, gain):
+        return frame, []
+    if not _is_shifted(reference, frame[rows], run, offset, misfit):
+        return frame, []
+    trained = _share_in_training(reference, run, offset, share, likelihood)
+    if trained is None or share < TIMES_TRAINING * trained:
+        return frame, []
+    return _undone(frame, gain / 10, run, offset, rows, is_certain=trained <= NONE_IN_TRAINING)
+
+
+class _Told:
+    """How much better values fit the column beside theirs than their own, row by row."""
+
+    def __init__(self, reference: Reference, frame: pd.DataFrame, likelihood: Likelihood) -> None:
+        self._reference, self._frame, self._likelihood = reference, frame, likelihood
+        self._seen: dict[tuple[str, str], Floats] = {}
+
+    def _at(self, name: str, other: str) -> Floats:
+        if (name, other) not in self._seen:
+            self._seen[name, other] = self._likelihood(self._reference.column(name), self._frame[other])
+        return self._seen[name, other]
+
+    def edge(self, name: str, other: str) -> Floats:
+        """Return the nats by which values of `other` fit a column better than those that it has."""
+        gap = self._at(name, other) - self._at(name, name)
+        return np.asarray(np.clip(gap, -MOST_A_VALUE, MOST_A_VALUE))
+
+    def run(self, run: list[str], offset: int) -> Floats:
+        """Return the nats for a run of columns of which each holds the next one's values, the last the first's."""
+        total = np.zeros(len(self._frame))
+        for k, name in enumerate(run):
+            edge = self.edge(name, run[(k + offset) % len(run)])
+            is_last = not 0 <= k + offset < len(run)
+            total += np.maximum(edge, -LAST_AGAINST) if is_last else edge
+        return total
+
+    def pair(self, one: str, two: str) -> Floats:
+        """Return the nats for two columns that hold each other's values."""
+        return self.edge(one, two) + self.edge(two, one)
+
+
+def _runs_of_some(told: _Told, order: list[str], offset: int) -> list[list[str]]:
+    """Return runs of columns whose neighbour's values fit some rows better than their own; one may fit no better."""
+    fits = []
+    for k, name in enumerate(order):
+        other = k + offset
+        gain = fit_share(told.edge(name, order[other])[None, :])[1][0] if 0 <= other < len(order) else -np.inf
+        fits.append(bool(gain > EDGE_NATS))
+    runs, start, last = [], -1, -1
+    for k, fit in enumerate([*fits, False, False]):
+        if fit:
+            start, last = k if start < 0 else start, k
+        elif start >= 0 and k - last > 1:
+            low, high = (start, last + 1) if offset > 0 else (start - 1, last)
+            runs.append(order[low : high + 1])
+            start = -1
+    return [run for run in runs if len(run) >= FEWEST_COLUMNS]
+
+
+def _is_exchange(told: _Told, run: list[str], gain: float) -> bool:
+    """Whether two columns of a short run that hold each other's values tell the rows better than the whole run does."""
+    pairs = [(one, two) for k, one in enumerate(run) for two in run[k + 1 :]] if len(run) <= SHORT_RUN else []
+    return any(float(fit_share(told.pair(one, two)[None, :])[1][0]) >= gain for one, two in pairs)
+
+
+def _widened(
+    told: _Told, orders: list[list[str]], gain: float, run: list[str], offset: int, share: float
+) -> tuple[float, list[str], int, float]:
+    """Return the run with columns taken in or left out at its ends, as long as that tells the rows better."""
+    order = next(order for order in orders if _place(order, run) >= 0)
+    low, high = _place(order, run), _place(order, run) + len(run)
+    while True:
+        ends = [(low - 1, high), (low, high + 1), (low + 1, high), (low, high - 1)]
+        tried = []
+        for start, end in ends:
+            if start >= 0 and end <= len(order) and end - start >= FEWEST_COLUMNS:
+                shares, gains = fit_share(told.run(order[start:end], offset)[None, :])
+                tried.append((float(gains[0]), start, end, float(shares[0])))
+        best = max(tried, default=(gain, low, high, share))
+        if best[0] <= gain:
+            return gain, order[low:high], offset, share
+        gain, low, high, share = best
+
+
+def _place(order: list[str], run: list[str]) -> int:
+    """Return where a run stands in an order of columns, -1 where it does not."""
+    start = order.index(run[0]) if run[0] in order else -1
+    return start if start >= 0 and order[start : start + len(run)] == run else -1
+
+
+def _is_shifted(reference: Reference, part: pd.DataFrame, run: list[str], offset: int, misfit: Misfit) -> bool:
+    """Whether these rows fit the other place and not their own."""
+    own = [misfit(reference.column(name), part[name]) for name in run]
+    moved = [misfit(reference.column(name), part[run[(k + offset) % len(run)]]) for k, name in enumerate(run)]
+    # A long run may hold many columns of much the same values; three that do not fit are enough.
+    off = int(np.sum(np.array(own) > 1.0))
+    return bool(np.mean(np.array(moved) < 1.0) >= PART_THAT_FITS and off >= min(FEWEST_COLUMNS, len(run) / 2))
+
+
+def _share_in_training(
+    reference: Reference, run: list[str], offset: int, share: float, likelihood: Likelihood
+) -> float | None:
+    """Return the share of golden rows that would be taken for shifted; None where there are too few to tell."""
+    rows = reference.rows
+    if len(rows) < FEWEST_ROWS or not set(run) <= set(rows.columns):
+        return None
+    return float(np.mean(posterior(_Told(reference, rows, likelihood).run(run, offset), share) > 0.5))
 
 
 def _moved(run: list[str], offset: int, at: Callable[[str, str], float]) -> list[float] | None:
@@ -81,12 +231,8 @@ def _moved(run: list[str], offset: int, at: Callable[[str, str], float]) -> list
 
 def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[str]]:
     """Return the runs of columns that may have moved: from first misfit to last, of all columns or of numbers."""
-    numbers = [name for name in names if reference.column(name).role is Role.NUMBER]
-    many = [
-        name for name in numbers if (profile := reference.column(name).numbers) is not None and profile.distinct > 10
-    ]
     runs = []
-    for order in (names, numbers, many, bad):
+    for order in (*_orders(reference, names), bad):
         inside = [k for k, name in enumerate(order) if name in bad]
         if len(inside) >= FEWEST_COLUMNS:
             runs.append(order[inside[0] : inside[-1] + 1])
@@ -94,11 +240,25 @@ def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[s
     return runs
 
 
-def _undone(frame: pd.DataFrame, gain: float, run: list[str], offset: int) -> tuple[pd.DataFrame, list[Finding]]:
+def _orders(reference: Reference, names: list[str]) -> list[list[str]]:
+    """Return the orders of columns in which values may have moved: of all, of numbers, of numbers of many values."""
+    numbers = [name for name in names if reference.column(name).role is Role.NUMBER]
+    many = [
+        name for name in numbers if (profile := reference.column(name).numbers) is not None and profile.distinct > 10
+    ]
+    return [order for k, order in enumerate((names, numbers, many)) if order not in (names, numbers)[:k]]
+
+
+def _undone(
+    frame: pd.DataFrame, gain: float, run: list[str], offset: int, rows: Mask, *, is_certain: bool
+) -> tuple[pd.DataFrame, list[Finding]]:
     source = {name: run[(k + offset) % len(run)] for k, name in enumerate(run)}
-    fixed = frame.assign(**{name: frame[other] for name, other in source.items()})
-    rows = np.ones(len(frame), dtype=bool)
-    evidence = (f"{len(run)} columns fit the place {-offset:+d} columns away and not their own",)
+    whole = bool(rows.all())
+    fixed = frame.assign(
+        **{name: frame[other] if whole else _taken(frame[name], frame[other], rows) for name, other in source.items()}
+    )
+    where = "" if whole else f"in {int(rows.sum())} of {len(rows)} rows "
+    evidence = (f"{where}{len(run)} columns fit the place {-offset:+d} columns away and not their own",)
 
     def put(columns: Mapping[str, Any]) -> dict[str, Any]:
         return {other: columns[name] for name, other in source.items()}
@@ -107,9 +267,9 @@ def _undone(frame: pd.DataFrame, gain: float, run: list[str], offset: int) -> tu
         "column_shift",
         tuple(run),
         {"offset": -offset, "holds": {other: name for name, other in source.items()}},
-        1.0,
+        float(rows.mean()),
         min(gain * 10, 500.0),
-        True,
+        is_certain,
         evidence,
         rows,
         {},
@@ -117,3 +277,10 @@ def _undone(frame: pd.DataFrame, gain: float, run: list[str], offset: int) -> tu
         gain=1e6,
     )
     return fixed, [finding]
+
+
+def _taken(own: pd.Series[Any], other: pd.Series[Any], rows: Mask) -> pd.Series[Any]:
+    """Return a column with the values of another one in some rows."""
+    if pd.api.types.is_numeric_dtype(own.dtype) and pd.api.types.is_numeric_dtype(other.dtype):
+        return own.where(~rows, other)
+    return own.astype(object).where(~rows, other.astype(object)).infer_objects()

@@ -185,7 +185,11 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     if (~can).any() and strange[~can].mean() > ODD_TOO * strange[can].mean():
         # Dates that cannot be exchanged are as strange: these are other days, not another order.
         strange, still = np.zeros_like(strange), np.zeros_like(still)
+    outside = odd_rows(profile, seconds)
     ratio = log_density(profile.numbers, None, undone) - log_density(profile.numbers, None, seconds)
+    if (~can).any() and outside[~can].mean() > ODD_TOO * outside[can].mean():
+        # So are dates that cannot be exchanged: the rows are of another time.
+        ratio, outside = np.zeros_like(ratio), np.zeros_like(outside)
     ratio += STRANGE_NATS * (strange.astype(np.float64) - still)
     heard, said = np.zeros(len(seconds)), 0.0
     table = month_table(live, column)
@@ -198,7 +202,7 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     if table is not None:
         z = mixture_z(weight, here[can], back[can])
         said = trusted_nats(z, float(mixed(weight, heard[can]).sum())) - MONTH_COST
-    odd = int((odd_rows(profile, seconds) | strange)[can].sum())
+    odd = int((outside | strange)[can].sum())
     lags = lag_nats(seconds, dates, live.requests)
     nats = max(float(gains[0]), float(ratio[can].sum())) if odd else 0.0
     nats = max(nats + min(said, 0.0), said, nats + said) + lags
