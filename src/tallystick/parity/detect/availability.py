@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from tallystick.parity.detect.finding import (
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
-
-if TYPE_CHECKING:
-    pass
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4
