@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.parity.answers import comparable
 from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
 from tallystick.parity.detect.availability import told_as_absent
@@ -263,10 +264,11 @@ def _with_predictions(
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
         answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent)
-        if rescored is not None:
-            found = paired_difference(answered, rescored, "live", segments)
+        pair = None if rescored is None else comparable(reference, rescored, answered, inquiry.sent.frame())
+        if pair is not None:
+            found = paired_difference(pair[1], pair[0], "live", segments)
             equal = found is None
-        elif not inquiry.findings:
+        elif rescored is None and not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
             found = unpaired_difference(inquiry.sent, answered, quiet)
     if found is None:
