@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
 
+#: Part of training's rows that may repeat others for every repeated live row to be a retry, and the part of live rows,
+#: beyond twice training's, that are retries where training's do repeat.
+RARE_REPEATS, MANY_REPEATS = 0.01, 0.1
+
 #: No column has this name.
 _KEY = "\x1fkey"
 
@@ -231,15 +235,22 @@ def _taken(values: Any, kept: Ints) -> Any:
 
 
 def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> Ints:
-    """Return the rows to judge: the last ones, once each where training rows do not repeat.
+    """Return the rows to judge: the last ones, once each where they repeat far more than training's do.
 
     A request that was retried is one observation; of two keys, they are two.
     """
     rows = np.arange(len(frame))[-MOST_ROWS:]
-    if frame.shape[1] < 3 or not len(reference.rows) or reference.rows.astype(str).duplicated().mean() > 0.01:
+    if frame.shape[1] < 3 or not len(reference.rows):
         return rows
     texts = frame.iloc[rows].astype(str)
     repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
+    # Of twice as many rows twice as large a part is there already: as many of training's are asked.
+    trained = reference.rows.iloc[
+        np.linspace(0, len(reference.rows) - 1, min(len(rows), len(reference.rows))).astype(int)
+    ]
+    usual = float(trained.astype(str).duplicated().mean()) * max(1.0, len(rows) / len(reference.rows))
+    if usual > RARE_REPEATS and repeated.mean() <= MANY_REPEATS + 2 * usual:
+        return rows
     return np.asarray(rows[~repeated])
 
 
