@@ -294,6 +294,8 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
     here, back = table[rows, cells[rows]][changed], table[rows, there][changed]
     apart = mixed(weight, back - here)
     z = mixture_z(weight, here, back)
+    if _filled_nats(profile, cells[rows], table[rows]) > float(apart.sum()):
+        return None
     moved = int(np.sum(true != np.arange(len(true))))
     said = _said(live, rows[changed], apart, z)
     # The best of many exchanges fits chance too: as many nats as the logarithm of their number.
@@ -325,6 +327,18 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
         _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
         gain=gain,
     )
+
+
+def _filled_nats(profile: ColumnProfile, cells: Ints, table: Floats) -> float:
+    """Return what rows say for another story: part of those of the level that grew most may be of any level."""
+    size = table.shape[1]
+    shares = (profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + 0.5 * size)
+    counts = np.bincount(cells, minlength=size)
+    excess = (counts / len(cells) - shares) / (1 - shares)
+    grown = int(np.argmax(excess))
+    holds = cells == grown
+    part = float(np.clip(excess[grown] * len(cells) / max(1, counts[grown]), 0.0, 1.0))
+    return float(mixed(np.full(int(holds.sum()), part), -table[holds, grown]).sum())
 
 
 def _said(live: Live, rows: Ints, apart: Floats, z: float) -> float:
