@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tallystick.parity.columns import NULL_TOKENS, Mask, Role, read_numbers
+from tallystick.parity.columns import Mask, Role, is_null_word, read_numbers
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 from tallystick.parity.reference import Reference, parse_column
@@ -186,7 +186,7 @@ def _note_violations(
     if profile.role is not Role.LEVEL or profile.levels is None or not is_open(profile):
         return
     unseen = ~is_null & (cells == profile.cell_count)
-    tokens = np.array([value is not None and value.strip().lower() in NULL_TOKENS for value in values], dtype=bool)
+    tokens = np.array([value is not None and is_null_word(value) for value in values], dtype=bool)
     contract[:, Violation.NULL_TOKEN] = unseen & tokens
     contract[:, Violation.UNSEEN] = unseen & ~tokens
 

@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Texts = NDArray[np.object_]
 
-NULL_TOKENS = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "#n/a", "<na>", "nat", "-", "--", "?", "\\n"})
+NULL_TOKENS = frozenset(
+    {"", "na", "n/a", "nan", "null", "none", "nil", "#n/a", "<na>", "nat", "-", "--", "?", "\\n"}
+    | {"#null!", "#value!", "#ref!", "#div/0!", "#name?", "#num!"}
+)
 TRUE_TOKENS = frozenset({"true", "t", "yes", "y", "on", "1"})
 FALSE_TOKENS = frozenset({"false", "f", "no", "n", "off", "0"})
 DATE_FORMATS = (
@@ -71,6 +74,12 @@ class Numbers:
     boolean: Mask
     token: Mask
     junk: Mask
+
+
+def is_null_word(text: str) -> bool:
+    """Whether a text stands for no value, whatever is put around it: `(null)`, `[N/A]`, `.`."""
+    bare = text.strip().lower()
+    return bare in NULL_TOKENS or bare.strip("<>()[]{}_*.- ") in NULL_TOKENS
 
 
 def read_numbers(series: pd.Series[Any]) -> Numbers:
@@ -129,7 +138,7 @@ def _plain_object(value: Any) -> Any:
 def _number_in(text: str) -> tuple[float, str]:
     bare = text.strip()
     token = bare.lower()
-    if token in NULL_TOKENS:
+    if is_null_word(token):
         return np.nan, "token"
     try:
         return float(bare), "as_text"

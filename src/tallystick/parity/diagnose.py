@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.parity.answers import comparable
 from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
 from tallystick.parity.detect.absent import told_as_absent
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
 #: More rows than this tell nothing new, and cost time.
 MOST_ROWS = 5000
+
+#: Part of training's rows that may repeat others for every repeated live row to be a retry, and the part of live rows,
+#: beyond twice training's, that are retries where training's do repeat.
+RARE_REPEATS, MANY_REPEATS = 0.01, 0.1
 
 #: No column has this name.
 _KEY = "\x1fkey"
@@ -202,15 +207,22 @@ def _taken(values: Any, kept: Ints) -> Any:
 
 
 def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> Ints:
-    """Return the rows to judge: the last ones, once each where training rows do not repeat.
+    """Return the rows to judge: the last ones, once each where they repeat far more than training's do.
 
     A request that was retried is one observation; of two keys, they are two.
     """
     rows = np.arange(len(frame))[-MOST_ROWS:]
-    if frame.shape[1] < 3 or not len(reference.rows) or reference.rows.astype(str).duplicated().mean() > 0.01:
+    if frame.shape[1] < 3 or not len(reference.rows):
         return rows
     texts = frame.iloc[rows].astype(str)
     repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
+    # Of twice as many rows twice as large a part is there already: as many of training's are asked.
+    trained = reference.rows.iloc[
+        np.linspace(0, len(reference.rows) - 1, min(len(rows), len(reference.rows))).astype(int)
+    ]
+    usual = float(trained.astype(str).duplicated().mean()) * max(1.0, len(rows) / len(reference.rows))
+    if usual > RARE_REPEATS and repeated.mean() <= MANY_REPEATS + 2 * usual:
+        return rows
     return np.asarray(rows[~repeated])
 
 
@@ -235,10 +247,11 @@ def _with_predictions(
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
         answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent)
-        if rescored is not None:
-            found = paired_difference(answered, rescored, "live", segments)
+        pair = None if rescored is None else comparable(reference, rescored, answered, inquiry.sent.frame())
+        if pair is not None:
+            found = paired_difference(pair[1], pair[0], "live", segments)
             equal = found is None
-        elif not inquiry.findings:
+        elif rescored is None and not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
             found = unpaired_difference(inquiry.sent, answered, quiet)
     if found is None:

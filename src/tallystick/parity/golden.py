@@ -60,7 +60,8 @@ def _answer(model: Any, frame: pd.DataFrame) -> Any:
 def label_numbers(labels: Any, classes: tuple[str, ...] = ()) -> Floats:
     """Return labels as numbers, NaN where there is none; texts get their place among `classes`, or in sorted order.
 
-    A text that is none of `classes` gets the number after the last.
+    A text that is none of `classes` gets the number after the last. Of several numbers a row it is the last one that
+    counts, as in `scores`.
 
     >>> label_numbers(["no", None, "maybe", "yes"], ("no", "yes")).tolist()
     [0.0, nan, 2.0, 1.0]
@@ -99,7 +100,7 @@ def class_names(labels: Any, model: Any = None, frame: pd.DataFrame | None = Non
 
 def _one_a_row(labels: Any) -> Any:
     array = np.asarray(labels)
-    return array.reshape(len(array), -1)[:, 0] if len(array) else array.ravel()
+    return array.reshape(len(array), -1)[:, -1] if len(array) else array.ravel()
 
 
 def _has_texts(array: Any) -> bool:

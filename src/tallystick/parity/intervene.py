@@ -15,6 +15,7 @@ import pandas as pd
 
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
+from tallystick.parity.answers import comparable
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
 from tallystick.parity.live import Live
@@ -98,11 +99,15 @@ class Transplant:
 
 
 def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Replay | None:
-    """Return golden rows predicted by `predict` against the stored predictions; None where there are none."""
+    """Return golden rows predicted by `predict` against the stored predictions; None where nothing can be compared."""
     stored = reference.predictions
     if not len(stored) or len(stored) != len(reference.rows):
         return None
     answer = golden.scores(predict, reference.rows, reference.classes)
+    pair = comparable(reference, stored, answer, reference.rows)
+    if pair is None:
+        return None
+    stored, answer = pair
     apart = np.abs(answer - stored)
     scale = np.maximum(np.abs(stored), 1e-9)
     equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
@@ -263,7 +268,9 @@ def transplant(
         return None
     live = None
     if live_labels is not None and live_scores is not None and len(np.unique(live_labels)) > 1:
-        live = golden.metric(live_labels, live_scores, classes)[1]
+        live_name, value = golden.metric(live_labels, live_scores, classes)
+        # Answers in another form than training's have another metric.
+        live = value if live_name == name else None
     return Transplant(name, clean, golden.metric(labels[known], broken_scores[known], classes)[1], live)
 
 

@@ -152,3 +152,57 @@ def test_a_column_that_knew_the_label_is_absent_whatever_stands_in_its_place():
     for column, value in (("state", "unknown"), ("state", None), ("refund", np.nan), ("refund", 0.0)):
         verdict = diagnose(reference, live.assign(**{column: value}))
         assert (verdict.kind, verdict.features) == ("feature_absent", (column,)), (column, value)
+
+
+class Classifier:
+    """A model of classes as scikit-learn has them: labels and, of each class, a probability."""
+
+    def __init__(self, names: tuple[str, ...] = ("no", "yes"), bounds: tuple[float, ...] = (0.4,)) -> None:
+        self.names, self.bounds = np.array(names, dtype=object), bounds
+
+    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray:
+        upper = np.column_stack([score(frame) * (1 - bound) for bound in self.bounds])
+        edges = np.column_stack([np.ones(len(frame)), upper, np.zeros(len(frame))])
+        return edges[:, :-1] - edges[:, 1:]
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        return self.names[self.predict_proba(frame).argmax(axis=1)]
+
+
+def three() -> Classifier:
+    return Classifier(("high", "low", "mid"), (0.2, 0.6))
+
+
+FORMS = {
+    "a probability of each class": lambda model: model.predict_proba,
+    "the last class's probability": lambda model: lambda frame: model.predict_proba(frame)[:, -1],
+    "labels": lambda model: model.predict,
+}
+
+
+@pytest.mark.parametrize("make", [Classifier, three], ids=["two classes", "three classes"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("is_replayed", [False, True])
+def test_the_models_own_answers_are_equal_in_whatever_form_they_come(make, form, is_replayed):
+    frame, _ = people(600, 3)
+    live, _ = people(200, 4)
+    model = make()
+    reference, answer = Reference.from_frame(frame, model=model, y=model.predict(frame)), FORMS[form](model)
+    verdict = diagnose(reference, live, predictions=answer(live), rescore=answer if is_replayed else None)
+    assert verdict.status not in CLAIMS, verdict
+
+
+def test_exchanged_labels_are_named_where_training_kept_probabilities():
+    frame, _ = people(600, 3)
+    live, _ = people(200, 4)
+    model = Classifier()
+    reference = Reference.from_frame(frame, model=model, y=model.predict(frame))
+    turned = np.where(model.predict(live) == "yes", "no", "yes")
+    assert diagnose(reference, live, predictions=turned).kind == "class_order"
+    others = np.where(some(200, 0.2), turned, model.predict(live))
+    assert diagnose(reference, live, predictions=others).kind == "prediction_differs"
+
+
+def test_labels_are_not_held_against_probabilities_where_there_is_no_model(stored):
+    live, _ = people(200, 4)
+    assert diagnose(stored, live, predictions=(score(live) > 0.5).astype(int)).status not in CLAIMS

@@ -173,3 +173,28 @@ def test_larger_values_with_training_s_digits_are_no_rounded_unit(clinic, column
 def test_a_year_of_birth_is_no_count_over_another_window(clinic):
     live = patients(300, 1)
     assert diagnose(clinic, live.assign(age=2026 - live.age)).kind != "window_changed"
+
+
+def wards(count: int, seed: int) -> pd.DataFrame:
+    """Levels that two columns know a little of."""
+    rng = np.random.default_rng(seed)
+    place = rng.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
+    return pd.DataFrame(
+        {
+            "ward": np.array(["gp", "ortho", "neuro", "onco"])[place],
+            "pulse": np.round(rng.normal(68 + 5 * place, 8)),
+            "lungs": np.round(rng.normal(4.5 - 0.3 * place, 0.6), 2),
+            "age": rng.integers(20, 80, count),
+        }
+    )
+
+
+@pytest.mark.parametrize("level", ["onco", "neuro"])
+def test_one_level_put_in_some_rows_is_a_default_and_no_exchange(level):
+    """Rows that got it look like any rows; those of the other levels look like none but their own."""
+    reference, live = Reference.from_frame(wards(3000, 0)), wards(200, 5)
+    some = np.random.default_rng(105).random(200) < 0.35
+    filled = diagnose(reference, live.assign(ward=np.where(some, level, live.ward)))
+    assert (filled.kind, filled.transformation["value"]) == ("default_fill", level)
+    turned = live.ward.map({"gp": "onco", "onco": "gp", "ortho": "ortho", "neuro": "neuro"})
+    assert diagnose(reference, live.assign(ward=turned)).kind == "category_relabelled"

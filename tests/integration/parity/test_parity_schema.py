@@ -25,12 +25,22 @@ FORMS = [
         ("city",),
     ),
     ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode("ascii", "replace").decode()), ("city",)),
+    ("encoding_damage", lambda f: _text(f, "city", lambda v: str(v.encode())), ("city",)),
+    ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode("ascii", "ignore").decode()), ("city",)),
+    ("encoding_damage", lambda f: _text(f, "city", lambda v: v.replace("ö", "oe").replace("ã", "a")), ("city",)),
+    ("renamed_level", lambda f: _text(f, "season", lambda v: f"season_{v}"), ("season",)),
+    ("renamed_level", lambda f: _text(f, "season", lambda v: v[:2]), ("season",)),
     ("renamed_level", lambda f: _text(f, "season", lambda v: "fall" if v == "autumn" else v), ("season",)),
     ("new_level", lambda f: _text(f, "season", lambda v: "monsoon"), ("season",)),
     ("null_token", lambda f: _text(f, "temp", lambda v: "NaN" if v > 15 else v), ("temp",)),
+    ("null_token", lambda f: _text(f, "temp", lambda v: "(null)" if v > 15 else v), ("temp",)),
+    ("default_fill", lambda f: _text(f, "season", lambda v: "__missing__"), ("season",)),
     ("missing_column", lambda f: f.drop(columns="temp"), ("temp",)),
     ("extra_column", lambda f: f.assign(request_id=1), ("request_id",)),
     ("renamed_column", lambda f: f.rename(columns={"temp": "Temp_C"}), ("temp",)),
+    ("renamed_column", lambda f: f.assign(temp=0.0, tempValue=f.temp), ("temp",)),
+    ("renamed_column", lambda f: f.assign(season=None, quarter=f.season), ("season",)),
+    ("columns_swapped", lambda f: f.assign(temp=f.season, season=f.temp), ("season", "temp")),
     ("epoch_unit", lambda f: f.assign(stamp=f.stamp.astype("datetime64[ns]").astype("int64") // 10**6), ("stamp",)),
     (
         "epoch_unit",
@@ -168,3 +178,52 @@ def test_one_row_sent_many_times_is_one_observation(reference, live):
     for place in range(3):
         verdict = diagnose(reference, pd.concat([live.iloc[[place]]] * 100))
         assert (verdict.status, verdict.rows) == (Status.CANNOT_TELL, 1)
+
+
+def test_numbers_and_levels_exchanged_in_some_rows_are_told_with_these(reference, live):
+    broken = np.random.default_rng(3).random(200) < 0.2
+    sent = live.astype({"temp": object, "season": object})
+    sent.loc[broken, ["temp", "season"]] = live.loc[broken, ["season", "temp"]].to_numpy()
+    verdict = diagnose(reference, sent)
+    assert (verdict.kind, set(verdict.features)) == ("columns_swapped", {"temp", "season"})
+    assert verdict.share == pytest.approx(broken.mean())
+    assert not verdict.others
+
+
+def test_a_column_beside_one_that_is_the_same_in_all_rows_is_not_its_new_name(reference, live):
+    """One season only, and a column of its own."""
+    summer = live[live.season == "summer"]
+    assert diagnose(reference, summer.assign(request_id=np.arange(len(summer)))).kind == "extra_column"
+
+
+def test_a_new_name_that_lacks_plain_letters_of_an_old_one_is_no_damage():
+    """Pará is a place of its own, and no Paraná in another codec."""
+    rng = np.random.default_rng(0)
+    place = rng.choice(["Paran\u00e1", "Cear\u00e1", "Bahia"], 1200)
+    frame = pd.DataFrame(
+        {"place": place, "cost": np.round(rng.lognormal(3, 1, 1200), 2), "age": rng.integers(18, 90, 1200)}
+    )
+    live = frame[:200].astype({"place": object})
+    live.loc[live.index % 10 == 0, "place"] = "Par\u00e1"
+    assert diagnose(Reference.from_frame(frame[200:]), live).kind in ("new_level", "renamed_level")
+
+
+def test_a_word_in_the_place_of_nulls_is_told_as_that_in_any_language():
+    rng = np.random.default_rng(0)
+    kind = np.where(rng.random(1200) < 0.3, None, rng.choice(["a", "b", "c"], 1200))
+    frame = pd.DataFrame({"kind": kind, "cost": np.round(rng.lognormal(3, 1, 1200), 2)})
+    reference, live = Reference.from_frame(frame[200:]), frame[:200]
+    assert diagnose(reference, live.assign(kind=live.kind.fillna("brak danych"))).kind == "null_token"
+    fresh = live.assign(kind=np.where(live.index % 4 == 0, "d", live.kind))
+    assert diagnose(reference, fresh).kind == "new_level"
+
+
+def test_retries_are_one_observation_where_training_has_equal_rows_too():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": rng.integers(0, 30, 2000), "b": rng.integers(0, 30, 2000), "c": rng.choice(["x", "y"], 2000)}
+    )
+    reference = Reference.from_frame(frame[1000:])
+    retried = frame[:25].loc[np.repeat(np.arange(25), 8)]
+    assert diagnose(reference, retried).rows <= 25
+    assert diagnose(reference, frame[:200]).rows == 200

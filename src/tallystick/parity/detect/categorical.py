@@ -21,7 +21,8 @@ from scipy.special import gammaln
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, trusted_nats, z_nats
-from tallystick.parity.detect.levels import FILL_WORDS, KnownLevels
+from tallystick.parity.detect.levels import MOST_UNSEEN_ROWS, KnownLevels, is_fill_word
+from tallystick.parity.detect.naming import MOST_ROWS, by_name, by_number
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
@@ -31,6 +32,8 @@ RENAME_PRIOR = -2.0
 #: The same where one level alone is unseen and counts are weighed exactly, and by how much the best reading must be
 #: better than the next; rows that training's shares count for there, so that another mix may differ from them.
 ONE_RENAME_PRIOR, CLEAR_NATS, MIX_ROWS = -0.5, 1.0, 300.0
+#: Nulls that must be due, and nats, before a new level is taken for what stands in their place.
+FEWEST_NULLS, NULL_NATS = 5.0, 2.0
 MOST_EXCHANGED = 40
 #: Gain that an exchange needs: what was found in few rows is as well found where part of the population is missing.
 EXCHANGE_GAIN = 15.0
@@ -60,20 +63,35 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     if not unseen or nats < CLAIM_NATS / 2:
         return []
     found = []
-    renamed = _renames(live, column, unseen, counts)
+    absent = _words_for_null(live, column, unseen)
+    if absent:
+        found.append(_new(live, column, "null_token", absent, texts, nats))
+    unseen = {text: count for text, count in unseen.items() if text not in absent}
+    renamed = _renames(live, column, unseen, counts) if unseen else {}
     if renamed:
         # What the others' rows say is theirs.
         amount = binomial_nats(sum(unseen[text] for text in renamed), total, rate)
         if len(renamed) == len(unseen) or amount >= CLAIM_NATS / 2:
             found.append(_renamed(live, column, renamed, texts, amount))
     rest = {text: count for text, count in unseen.items() if text not in renamed}
-    fills = {text: count for text, count in rest.items() if text.strip().lower() in FILL_WORDS}
+    fills = {text: count for text, count in rest.items() if is_fill_word(text)}
     fresh = {text: count for text, count in rest.items() if text not in fills}
     for kind, part in (("default_fill", fills), ("new_level", fresh)):
         amount = binomial_nats(sum(part.values()), total, rate)
         if part and amount >= CLAIM_NATS / 2:
             found.append(_new(live, column, kind, part, texts, amount))
     return found
+
+
+def _words_for_null(live: Live, column: int, unseen: Mapping[str, int]) -> dict[str, int]:
+    """Return the new level that stands for what is missing: nulls are as much fewer as it has rows."""
+    profile = live.reference.columns[column]
+    nulls, due = live.rows - int(live.known(column).sum()), live.rows * profile.null_share
+    text, count = max(unseen.items(), key=lambda each: each[1])
+    if due < FEWEST_NULLS or is_fill_word(text) or count < MOST_ROWS * sum(unseen.values()):
+        return {}
+    told = _poisson(nulls + count, due) - _poisson(nulls, due * (1 - count / live.rows)) - _uncounted(count)
+    return {text: count} if told > NULL_NATS else {}
 
 
 def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, str]:
@@ -83,10 +101,13 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
     levels, total = profile.levels.levels, sum(counts.values())
     shares = profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
     # Words for "unknown" are defaults, unless nothing else explains what vanished; that is left to the reader.
-    fresh = [text for text, _ in Counter(unseen).most_common(60) if text.strip().lower() not in FILL_WORDS]
+    fresh = [text for text, _ in Counter(unseen).most_common(60) if not is_fill_word(text)]
+    told_by_name = by_name(unseen, levels)
+    if told_by_name:
+        return told_by_name
     lost = sum(unseen.values()) / total
     table = live.table(column)
-    gain = np.full((len(fresh), len(levels)), -50.0)
+    gain, heard = np.full((len(fresh), len(levels)), -50.0), np.zeros((len(fresh), len(levels)))
     for a, text in enumerate(fresh):
         rows = live.texts(column) == text
         for b, level in enumerate(levels[:200]):
@@ -102,14 +123,19 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
             told = rename - new + RENAME_PRIOR
             if len(unseen) == 1:
                 told = _rename_nats(here, unseen[text], total, shares[b]) - np.log(len(levels)) + ONE_RENAME_PRIOR
-            alike = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
+            heard[a, b] = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
             ratio = SequenceMatcher(None, text.lower(), level.lower()).ratio()
-            gain[a, b] = told + alike + 4.0 * max(0.0, ratio - 0.4)
+            gain[a, b] = told + heard[a, b] + 4.0 * max(0.0, ratio - 0.4)
     if len(fresh) == len(unseen) == 1 and len(levels) > 1 and float(np.ptp(np.sort(gain[0])[-2:])) < CLEAR_NATS:
         # Which level it stands for is a guess.
         return {}
     picked_new, picked_old = linear_sum_assignment(-gain)
-    return {fresh[a]: levels[b] for a, b in zip(picked_new, picked_old, strict=True) if gain[a, b] > 0}
+    renamed = {fresh[a]: levels[b] for a, b in zip(picked_new, picked_old, strict=True) if gain[a, b] > 0}
+    usual = UNSEEN_TIMES * profile.levels.unseen_rate * total
+    if sum(unseen[text] for text in renamed) >= MOST_UNSEEN_ROWS * (sum(unseen.values()) - usual):
+        return renamed
+    # A name among other new ones is as new as they are, whatever its count.
+    return by_number({text: unseen[text] for text in fresh}, levels, shares, lost, heard)
 
 
 def _rename_nats(here: int, sent: int, total: int, share: float) -> float:
@@ -177,6 +203,9 @@ def _new(live: Live, column: int, kind: str, part: Mapping[str, int], texts: Any
         f"{int(rows.sum())} of {known} values are levels that training never had: {', '.join(map(repr, names[:4]))}",
     )
     parameters: dict[str, Any] = {"value": names[0]} if kind == "default_fill" else {"levels": names}
+    if kind == "null_token":
+        parameters = {"map": dict.fromkeys(names, "")}
+        evidence = (f"{int(rows.sum())} values are {names[0]!r}, and as many fewer are missing than in training",)
     return Finding(
         kind,
         (profile.name,),
@@ -268,6 +297,8 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
     here, back = table[rows, cells[rows]][changed], table[rows, there][changed]
     apart = mixed(weight, back - here)
     z = mixture_z(weight, here, back)
+    if _filled_nats(profile, cells[rows], table[rows]) > float(apart.sum()):
+        return None
     moved = int(np.sum(true != np.arange(len(true))))
     said = _said(live, rows[changed], apart, z)
     # The best of many exchanges fits chance too: as many nats as the logarithm of their number.
@@ -299,6 +330,18 @@ def _exchange(live: Live, column: int, true: Ints, names: list[Any], table: Floa
         _relabel_forward(profile.name, mapping) if profile.levels is not None else None,
         gain=gain,
     )
+
+
+def _filled_nats(profile: ColumnProfile, cells: Ints, table: Floats) -> float:
+    """Return what rows say for another story: part of those of the level that grew most may be of any level."""
+    size = table.shape[1]
+    shares = (profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + 0.5 * size)
+    counts = np.bincount(cells, minlength=size)
+    excess = (counts / len(cells) - shares) / (1 - shares)
+    grown = int(np.argmax(excess))
+    holds = cells == grown
+    part = float(np.clip(excess[grown] * len(cells) / max(1, counts[grown]), 0.0, 1.0))
+    return float(mixed(np.full(int(holds.sum()), part), -table[holds, grown]).sum())
 
 
 def _said(live: Live, rows: Ints, apart: Floats, z: float) -> float:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tallystick.parity.columns import FALSE_TOKENS, NULL_TOKENS, TRUE_TOKENS, Mask, Role, Texts
+from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Texts, is_null_word
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
 from tallystick.parity.privacy import digest
 from tallystick.parity.profile import ColumnProfile
@@ -38,9 +38,20 @@ FILL_WORDS = frozenset(
         "not available",
         "n.a.",
         "none specified",
+        "not specified",
+        "not set",
         "unspecified",
+        "unbekannt",
+        "inconnu",
+        "desconocido",
+        "desconhecido",
+        "sconosciuto",
+        "onbekend",
+        "nieznany",
     }
 )
+#: What stands around such a word, and may be left out.
+_BRACKETS = "<>()[]{}_*#- "
 #: So many distinct unseen levels are looked at; identifiers have any number of them.
 MOST_UNSEEN = 500
 SPELL_NATS = 8.0
@@ -49,6 +60,16 @@ MOST_UNSEEN_ROWS = 0.5
 #: Share of unseen levels in training below which one respelled level is news, and the share of respelled rows that
 #: any population may have.
 FEW_UNSEEN, SPELLED_RATE = 0.02, 0.005
+
+
+def is_fill_word(text: str) -> bool:
+    """Whether a text is a word for what is not known, whatever is put around it.
+
+    >>> is_fill_word("__missing__"), is_fill_word("Not_Available"), is_fill_word("autumn")
+    (True, True, False)
+    """
+    bare = text.strip().lower()
+    return bare in FILL_WORDS or bare.strip(_BRACKETS).replace("_", " ") in FILL_WORDS
 
 
 def _spaces(text: str) -> Iterator[str]:
@@ -88,6 +109,10 @@ def _decodings(text: str) -> Iterator[str]:
                 continue
     with suppress(UnicodeDecodeError, UnicodeEncodeError):
         yield text.encode("ascii").decode("unicode_escape")
+    if text[:1] == "b" and text[1:2] in ("'", '"') and text[1:2] == text[-1]:
+        # Bytes that were printed and not decoded.
+        with suppress(UnicodeDecodeError, UnicodeEncodeError):
+            yield text[2:-1].encode("latin-1").decode("unicode_escape").encode("latin-1").decode()
     for form in ("NFC", "NFKC", "NFD"):
         yield unicodedata.normalize(form, text)
     yield text.strip("\ufeff\u200b")
@@ -144,19 +169,40 @@ class KnownLevels:
 
     def _damaged(self, text: str) -> tuple[str, str] | None:
         """Match with wildcards for what is not ASCII or was lost: damage that no decoding undoes."""
-        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        plain = _plain_ascii(text)
         for name in self.names:
-            stripped = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-            if name != stripped and stripped == plain:
+            if not name.isascii() and (plain == _plain_ascii(name) or text in _transcribed(name)):
                 return "encoding_damage", name
         if text.isascii() and "?" not in text:
             return None
         parts = [re.escape(part) for part in re.split(r"[^\x00-\x7f]+|\?+", text)]
         if sum(len(part) for part in parts) < 2:
             return None
-        pattern = re.compile(".{0,3}".join(parts))
-        hits = [name for name in self.names if pattern.fullmatch(name)]
+        # Damage leaves plain letters as they were: the gaps stand for others.
+        pattern = re.compile(r"[^\x00-\x7f]{0,3}".join(parts))
+        hits = [name for name in self.names if not name.isascii() and pattern.fullmatch(name)]
         return ("encoding_damage", hits[0]) if len(hits) == 1 else None
+
+
+#: Letters that have no accent to take away, and how they are written without them.
+_WITHOUT = str.maketrans(
+    {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "\u0131": "i", "ð": "d", "þ": "th"}
+)
+_IN_TWO = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})
+_UMLAUTS = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "å": "aa", "Å": "Aa", "ø": "oe"}
+)
+
+
+def _plain_ascii(text: str) -> str:
+    """Return a text without accents and without what is left that is not ASCII."""
+    bare = text.translate(_WITHOUT).translate(_IN_TWO)
+    return unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
+
+
+def _transcribed(name: str) -> tuple[str, ...]:
+    """Return a name with other letters left out, and with two letters for one with an umlaut."""
+    return name.encode("ascii", "ignore").decode(), _plain_ascii(name.translate(_UMLAUTS))
 
 
 def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> tuple[Texts, list[Finding]]:
@@ -176,7 +222,7 @@ def read_levels(reference: Reference, profile: ColumnProfile, texts: Texts) -> t
         spelled = known.respelled(text)
         if spelled is not None and not _floods(profile, spelled[1], counts, text):
             respelled.setdefault(spelled[0], {})[text] = spelled[1]
-        elif text.strip().lower() in NULL_TOKENS:
+        elif is_null_word(text):
             respelled.setdefault("null_token", {})[text] = ""
     booleans = _boolean_words(profile, unseen)
     if booleans and not respelled:
@@ -203,8 +249,8 @@ def _is_most(
 
 
 def _floods(profile: ColumnProfile, level: str, counts: Counter[str], text: str) -> bool:
-    """Whether a word for null is far more frequent than the level that it could be another spelling of."""
-    if text.strip().lower() not in NULL_TOKENS:
+    """Whether a word for null or for a default is far more frequent than the level that it could be a spelling of."""
+    if not is_null_word(text) and not is_fill_word(text):
         return False
     assert profile.levels is not None
     total = sum(counts.values())
@@ -273,7 +319,7 @@ def _read_text(profile: ColumnProfile, texts: Texts) -> list[Finding]:
         ("letter_case", lambda t: t == t.upper() and t != t.lower(), habits.upper_share),
         ("letter_case", lambda t: t == t.lower() and t != t.upper(), habits.lower_share),
         ("whitespace", lambda t: t != t.strip(), habits.space_share),
-        ("null_token", lambda t: t.strip().lower() in NULL_TOKENS, 0.0),
+        ("null_token", is_null_word, 0.0),
         ("encoding_damage", lambda t: bool(_DAMAGE.search(t)), _damage_share(profile)),
     )
     found = []

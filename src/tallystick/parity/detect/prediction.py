@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tallystick.parity.answers import differ_in_form
 from tallystick.parity.classes import mix_of_scores, preference
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
@@ -67,6 +68,8 @@ def unpaired_difference(live: Live, predictions: Any, inputs_are_as_trained: boo
     if score is None or score.numbers is None or not inputs_are_as_trained:
         return None
     given = live.reference.numbers_of(predictions)
+    if differ_in_form(live.reference, np.asarray(score.numbers.grid, dtype=np.float64), given):
+        return None
     before, bound = ks_distance(score.numbers, given), ks_bound(score.numbers, len(given))
     if before <= 1.5 * bound:
         return None

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Floats, Mask, Role, Texts, read_numbers, read_texts
 from tallystick.parity.density import log_density
+from tallystick.parity.detect.exchange import undo_exchange
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance, odd_rows
 from tallystick.parity.detect.levels import read_levels
 from tallystick.parity.detect.shift import undo_shift
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Nats of evidence of a single value in a form that training never had.
 FORM_NATS = 12.0
+#: Rows that must hold one value, and the share of it in training from which that is no news.
+FEWEST_ROWS, MOST_OF_ONE = 10, 0.9
 
 
 def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Finding]]:
@@ -36,7 +39,8 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     frame, findings = _match_names(reference, frame)
     frame, shifted = undo_shift(reference, frame, _misfit, _likelihood)
-    findings += shifted
+    frame, exchanged = undo_exchange(reference, frame)
+    findings += shifted + exchanged
     values: list[Values] = []
     absent = set()
     for j, profile in enumerate(reference.columns):
@@ -69,10 +73,14 @@ def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFram
     missing = [name for name in reference.names if name not in frame.columns]
     extra = [name for name in frame.columns if name not in reference.names]
     renamed = _pairs(reference, frame, missing, extra)
+    spare = [name for name in extra if name not in renamed.values()]
+    filled = _pairs(reference, frame, _filled(reference, frame), spare) if spare else {}
+    frame, renamed = frame.drop(columns=list(filled)), renamed | filled
     rows = np.ones(len(frame), dtype=bool)
     found = []
     for old, new in renamed.items():
-        text = f"column {old!r} is not sent; {new!r} is, and its values are those of {old!r} in training"
+        has = "holds one value, or none, in all rows" if old in filled else "is not sent"
+        text = f"column {old!r} {has}; {new!r} is there, and its values are those of {old!r} in training"
         found.append(_exact("renamed_column", (old,), {"from": old, "to": new}, rows, text))
     lost = [name for name in missing if name not in renamed]
     if lost:
@@ -83,6 +91,18 @@ def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFram
         text = f"not in training: {', '.join(more[:10])}"
         found.append(_exact("extra_column", tuple(more), {"columns": more}, rows, text, nats=FORM_NATS / 2))
     return frame.rename(columns={new: old for old, new in renamed.items()}), found
+
+
+def _filled(reference: Reference, frame: pd.DataFrame) -> list[str]:
+    """Return columns that varied in training and hold one value or none: something fills them in before the model."""
+    if len(frame) < FEWEST_ROWS:
+        return []
+    names = [profile.name for profile in reference.columns if profile.name in frame.columns and _varied(profile)]
+    return [name for name in names if len(set(read_texts(frame[name])) - {None}) <= 1]
+
+
+def _varied(profile: ColumnProfile) -> bool:
+    return float(profile.cell_shares.max(initial=0.0)) < MOST_OF_ONE
 
 
 def _pairs(reference: Reference, frame: pd.DataFrame, missing: list[str], extra: list[str]) -> dict[str, str]:

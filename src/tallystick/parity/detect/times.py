@@ -15,11 +15,11 @@ import pandas as pd
 
 from tallystick.parity.columns import (
     EPOCH_UNITS,
-    NULL_TOKENS,
     Floats,
     Mask,
     Times,
     epoch_unit,
+    is_null_word,
     read_numbers,
     read_texts,
     read_times,
@@ -138,7 +138,7 @@ def _read_as_usual(profile: ColumnProfile, series: pd.Series[Any]) -> Times | No
 
 def _unread(profile: ColumnProfile, series: pd.Series[Any], rows: Mask) -> list[Finding]:
     """Tell what stands where a time should: words for a missing one, and text that is no time."""
-    tokens = rows & np.array([str(value).strip().lower() in NULL_TOKENS for value in series], dtype=bool)
+    tokens = rows & np.array([is_null_word(str(value)) for value in series], dtype=bool)
     found = []
     if tokens.any():
         found.append(_form(profile, "null_token", series, tokens, "values are words for a missing one"))
