@@ -1,8 +1,9 @@
 """Predictions themselves: other answers for the same rows, classes exchanged, scores off by a sampling rate.
 
-Source: paired differences where rows can be predicted again; otherwise the distribution of scores against training's.
-False positives: a changed population changes scores too, so without a paired comparison nothing is claimed unless the
-inputs are as in training.
+Source: paired differences where rows can be predicted again; otherwise scores against what golden rows tell of the
+model (`answers`), or, where they tell too little, against the distribution of training's.
+False positives: a changed population changes scores too, so by their distribution nothing is claimed unless the inputs
+are as in training.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pandas as pd
 
 from tallystick.parity.classes import mix_of_scores, preference
 from tallystick.parity.columns import Floats
+from tallystick.parity.detect.answers import explain
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
 from tallystick.parity.intervene import SAME, relation
 from tallystick.parity.live import Live
@@ -27,6 +29,8 @@ LEAST_INSIDE = 5
 #: Shares of exchanged rows that are tried where scores are all there is, and the least constant of log-odds.
 SHARES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
 LEAST_SHIFT, TRIED = 0.2, 1.5
+#: What scores without the model are believed at most: it is a suspicion, however many rows there are.
+MOST_NATS = 40.0
 
 
 def paired_difference(
@@ -59,24 +63,47 @@ def paired_difference(
 
 
 def unpaired_difference(live: Live, predictions: Any, inputs_are_as_trained: bool) -> Finding | None:
-    """Return what the distribution of predictions shows when inputs are as in training; it is only a suspicion.
+    """Return what predictions show without the model; it is only a suspicion.
+
+    What golden rows tell of the model is asked first, as it holds for other rows than training's too. That predictions
+    differ in no simple way is claimed only where inputs are as in training: elsewhere it may be the extrapolation.
+    """
+    score = live.reference.score
+    if score is None or score.numbers is None:
+        return None
+    given = live.reference.numbers_of(predictions)
+    distance, bound = ks_distance(score.numbers, given), ks_bound(score.numbers, len(given))
+    differs = inputs_are_as_trained and distance > 1.5 * bound
+    found = explain(live, given, differs)
+    if found is None:
+        return _by_distribution(live, score.numbers, given) if differs else None
+    if not found.kind or (found.kind == "prediction_differs" and not inputs_are_as_trained):
+        return None
+    parameters = {"log_odds": found.shift, "rate": float(np.exp(found.shift))} if found.shift else {}
+    part = "" if found.share == 1 else f" in {found.share:.0%} of the rows"
+    text = {
+        "class_order": f"one minus the score agrees{part}",
+        "sampling_prior": f"with log-odds moved by a constant{part} they agree",
+    }.get(found.kind, "no simple relation was found")
+    evidence = (f"predictions are not what golden rows tell of training's model for such rows: {text}",)
+    rows = np.ones(len(given), dtype=bool) if found.rows is None else found.rows
+    nats = min(found.nats, MOST_NATS)
+    return Finding(found.kind, (), parameters, found.share, nats, False, evidence, rows, gain=1e6, at_endpoint=True)
+
+
+def _by_distribution(live: Live, numbers: NumberProfile, given: Floats) -> Finding | None:
+    """Return what the distribution of predictions shows when inputs are as in training and it is not.
 
     Another mix of the classes may hide in columns that hardly know them, and shows in scores.
     """
-    score = live.reference.score
-    if score is None or score.numbers is None or not inputs_are_as_trained:
-        return None
-    given = live.reference.numbers_of(predictions)
-    before, bound = ks_distance(score.numbers, given), ks_bound(score.numbers, len(given))
-    if before <= 1.5 * bound:
-        return None
     mix = mix_of_scores(live.reference, given)
     if mix is not None and preference(live, mix) > 0:
         return None
+    before, bound = ks_distance(numbers, given), ks_bound(numbers, len(given))
     kind, text, share = "prediction_differs", "", 1.0
     parameters: dict[str, float] = {}
-    if score.numbers.minimum >= 0 and score.numbers.maximum <= 1:
-        kind, text, parameters, share = _explained(score.numbers, given, bound) or (kind, text, parameters, share)
+    if numbers.minimum >= 0 and numbers.maximum <= 1:
+        kind, text, parameters, share = _explained(numbers, given, bound) or (kind, text, parameters, share)
     evidence = (
         f"inputs are as in training, predictions are not: KS {before:.2f} "
         f"(a fair sample stays under {bound:.2f}){text}",
