@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmarks.parity.benign import BENIGN
 from benchmarks.parity.faults import Truth, numbers
+from benchmarks.parity.manyfacts import MANY
 from benchmarks.parity.served import FEWEST_ROWS, Fact, Known, Make, Rows, Served
 from tallystick.gate.checks import Subject, check
 from tallystick.gate.golden import Column, Golden, Matrix, Wire
@@ -417,6 +418,7 @@ FACTS: dict[str, Fact] = {
     "client_not_routing": Fact(not_routing, (1.0,)),
     "label_shift_labels": Fact(label_shift(labels=True), (1.0,), mix=False),
     "label_shift_scores": Fact(label_shift(labels=False), (1.0,), mix=False),
+    **MANY,
     "benign:replicas_right": Fact(replicas_right, _NONE),
     "benign:environment_same": Fact(environment_same, _NONE),
     "benign:other_mix_sound": Fact(other_mix_sound, _NONE, mix=False),

@@ -22,7 +22,7 @@ class Truth:
 
     kinds: tuple[str, ...]
     features: tuple[str, ...]
-    parameters: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
     def families(self) -> set[str]:

@@ -113,6 +113,9 @@ def _parameters(truth: Truth, verdict: Verdict) -> bool | None:
         given = verdict.transformation.get(name)
         if name == "value" and given is None:
             continue
+        if isinstance(value, dict):
+            checks.append(given == value)
+            continue
         checks.append(given is not None and abs(float(given) - value) <= 0.02 * max(abs(value), 1e-9))
     return all(checks) if checks else None
 

@@ -22,6 +22,8 @@ from tallystick.parity import Reference
 Rows = pd.DataFrame
 #: Rows that a fact needs: tables with fewer are left out.
 FEWEST_ROWS = 60
+#: Classes of a label that is no quantity, and rows that each needs.
+MOST_CLASSES, FEWEST_EACH = 8, 20
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Served:
     reference: Reference
     #: Labels are served.
     of_labels: Reference
+    #: A model of three classes or more with its reference, where the label has so many or is a quantity.
+    many: tuple[Any, Reference] | None = None
 
     @property
     def stored(self) -> Reference:
@@ -96,7 +100,17 @@ def serve(name: str, ref: Rows, pool: Rows, y_ref: pd.Series, y_pool: pd.Series)
     other.fit(ref.iloc[:third], made.iloc[:third])
     reference = Reference.from_frame(ref, model=model, y=made)
     of_labels = Reference.from_frame(ref, model=model, y=made, predict=model.predict)
-    return Served(ref, pool, y_live, model, other, reference, of_labels)
+    return Served(ref, pool, y_live, model, other, reference, of_labels, _many(pipeline(ref, is_linear), ref, y_ref))
+
+
+def _many(unfitted: Any, ref: Rows, y: pd.Series) -> tuple[Any, Reference] | None:
+    """Return a fitted model of three classes or more with its reference: of thirds, where the label is a quantity."""
+    if y.dtype.kind in "iuf" and y.nunique() > 10:
+        y = pd.Series(np.searchsorted(y.quantile([1 / 3, 2 / 3]).to_numpy(), y))
+    if not 3 <= y.nunique() <= MOST_CLASSES or y.value_counts().min() < FEWEST_EACH:
+        return None
+    unfitted.fit(ref, y.to_numpy())
+    return unfitted, Reference.from_frame(ref, model=unfitted, y=y.to_numpy())
 
 
 def _two_classes(y_ref: pd.Series, y_pool: pd.Series, of_pool: bool = False) -> pd.Series:

@@ -36,6 +36,7 @@ from tallystick.parity.intervene import Repair, Replay, Transplant, repair, repl
 from tallystick.parity.joint import one_thread
 from tallystick.parity.live import Live
 from tallystick.parity.locate import affected_rows, by_segment, one_segment
+from tallystick.parity.outputs import golden_table, paired_tables, predicted_table, table_of, unpaired_tables
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
 from tallystick.parity.verdict import Verdict
@@ -260,6 +261,8 @@ def _with_predictions(
     equal: bool | None = None
     if replayed is not None and replayed.rows and not replayed.is_equal:
         found = replay_finding(replayed, inquiry.sent.rows)
+    elif predictions is not None and len(predictions) == inquiry.sent.rows and _are_tables(reference, predictions):
+        found, equal = _with_tables(reference, inquiry, predictions)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
         answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent)
@@ -272,6 +275,22 @@ def _with_predictions(
     if found is None:
         return inquiry, equal
     return replace(inquiry, findings=(found, *inquiry.findings)), equal
+
+
+def _are_tables(reference: Reference, predictions: Any) -> bool:
+    known = golden_table(reference)
+    return known is not None and table_of(predictions, known.shape[1]) is not None
+
+
+def _with_tables(reference: Reference, inquiry: Inquiry, predictions: Any) -> tuple[Finding | None, bool | None]:
+    """Return what probabilities of three classes or more show, and whether live rows get the same again."""
+    given = table_of(predictions)
+    assert given is not None
+    rescored = _predicted(reference, inquiry.sent, given.shape[1])
+    if rescored is not None:
+        found = paired_tables(reference, given, rescored, "live")
+        return found, found is None
+    return (None if inquiry.findings else unpaired_tables(inquiry.sent, given)), None
 
 
 def _with_endpoint(
@@ -304,8 +323,11 @@ def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore
     return True if paired_difference(reference.numbers_of(answered), again, "live") is None else None
 
 
-def _predicted(reference: Reference, live: Live) -> Any:
+def _predicted(reference: Reference, live: Live, classes: int = 0) -> Any:
+    """Return what the model at hand answers to rows; a table of so many `classes`, where asked for."""
     try:
+        if classes:
+            return None if reference.model is None else predicted_table(reference.model, live.frame(), classes)
         return reference.predict(live.frame())
     except (ValueError, TypeError, KeyError, AttributeError):
         # The model cannot take these rows as they were sent.

@@ -46,15 +46,14 @@ def choose_rows(
 
 def scores(model: Any, frame: pd.DataFrame, classes: tuple[str, ...] = ()) -> Floats:
     """Return one number a row: the probability of the last class, the prediction, or a code of its class."""
+    return label_numbers(answer(model, frame), classes)
+
+
+def answer(model: Any, frame: pd.DataFrame) -> Any:
+    """Return what a model answers to rows, as an array: probabilities, where it has them."""
     if hasattr(model, "predict_proba"):
-        answer = np.asarray(model.predict_proba(frame), dtype=np.float64)
-        return np.asarray(answer[:, -1] if answer.ndim == 2 else answer)
-    return label_numbers(_answer(model, frame), classes)
-
-
-def _answer(model: Any, frame: pd.DataFrame) -> Any:
-    answer = np.asarray(model.predict(frame) if hasattr(model, "predict") else model(frame))
-    return answer[:, -1] if answer.ndim == 2 else answer
+        return np.asarray(model.predict_proba(frame), dtype=np.float64)
+    return np.asarray(model.predict(frame) if hasattr(model, "predict") else model(frame))
 
 
 def label_numbers(labels: Any, classes: tuple[str, ...] = ()) -> Floats:
@@ -90,7 +89,7 @@ def class_names(labels: Any, model: Any = None, frame: pd.DataFrame | None = Non
     """
     values = labels
     if labels is None and model is not None and frame is not None and not hasattr(model, "predict_proba"):
-        values = _answer(model, frame)
+        values = answer(model, frame)
     array = np.zeros(0) if values is None else _one_a_row(values)
     if not _has_texts(array):
         return ()
@@ -99,7 +98,8 @@ def class_names(labels: Any, model: Any = None, frame: pd.DataFrame | None = Non
 
 def _one_a_row(labels: Any) -> Any:
     array = np.asarray(labels)
-    return array.reshape(len(array), -1)[:, 0] if len(array) else array.ravel()
+    # Of probabilities the last class's, as `scores` has it.
+    return array.reshape(len(array), -1)[:, -1] if len(array) else array.ravel()
 
 
 def _has_texts(array: Any) -> bool:

@@ -6,8 +6,8 @@ have stayed odd, and labelled rows with the fault could have been predicted as w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tallystick.parity import golden
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
 from tallystick.parity.live import Live
+from tallystick.parity.outputs import golden_table, paired_tables, predicted_table
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -55,6 +56,8 @@ class Replay:
     got: str = ""
     #: Constant by which log-odds differ, where they do by one.
     log_odds: float | None = None
+    #: Class -> the class in whose place its probability stands, of three classes or more.
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_equal(self) -> bool:
@@ -102,6 +105,10 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     stored = reference.predictions
     if not len(stored) or len(stored) != len(reference.rows):
         return None
+    known = golden_table(reference)
+    table = None if known is None else predicted_table(predict, reference.rows, known.shape[1])
+    if known is not None and table is not None:
+        return _replayed_table(reference, known, table)
     answer = golden.scores(predict, reference.rows, reference.classes)
     apart = np.abs(answer - stored)
     scale = np.maximum(np.abs(stored), 1e-9)
@@ -110,6 +117,16 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     if len(stored) - equal > FLIP_SHARE * len(stored):
         kind, shift = relation(stored, answer)
     return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind, log_odds=shift)
+
+
+def _replayed_table(reference: Reference, known: Floats, table: Floats) -> Replay:
+    found = paired_tables(reference, table, known, "golden")
+    apart = np.abs(table - known).max(axis=1)
+    equal = int(np.sum(apart <= SAME))
+    if found is None:
+        return Replay(equal, len(known), float(apart.max(initial=0.0)))
+    classes = found.transformation.get("map", {})
+    return Replay(equal, len(known), float(apart.max(initial=0.0)), found.kind, classes=classes)
 
 
 def replay_of(report: GateReport) -> Replay | None:
@@ -145,6 +162,8 @@ def replay_finding(replayed: Replay, rows: int) -> Finding:
     parameters: dict[str, Any] = {"largest": replayed.largest}
     if replayed.log_odds is not None:
         parameters = {"log_odds": replayed.log_odds, "rate": float(np.exp(replayed.log_odds))}
+    if replayed.classes:
+        parameters = {"map": dict(replayed.classes)}
     texts = [
         f"golden rows through the endpoint: {replayed.rows - replayed.equal} of {replayed.rows} predictions differ"
         if replayed.kind != "step_differs"

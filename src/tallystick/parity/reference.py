@@ -19,6 +19,7 @@ from tallystick.parity import golden, lint, privacy, storage
 from tallystick.parity.columns import Floats, Role, read_numbers, read_texts, read_times
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.joint import Joint, Values, fit_joint
+from tallystick.parity.outputs import table_of
 from tallystick.parity.profile import ColumnProfile, profile_column
 from tallystick.parity.timing import Timing, from_the_future, timings
 
@@ -74,6 +75,8 @@ class Reference(msgspec.Struct, frozen=True):
     timing: dict[str, Timing] = msgspec.field(default_factory=dict)
     #: Where it is from: run, commit, digest of the data, rows, time of capture.
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
+    #: Golden rows' probabilities of three classes or more, row by row; empty where answers are one number.
+    probabilities: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
     #: The model itself, where it was given in this process; it is never stored.
     model: Any = None
 
@@ -189,9 +192,10 @@ def _capture(
     degraded = [text for missing, text in ((scorer is None, _NO_MODEL), (y is None, _NO_LABELS)) if missing]
     if len(frame) < FEW_ROWS:
         degraded.append(f"made from {len(frame)} rows only: what is rare in training looks like a fault in live rows")
-    predictions, evaluation, score = np.zeros(0), None, None
+    predictions, evaluation, score, table = np.zeros(0), None, None, None
     if scorer is not None:
-        predictions = golden.scores(scorer, rows, classes)
+        answered = golden.answer(scorer, rows)
+        predictions, table = golden.label_numbers(answered, classes), table_of(answered)
         evaluation, score = _evaluate(scorer, frame, labels, eval_data, random, classes)
         if evaluation is None and labels is not None:
             degraded.append(_NO_METRIC)
@@ -213,6 +217,7 @@ def _capture(
         timing=timing,
         label_strength=strength,
         hash_key=random.bytes(16),
+        probabilities=np.zeros(0) if table is None else table.ravel(),
         model=scorer,
     )
     return privacy.redact(reference, options, k_anonymity)

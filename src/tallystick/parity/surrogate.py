@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,10 +68,11 @@ class Expected:
         return float(np.std(self.golden_answers - self.golden_expected))
 
 
-def expected_answers(live: Live, answers: Floats) -> Expected | None:
+def expected_answers(live: Live, answers: Floats, trees: int = TREES, most_left: float = MOST_LEFT) -> Expected | None:
     """Return what golden `answers`, on an open scale, say of live rows; None where they say too little.
 
-    Raises nothing: a reference without golden rows, or with too few, gives None.
+    Fewer `trees` are quicker and rougher; `most_left` is the part of the spread that may be left. Raises nothing: a
+    reference without golden rows, or with too few, gives None.
     """
     golden = live.golden()
     if golden is None or len(answers) != golden.rows or not np.isfinite(answers).all():
@@ -82,12 +84,14 @@ def expected_answers(live: Live, answers: Floats) -> Expected | None:
     if not known.wide.shape[1]:
         return None
     fold = np.random.default_rng(0).permutation(len(answers)) % FOLDS
-    best, kept = _left_out(_ridge, known, answers, fold), _ridge
+    best = _left_out(_ridge, known, answers, fold)
+    kept: _Fit = _ridge
     if np.std(answers - best) > LINEAR_ENOUGH * spread:
-        other = _left_out(_trees, known, answers, fold)
+        boosted = partial(_trees, trees=trees)
+        other = _left_out(boosted, known, answers, fold)
         if np.abs(answers - other).mean() < np.abs(answers - best).mean():
-            best, kept = other, _trees
-    if np.std(answers - best) > MOST_LEFT * spread:
+            best, kept = other, boosted
+    if np.std(answers - best) > most_left * spread:
         return None
     expected, floor = kept(known, answers)(now), LEAST_OFF * spread
     return Expected(answers, best, _off(best, answers, best, floor), expected, _off(best, answers, expected, floor))
@@ -188,7 +192,7 @@ def _ridge(design: _Design, y: Floats) -> _Answer:
     return lambda rows: np.asarray((rows.wide - centre) @ weights + mean)
 
 
-def _trees(design: _Design, y: Floats) -> _Answer:
+def _trees(design: _Design, y: Floats, trees: int) -> _Answer:
     """Return boosted trees that ask the same question of all rows at each depth; levels are in the order of means."""
     mean = float(y.mean())
     orders = {k: _order(design.binned[:, k], y) for k in design.levels}
@@ -199,7 +203,7 @@ def _trees(design: _Design, y: Floats) -> _Answer:
     places = codes + np.arange(codes.shape[1]) * width
     grown: list[tuple[list[tuple[int, int]], Floats]] = []
     answers = np.full(len(y), mean)
-    for _ in range(TREES):
+    for _ in range(trees):
         rest = y - answers
         leaf = np.zeros(len(y), dtype=np.int64)
         asked: list[tuple[int, int]] = []

@@ -108,7 +108,7 @@ WORDS: dict[str, Words] = {
     "rounded": Words("{columns} rounded[ to {decimals}]", "to {decimals}"),
     "float32": Words("{columns} as 32-bit floats, where training had all digits"),
     "sign_flip": Words("{columns} with the opposite sign"),
-    "class_order": Words("the probability of another class", subject=_ANSWERED),
+    "class_order": Words("the probability of another class[: {map}]", subject=_ANSWERED),
     "sampling_prior": Words(
         "off by a constant in log-odds[ ({log_odds})], as from a sampling rate[ of {rate}] that was not undone",
         "rate {rate}",

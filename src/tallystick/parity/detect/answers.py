@@ -34,6 +34,9 @@ LEAST_SHIFT = 0.15
 #: More rows tell nothing new. Distinct answers below which they are labels, and rows that are too few to judge.
 MOST_ROWS, FEWEST_DISTINCT, FEWEST_ROWS = 2000, 10, 30
 FITS = 6
+#: Which of several classes a column is shows in rough answers, and in how frequent a class is: the least chance, trees,
+#: and the part of the spread that may be left.
+ROUGH, ROUGH_TREES, ANY_LEFT = 1e-3, 40, 1.2
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,26 @@ def explain(live: Live, given: Floats, is_seconded: bool = False) -> Explanation
     known = live.reference.predictions
     if len(given) < FEWEST_ROWS or len(np.unique(known)) < FEWEST_DISTINCT or not _are_probabilities(known, given):
         return None
-    inner = np.minimum(known, 1 - known)
-    least = max(1e-9, float(inner[inner > 0].min(initial=1.0)) / 2)
+    least = _least(known)
     expected = expected_answers(live, _log_odds(known, least))
     return None if expected is None else _simplest(expected, _log_odds(given, least), is_seconded)
+
+
+def likelihoods(live: Live, known: Floats, given: Floats) -> Floats | None:
+    """Return how likely each column of probabilities is as that which golden rows have as `known`, in nats."""
+    if len(given) < FEWEST_ROWS or len(np.unique(known)) < FEWEST_DISTINCT or not _are_probabilities(known, given):
+        return None
+    expected = expected_answers(live, _log_odds(np.clip(known, ROUGH, 1 - ROUGH), ROUGH), ROUGH_TREES, ANY_LEFT)
+    if expected is None:
+        return None
+    offset = _offset(expected)
+    columns = (_log_odds(np.clip(column, ROUGH, 1 - ROUGH), ROUGH) for column in given.T)
+    return np.array([_Rows(expected.expected, one, expected.off, offset).fitted(one) for one in columns])
+
+
+def _least(p: Floats) -> float:
+    inner = np.minimum(p, 1 - p)
+    return max(1e-9, float(inner[inner > 0].min(initial=1.0)) / 2)
 
 
 def _are_probabilities(*answers: Floats) -> bool:
