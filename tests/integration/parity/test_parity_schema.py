@@ -25,6 +25,7 @@ FORMS = [
         ("city",),
     ),
     ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode("ascii", "replace").decode()), ("city",)),
+    ("encoding_damage", lambda f: _text(f, "season", lambda v: v.replace("u", "Ã¼")), ("season",)),
     ("encoding_damage", lambda f: _text(f, "city", lambda v: str(v.encode())), ("city",)),
     ("encoding_damage", lambda f: _text(f, "city", lambda v: v.encode("ascii", "ignore").decode()), ("city",)),
     ("encoding_damage", lambda f: _text(f, "city", lambda v: v.replace("ö", "oe").replace("ã", "a")), ("city",)),

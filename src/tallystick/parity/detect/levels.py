@@ -178,9 +178,10 @@ class KnownLevels:
         parts = [re.escape(part) for part in re.split(r"[^\x00-\x7f]+|\?+", text)]
         if sum(len(part) for part in parts) < 2:
             return None
-        # Damage leaves plain letters as they were: the gaps stand for others.
-        pattern = re.compile(r"[^\x00-\x7f]{0,3}".join(parts))
-        hits = [name for name in self.names if not name.isascii() and pattern.fullmatch(name)]
+        # Marks of damage may stand for any letter; a letter that is none of them stands for a special one.
+        is_marked = "?" in text or _DAMAGE.search(text) is not None
+        pattern = re.compile((".{0,3}" if is_marked else r"[^\x00-\x7f]{0,3}").join(parts))
+        hits = [name for name in self.names if (is_marked or not name.isascii()) and pattern.fullmatch(name)]
         return ("encoding_damage", hits[0]) if len(hits) == 1 else None
 
 
