@@ -27,7 +27,7 @@ from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.thinned import detect_thinned
 from tallystick.parity.detect.times import detect_cycle, detect_times
-from tallystick.parity.detect.window import detect_window, is_rounded_off, stays_whole
+from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps_order, stays_whole
 from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
@@ -213,13 +213,12 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
 def _without_victims(
     live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
 ) -> list[Finding]:
-    """Leave out what only the others tell, of a column that is as in training, where one is not that nothing explains.
+    """Leave out what only the others tell, of a column that is as in training, where another one is not.
 
     Such a column makes its partners look exchanged; without it they are as they were.
     """
-    explained = {name for finding in found for name in finding.features}
     names = live.reference.names
-    broken = {part.column for part in screened if part.p < BROKEN_P and names[part.column] not in explained}
+    broken = {part.column for part in screened if part.p < BROKEN_P}
     kept = []
     for finding in found:
         column = names.index(finding.features[0]) if finding.kind in TOLD_BY_OTHERS else -1
@@ -266,11 +265,14 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
         maps = [found for found in detect_maps(live, column) if not is_rounded_off(live, column, found)]
-        maps += [*detect_cycle(live, column), *detect_relabelled(live, column)]
+        maps += detect_cycle(live, column)
+        exchanged = detect_relabelled(live, column)
         drawn = detect_thinned(live, column)
         windows = drawn or detect_window(live, column)
         if windows:
             maps = [finding for finding in maps if stays_whole(live, column, finding)]
+            exchanged = [finding for finding in exchanged if not keeps_order(live, column, finding)]
+        maps += exchanged
         sums = detect_aggregate(live, column)
         # A factor with a name says more than a window does that only ranks tell; the others are weighed as maps are.
         named = any(finding.exact for finding in maps)

@@ -29,6 +29,9 @@ from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cdf, cells_of
 
+#: Part of the bound of a fair sample that a column must be off: means over one event are their sums.
+MOVED = 0.75
+
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
     """Return that a column holds what it should times (or by) another column: a sum for a mean, or the reverse."""
@@ -39,7 +42,7 @@ def detect_aggregate(live: Live, column: int) -> list[Finding]:
     if numbers is None or profile.role is not Role.NUMBER or known.sum() < 30 or numbers.distinct < 10:
         return []
     bound, before = ks_bound(numbers, int(known.sum())), ks_distance(numbers, values)
-    if before < 1.5 * bound:
+    if before < MOVED * bound:
         return []
     best: Finding | None = None
     for other, rival in enumerate(live.reference.columns):

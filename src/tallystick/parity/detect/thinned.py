@@ -33,6 +33,7 @@ from tallystick.parity.detect.window import (
     NAMED_COST,
     WINDOWS,
     has_more_values,
+    has_zeros,
     is_count,
     is_usual,
     window_evidence,
@@ -165,7 +166,9 @@ def _judge(live: Live, column: int, fit: _Fit) -> Finding | None:
     odd = binomial_nats(int(beyond.sum()), count, rate)
     nats = odd + said - (NAMED_COST if fit.is_named else FITTED_COST)
     before, after, bound = *_distances(numbers, values[known], fit.drawn, share), ks_bound(numbers, count)
-    fits = after <= bound or (after <= REST_SHARE * before and nats > 3 * CLAIM_NATS)
+    # Without zeros the form alone tells a window from years, pressures and other whole numbers.
+    rest = has_zeros(numbers, values[known]) and after <= REST_SHARE * before
+    fits = after <= bound or (rest and nats > 3 * CLAIM_NATS)
     moved = float(np.log1p(share * np.expm1(np.minimum(fit.alone, MOST_NATS)))[known].sum())
     if not fits or nats < CLAIM_NATS or moved < LEAST_MOVED:
         return None

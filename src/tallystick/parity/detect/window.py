@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import log_density
@@ -34,6 +35,8 @@ from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numb
 
 #: Distance to a whole number that is none, and the part of rows off it that refutes a factor.
 WHOLE_ERROR, FRACTIONS = 0.01, 0.2
+#: Rank correlation above which an exchange keeps the order of counts.
+IN_ORDER = 0.8
 #: Maps of numbers whose results clients round.
 _MAY_BE_ROUNDED = frozenset({"unit", "affine", "affine_unit", "clipped"})
 #: Ratios of windows that people have: days in a week, hours in a day, months in a year, and the like.
@@ -92,7 +95,7 @@ def detect_window(live: Live, column: int) -> list[Finding]:
     # A factor stretches the gaps between counts too; a window does not. Zeros tell a window from busier times.
     stretched = scaled < distance and np.mean(odd_rows(profile, known)) > 0.5 and not has_more_values(known, factor)
     # Without zeros only the form is left to tell it, which needs few counts, or a window that people have.
-    shows = factor in named or _has_zeros(numbers, known)
+    shows = factor in named or has_zeros(numbers, known)
     is_small = min(numbers.median, float(np.median(known))) < LARGE
     if stretched or not ((fits and (shows or is_small)) or (shows and distance <= REST_SHARE * before)):
         return []
@@ -100,7 +103,7 @@ def detect_window(live: Live, column: int) -> list[Finding]:
     return [found] if found is not None and (fits or found.nats > 3 * CLAIM_NATS) else []
 
 
-def _has_zeros(numbers: NumberProfile, known: Floats) -> bool:
+def has_zeros(numbers: NumberProfile, known: Floats) -> bool:
     """Whether there are zeros on either side, which tell a window from busier times."""
     return bool(np.any(known == 0)) or numbers.minimum == 0
 
@@ -210,6 +213,14 @@ def is_rounded_off(live: Live, column: int, found: Finding) -> bool:
         made = np.asarray(found.forward({found.features[0]: training_counts(numbers)})[found.features[0]])
     made = made[np.isfinite(made)]
     return bool(len(made) and np.mean(np.abs(made - np.round(made)) > WHOLE_ERROR) > FRACTIONS)
+
+
+def keeps_order(live: Live, column: int, found: Finding) -> bool:
+    """Whether an exchange of counts leaves nearly all of them in order: then it moves counts, and exchanges nothing."""
+    sent, undone = live.numbers(column)[found.rows], np.asarray(found.undo[column], dtype=np.float64)[found.rows]
+    if len(sent) < 3 or np.ptp(sent) == 0 or np.ptp(undone) == 0:
+        return False
+    return float(spearmanr(sent, undone)[0]) > IN_ORDER
 
 
 def stays_whole(live: Live, column: int, found: Finding) -> bool:
