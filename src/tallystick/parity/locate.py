@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Kinds whose parameter is estimated together with the share of rows.
+ESTIMATED = frozenset({"window_changed"})
 #: Share of rows from which a cause is everybody's.
 WHOLE = 0.97
 
@@ -62,7 +64,8 @@ def _tells_better(
 ) -> bool:
     """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all."""
     first = whole.findings[0]
-    is_told = found.kind == first.kind and first.share < WHOLE
+    # How long a window is, and in how many rows, tells one client's rows better than all rows together.
+    is_told = found.kind == first.kind and first.share < WHOLE and found.kind not in ESTIMATED
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
     return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows)).findings

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, Status, diagnose
-from tallystick.parity.detect.aggregate import other_window
+from tallystick.parity.detect.drawn import other_window
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 
@@ -153,3 +153,56 @@ def test_a_factor_as_large_as_counts_usually_are_is_no_sum(decimals):
     )
     assert (verdict.kind, verdict.features) == ("unit", ("mean_price",))
     assert verdict.transformation["factor"] == pytest.approx(30, rel=0.02)
+
+
+def family(count: int, seed: int, month: float = 30.0) -> pd.DataFrame:
+    """Orders of a week within those of a month within those of a quarter, and what else goes with a customer's rate."""
+    random = np.random.default_rng(seed)
+    rate = random.gamma(1.2, 0.06, count)
+    week, rest, before = random.poisson(rate * 7), random.poisson(rate * 23), random.poisson(rate * 60)
+    counted = {30.0: week + rest, 90.0: week + rest + before, 7.0: week}[month]
+    return pd.DataFrame(
+        {
+            "orders_7d": week,
+            "orders_30d": counted,
+            "orders_90d": week + rest + before,
+            "visits_30d": random.poisson(rate * 150) + week + rest,
+            "age": random.integers(18, 80, count),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def nested() -> Reference:
+    return Reference.from_frame(family(3000, 0))
+
+
+@pytest.mark.parametrize(("month", "factor"), [(90.0, 3.0), (7.0, 7 / 30)])
+def test_a_window_among_others_of_its_events_is_named(nested, month, factor):
+    verdict = diagnose(nested, family(200, 1, month))
+    assert (verdict.kind, verdict.features) == ("window_changed", ("orders_30d",))
+    assert verdict.transformation["factor"] == pytest.approx(factor, rel=0.25)
+
+
+def test_a_window_in_a_third_of_rows_is_seen_in_all_of_them(nested):
+    sound, longer = family(400, 2), family(400, 2, 90.0)
+    live = sound.assign(orders_30d=np.where(np.arange(400) % 3 == 0, longer.orders_30d, sound.orders_30d))
+    verdict = diagnose(nested, live)
+    assert (verdict.kind, verdict.features) == ("window_changed", ("orders_30d",))
+
+
+def test_rows_picked_by_a_count_are_a_population(nested):
+    """A selection by the count alone makes the same counts as another window; the other columns go with them."""
+    pool = family(4000, 3)
+    for seed, strength in enumerate((-1.5, -1.0, 1.0, 1.5) * 2):
+        weight = np.exp(strength * np.minimum(pool.orders_30d / pool.orders_30d.std(), 3))
+        picked = np.random.default_rng(seed).choice(len(pool), 200, replace=False, p=weight / weight.sum())
+        rows = pool.iloc[picked].reset_index(drop=True)
+        assert diagnose(nested, rows).kind != "window_changed"
+
+
+def test_fewer_whole_counts_are_neither_scaled_nor_logarithms(nested):
+    """Nobody rounds a standardized count to a whole number."""
+    live = family(60, 4, 7.0)
+    verdict = diagnose(nested, live)
+    assert verdict.kind in ("window_changed", "")

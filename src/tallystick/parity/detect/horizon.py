@@ -3,7 +3,7 @@
 Source: recomputing a feature from raw events for the same key and time, with a scan of the horizon; the window itself
 is found by counting spans (`parity.windows`). As `detect.source`, this is a replay.
 False positives: a busier population has other counts over the same window, and those are the events' own. Counts that
-no window explains are left to `detect.aggregate`, which knows training's distribution only.
+no window explains are left to `detect.window`, which knows training's distribution only.
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+"""Counts of training over another window, drawn: how they are distributed, and which count of training each stands for.
+
+Source: a count over a part of the window is the count thinned binomially (Raikov 1938); over a longer window, the rate
+given the count is gamma where counts are negative binomial, and what is added is Poisson (Greenwood & Yule 1920).
+What it leaves out: events that come in bunches, and hours that are unlike each other. Such windows fit worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tallystick.parity.columns import Floats
+from tallystick.parity.density import log_density
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, quantiles_of
+
+#: Draws of training's counts that are counted over another window.
+DRAWS = 4000
+#: Bins that drawn counts are told apart in, where there are more values.
+BINS = 40
+#: Largest count that is drawn of: beyond, whole numbers of 64 bits end.
+MOST_COUNTED = 1e15
+#: Rows that a cell's share is drawn to training's by, so that no bin rules out a cell for want of draws.
+PRIOR_ROWS = 4.0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Training's counts (`trained`) and the same rows' over `factor` times the window (`sent`), in order of `sent`.
+
+    `edges` part sent counts into bins; `density` is the log probability of one count in each.
+    """
+
+    factor: float
+    trained: Floats
+    sent: Floats
+    edges: Floats
+    density: Floats
+
+    def places(self, values: Floats) -> Ints:
+        """Return the bin of each count."""
+        return np.asarray(np.searchsorted(self.edges, values, side="left"))
+
+    def cells(self, profile: ColumnProfile) -> Floats:
+        """Return bins x cells: how training's cells are shared among the draws of each bin."""
+        count, bins = profile.cell_count, self.places(self.sent)
+        cells = cells_of(profile, self.trained)
+        kept = cells < count
+        flat = np.bincount(bins[kept] * count + cells[kept], minlength=(len(self.edges) + 1) * count)
+        shares = flat.reshape(len(self.edges) + 1, count) + PRIOR_ROWS * profile.cell_shares
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+    def undone(self, values: Floats) -> Floats:
+        """Return, by rank among the draws, the training counts that counts stand for."""
+        low = np.searchsorted(self.sent, values, side="left")
+        high = np.searchsorted(self.sent, values, side="right")
+        ranks = np.clip((low + high) // 2, 0, len(self.sent) - 1)
+        return np.asarray(np.where(np.isfinite(values), np.sort(self.trained)[ranks], np.nan))
+
+    def log_ratio(self, numbers: NumberProfile, values: Floats) -> Floats:
+        """Return how much likelier counts are over this window than over training's, in nats."""
+        if numbers.is_lattice:
+            usual = log_density(numbers, None, values)
+        else:
+            usual = _densities(np.append(self.edges, np.inf), _range(numbers, values), _shares(numbers, self.edges))
+            usual = usual[self.places(values)]
+        return np.asarray(self.density[self.places(values)] - usual)
+
+
+def draw(numbers: NumberProfile, factor: float, live: Floats) -> Drawn:
+    """Return training's counts over `factor` times the window; bins are such that live counts are told apart too."""
+    trained = training_counts(numbers)
+    sent = longer(trained, factor, numbers.mean, numbers.sd**2) if factor > 1 else other_window(trained, factor)
+    order = np.argsort(sent, kind="stable")
+    pooled = np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live))))))
+    edges = np.unique(pooled)[:-1]
+    if len(edges) >= BINS:
+        edges = np.unique(np.floor(np.quantile(pooled, np.linspace(0, 1, BINS + 1)[1:-1])))
+    counted = np.bincount(np.searchsorted(edges, sent, side="left"), minlength=len(edges) + 1)
+    density = _densities(np.append(edges, np.inf), _range(numbers, pooled), counted / len(sent))
+    return Drawn(factor, trained[order], sent[order], edges, density)
+
+
+def _range(numbers: NumberProfile, values: Floats) -> tuple[float, float]:
+    return min(numbers.minimum, float(values.min(initial=np.inf))), max(
+        numbers.maximum, float(values.max(initial=-np.inf))
+    )
+
+
+def _shares(numbers: NumberProfile, edges: Floats) -> Floats:
+    return np.diff(np.concatenate(([0.0], cdf(numbers, edges), [1.0])))
+
+
+def _densities(ends: Floats, range_: tuple[float, float], shares: Floats) -> Floats:
+    """Return the log probability of one whole number in each bin, none below half a draw's."""
+    low, high = range_
+    ends = np.minimum(ends, high)
+    widths = np.maximum(1.0, np.diff(np.concatenate(([low - 1.0], ends))))
+    return np.asarray(np.log(np.maximum(shares, 0.5 / DRAWS) / widths))
+
+
+def training_counts(numbers: NumberProfile) -> Floats:
+    """Return DRAWS of training's counts, ascending."""
+    ranks = (np.arange(DRAWS) + 0.5) / DRAWS
+    if numbers.is_lattice:
+        total = np.cumsum(numbers.counts) / numbers.counts.sum()
+        return np.asarray(numbers.lattice[np.minimum(np.searchsorted(total, ranks), len(numbers.lattice) - 1)])
+    return np.round(quantiles_of(numbers, ranks))
+
+
+def other_window(counts: Floats, factor: float) -> Floats:
+    """Return counts over `factor` times the window; the draw is fixed."""
+    random = np.random.default_rng(0)
+    whole = np.clip(np.nan_to_num(np.round(counts), nan=0.0), 0, MOST_COUNTED).astype(np.int64)
+    drawn = random.binomial(whole, factor) if factor < 1 else random.poisson(whole * factor)
+    return np.where(np.isfinite(counts), drawn.astype(np.float64), np.nan)
+
+
+def longer(counts: Floats, factor: float, mean: float, variance: float) -> Floats:
+    """Return counts over a window `factor` > 1 times as long, of which the given ones are a part; the draw is fixed."""
+    random = np.random.default_rng(0)
+    mean = max(mean, 1e-9)
+    shape = mean**2 / max(variance - mean, 1e-3 * mean)
+    rates = random.gamma(np.clip(counts, 0, MOST_COUNTED) + shape, mean / (mean + shape))
+    return np.asarray(counts + random.poisson(np.clip(rates * (factor - 1), 0, MOST_COUNTED)))
