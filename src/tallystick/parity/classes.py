@@ -19,10 +19,10 @@ from scipy.stats import chi2
 
 from tallystick.parity import golden
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.finding import ks_bound
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile
 from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.yardsticks import ks_bound
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

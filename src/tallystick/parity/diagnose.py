@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
 from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
@@ -38,7 +39,7 @@ from tallystick.parity.intervene import Repair, Replay, Transplant, repair, repl
 from tallystick.parity.joint import one_thread
 from tallystick.parity.live import Live
 from tallystick.parity.locate import affected_rows, by_segment, one_segment
-from tallystick.parity.outputs import golden_table, paired_tables, predicted_table, table_of, unpaired_tables
+from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_tables
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
 from tallystick.parity.verdict import Verdict
@@ -263,13 +264,13 @@ def _with_predictions(
 
 
 def _are_tables(reference: Reference, predictions: Any) -> bool:
-    known = golden_table(reference)
-    return known is not None and table_of(predictions, known.shape[1]) is not None
+    known = reference.golden_probabilities
+    return known is not None and golden.table_of(predictions, known.shape[1]) is not None
 
 
 def _with_tables(reference: Reference, inquiry: Inquiry, predictions: Any) -> tuple[Finding | None, bool | None]:
     """Return what probabilities of three classes or more show, and whether live rows get the same again."""
-    given = table_of(predictions)
+    given = golden.table_of(predictions)
     assert given is not None
     rescored = _predicted(reference, inquiry.sent, given.shape[1])
     if rescored is not None:

@@ -22,7 +22,6 @@ from tallystick.parity.charts import (
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.company import company
 from tallystick.parity.compared import Compared, missing_share
-from tallystick.parity.detect.finding import ks_bound, ks_distance
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.markup import Safe, join, tag
@@ -30,6 +29,7 @@ from tallystick.parity.parameters import count, percent
 from tallystick.parity.profile import ColumnProfile, quantiles_of
 from tallystick.parity.scales import linear, scale_for
 from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.yardsticks import ks_bound, ks_distance
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -13,13 +14,20 @@ from tallystick.parity.columns import Floats
 from tallystick.parity.joint import Values
 from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 
-if TYPE_CHECKING:
-    from tallystick.parity.reference import Scaler
-
 #: 459 rows meet a fault that touches 1 % of rows with 99 % probability.
 MOST_ROWS = 512
 FEWEST_ROWS = 256
 BOOTSTRAPS = 100
+#: Classes of which there is a table; and what probabilities may be above one by an error of floats.
+FEWEST_CLASSES, MOST_CLASSES, ROUNDING = 3, 20, 1e-6
+
+
+class Scaler(msgspec.Struct, frozen=True):
+    """Constants of one fitted scaler of the model: value -> (value - centre) / scale."""
+
+    column: str
+    centre: float
+    scale: float
 
 
 def choose_rows(
@@ -158,8 +166,6 @@ def metric_with_interval(
 
 def fitted_scalers(model: Any, profiles: tuple[ColumnProfile, ...]) -> tuple[Scaler, ...]:
     """Return constants of scalers inside a fitted pipeline, by the attributes that scikit-learn gives them."""
-    from tallystick.parity.reference import Scaler
-
     found: dict[str, Scaler] = {}
     for step, columns in _steps(model, [profile.name for profile in profiles], depth=0):
         scale = getattr(step, "scale_", None)
@@ -199,3 +205,15 @@ def _steps(model: Any, names: list[str], depth: int) -> Iterator[tuple[Any, list
 
 def _are_names(columns: Any) -> bool:
     return isinstance(columns, (list, tuple, np.ndarray, pd.Index)) and all(isinstance(name, str) for name in columns)
+
+
+def table_of(answers: Any, classes: int = 0) -> Floats | None:
+    """Return answers as rows x classes; None where they are no numbers of three classes or more (or of `classes`)."""
+    try:
+        table = np.asarray(answers, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if table.ndim != 2 or not FEWEST_CLASSES <= table.shape[1] <= MOST_CLASSES or not np.isfinite(table).all():
+        return None
+    are_probabilities = bool(len(table)) and table.min() >= 0 and table.max() <= 1 + ROUNDING
+    return table if are_probabilities and classes in (0, table.shape[1]) else None

@@ -16,7 +16,7 @@ from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, tra
 from tallystick.parity.detect.aggregate import detect_aggregate
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.horizon import detect_horizon, held_windows
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
@@ -32,6 +32,7 @@ from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
 from tallystick.parity.screen import ColumnScreen, screen, suspects
+from tallystick.parity.yardsticks import CLAIM_NATS
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

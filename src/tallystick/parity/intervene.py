@@ -17,9 +17,10 @@ from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
-from tallystick.parity.outputs import golden_table, paired_tables, predicted_table
+from tallystick.parity.outputs import paired_tables, predicted_table
+from tallystick.parity.yardsticks import ks_bound, ks_distance
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -106,7 +107,7 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     stored = reference.predictions
     if not len(stored) or len(stored) != len(reference.rows):
         return None
-    known = golden_table(reference)
+    known = reference.golden_probabilities
     table = None if known is None else predicted_table(predict, reference.rows, known.shape[1])
     if known is not None and table is not None:
         return _replayed_table(reference, known, table)

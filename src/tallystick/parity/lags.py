@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Texts
-from tallystick.parity.detect.finding import CLAIM_NATS, binomial_nats
 from tallystick.parity.history import Aligned, History, align
 from tallystick.parity.profile import Ints, has_decimals
 from tallystick.parity.spans import SLACK, Fit, best_fit, covering, roundest, run
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 DAY = 86_400.0
 #: How far back, and how far ahead, the source is looked at.

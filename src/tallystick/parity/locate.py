@@ -10,12 +10,13 @@ import pandas as pd
 from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
 from tallystick.parity.detect.availability import detect_availability
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.history import Asked
 from tallystick.parity.inquire import by_role, inquire
 from tallystick.parity.live import Live
 from tallystick.parity.screen import screen, suspects, z_p
+from tallystick.parity.yardsticks import CLAIM_NATS
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

@@ -16,28 +16,15 @@ from scipy.optimize import linear_sum_assignment
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.answers import CLAIM, likelihoods
 from tallystick.parity.detect.finding import Finding
-from tallystick.parity.golden import answer
+from tallystick.parity.golden import answer, table_of
 from tallystick.parity.live import Live
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
 
-FEWEST_CLASSES, MOST_CLASSES = 3, 20
 #: Difference up to which probabilities are the same; share of the rows that may differ (leaves that flip), and of those
 #: that differ, the share that an order has to explain.
 SAME, TOLERATED, EXPLAINED = 1e-6, 0.005, 0.99
-
-
-def table_of(answers: Any, classes: int = 0) -> Floats | None:
-    """Return answers as rows x classes; None where they are no numbers of three classes or more (or of `classes`)."""
-    try:
-        table = np.asarray(answers, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    if table.ndim != 2 or not FEWEST_CLASSES <= table.shape[1] <= MOST_CLASSES or not np.isfinite(table).all():
-        return None
-    are_probabilities = bool(len(table)) and table.min() >= 0 and table.max() <= 1 + SAME
-    return table if are_probabilities and classes in (0, table.shape[1]) else None
 
 
 def predicted_table(model: Any, frame: pd.DataFrame, classes: int = 0) -> Floats | None:
@@ -80,7 +67,7 @@ def unpaired_tables(live: Live, given: Floats) -> Finding | None:
     For each place and class: how likely the place's log-odds are as that class's. The best order of all has to be
     likelier than training's.
     """
-    known = golden_table(live.reference)
+    known = live.reference.golden_probabilities
     if known is None or known.shape[1] != given.shape[1]:
         return None
     fits = [likelihoods(live, known[:, k], given) for k in range(known.shape[1])]
@@ -98,14 +85,6 @@ def unpaired_tables(live: Live, given: Floats) -> Finding | None:
     return Finding(
         "class_order", (), parameters, 1.0, nats_told, False, evidence, everything, gain=1e6, at_endpoint=True
     )
-
-
-def golden_table(reference: Reference) -> Floats | None:
-    """Return the probabilities of golden rows, rows x classes; None where there are none."""
-    count = len(reference.predictions)
-    if not count or not len(reference.probabilities) or len(reference.probabilities) % count:
-        return None
-    return np.asarray(reference.probabilities).reshape(count, -1)
 
 
 def moved_classes(reference: Reference, order: tuple[int, ...]) -> dict[str, str]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import Floats, read_texts
-from tallystick.parity.outputs import golden_table
 from tallystick.parity.profile import ColumnProfile, LevelProfile, NumberProfile
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
         notes.append(f"{int((~shown).sum())} golden rows left out: they hold levels of fewer than {k_anonymity} rows")
     rows = reference.rows.loc[shown].drop(columns=dropped).reset_index(drop=True)
     predictions = reference.predictions[shown] if len(reference.predictions) and not dropped else np.zeros(0)
-    table = golden_table(reference)
+    table = reference.golden_probabilities
     if dropped and len(reference.predictions):
         notes.append("golden rows lack columns that privacy takes out: they cannot be replayed")
     hidden = {column.name for column in columns if column.privacy == "none"}

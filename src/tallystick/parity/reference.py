@@ -19,7 +19,6 @@ from tallystick.parity import golden, lint, privacy, storage
 from tallystick.parity.columns import Floats, Role, read_numbers, read_texts, read_times
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.joint import Joint, Values, fit_joint
-from tallystick.parity.outputs import table_of
 from tallystick.parity.profile import ColumnProfile, profile_column
 from tallystick.parity.tables import read_rows
 from tallystick.parity.timing import Timing, from_the_future, timings
@@ -45,14 +44,6 @@ class Evaluation(msgspec.Struct, frozen=True):
     rows: int
 
 
-class Scaler(msgspec.Struct, frozen=True):
-    """Constants of one fitted scaler of the model: value -> (value - centre) / scale."""
-
-    column: str
-    centre: float
-    scale: float
-
-
 class Reference(msgspec.Struct, frozen=True):
     """Everything that a diagnosis compares live rows with. Holds no model; `rows` are golden rows, as sent."""
 
@@ -61,7 +52,7 @@ class Reference(msgspec.Struct, frozen=True):
     rows: pd.DataFrame
     predictions: Floats
     labels: Floats
-    scalers: tuple[Scaler, ...] = ()
+    scalers: tuple[golden.Scaler, ...] = ()
     evaluation: Evaluation | None = None
     score: ColumnProfile | None = None
     label_shares: dict[str, float] = msgspec.field(default_factory=dict)
@@ -131,6 +122,12 @@ class Reference(msgspec.Struct, frozen=True):
         """Return scores of rows by the model given at capture; None when there is none in this process."""
         return None if self.model is None else golden.scores(self.model, frame, self.classes)
 
+    @property
+    def golden_probabilities(self) -> Floats | None:
+        """Probabilities of golden rows, rows x classes; None where there are none."""
+        rows, given = len(self.predictions), len(self.probabilities)
+        return np.asarray(self.probabilities).reshape(rows, -1) if given and rows and not given % rows else None
+
     def numbers_of(self, answers: Any) -> Floats:
         """Return predictions or labels, live or of training, on the scale of this reference's."""
         return golden.label_numbers(np.asarray(answers), self.classes)
@@ -198,7 +195,7 @@ def _capture(
     predictions, evaluation, score, table = np.zeros(0), None, None, None
     if scorer is not None:
         answered = golden.answer(scorer, rows)
-        predictions, table = golden.label_numbers(answered, classes), table_of(answered)
+        predictions, table = golden.label_numbers(answered, classes), golden.table_of(answered)
         evaluation, score = _evaluate(scorer, frame, labels, eval_data, random, classes)
         if evaluation is None and labels is not None:
             degraded.append(_NO_METRIC)

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from tallystick.parity.columns import Floats, Role
-from tallystick.parity.detect.finding import CLAIM_NATS, impossible_nats, ks_bound, ks_distance
 from tallystick.parity.live import Live
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
+from tallystick.parity.yardsticks import CLAIM_NATS, impossible_nats, ks_bound, ks_distance
 
 #: Share of values with more digits from which a column is of finer resolution; a fill touches fewer, or one value.
 _MOST = 0.5

@@ -14,8 +14,8 @@ from scipy.stats import binom, chi2, norm
 
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.availability import spike_p
-from tallystick.parity.detect.finding import far_rate, far_rows, ks_distance, odd_rate, odd_rows
 from tallystick.parity.live import Live
+from tallystick.parity.yardsticks import far_rate, far_rows, ks_distance, odd_rate, odd_rows
 
 #: Chance that a fair sample flags any column.
 ALPHA = 0.01

@@ -14,9 +14,13 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import RATIO_BOUND, fit_share, log_density
-from tallystick.parity.detect.finding import (
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.window import NAMED_COST
+from tallystick.parity.joint import paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import MOST_DECIMALS, NumberProfile, cdf, cells_of
+from tallystick.parity.yardsticks import (
     CLAIM_NATS,
-    Finding,
     binomial_nats,
     ks_bound,
     ks_distance,
@@ -24,10 +28,6 @@ from tallystick.parity.detect.finding import (
     odd_rows,
     trusted_nats,
 )
-from tallystick.parity.detect.window import NAMED_COST
-from tallystick.parity.joint import paired_z
-from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, NumberProfile, cdf, cells_of
 
 #: Nats that one row may say at most by its own value.
 MOST_A_ROW = 3.0

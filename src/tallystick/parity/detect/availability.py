@@ -17,18 +17,11 @@ import numpy as np
 from tallystick.parity.columns import Mask, Role
 from tallystick.parity.detect.absent import KNEW_LABEL
 from tallystick.parity.detect.clip import detect_clip
-from tallystick.parity.detect.finding import (
-    CLAIM_NATS,
-    Finding,
-    binomial_nats,
-    far_rate,
-    far_rows,
-    odd_rate,
-    odd_rows,
-)
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
 #: Rows in excess that make a fill worth naming.
 LEAST_EXCESS_ROWS = 4

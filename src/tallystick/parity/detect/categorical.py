@@ -20,12 +20,13 @@ from scipy.special import gammaln
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, trusted_nats, z_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import MOST_UNSEEN_ROWS, KnownLevels, is_fill_word
 from tallystick.parity.detect.naming import MOST_ROWS, by_name, by_number
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats, z_nats
 
 #: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
 RENAME_PRIOR = -2.0

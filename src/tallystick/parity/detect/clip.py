@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, ks_bound
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.profile import (
     ColumnProfile,
@@ -26,6 +26,7 @@ from tallystick.parity.profile import (
     number_shares,
     quantiles_of,
 )
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound
 
 SHARES = np.linspace(0.005, 0.995, 199)
 #: What a bound is compared with on the inner side, in its own shares, and the least share of that; and the lattice

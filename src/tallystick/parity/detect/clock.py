@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 UNITS = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 #: Rows that tell, different times among them, and training's own share from which the unit says nothing.

@@ -10,11 +10,11 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.density import fit_share, log_density, posterior
-from tallystick.parity.detect.finding import odd_rows
 from tallystick.parity.detect.maps import NumberMap, affine
 from tallystick.parity.detect.rounding import live_step, room_of, training_step
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.profile import ColumnProfile, NumberProfile
+from tallystick.parity.yardsticks import odd_rows
 
 #: Nats that a map with fitted constants costs: there are many to choose from.
 FITTED_COST, FACTOR_COST = 20.0, 10.0

@@ -11,13 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Role
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.source import SURE_NATS
 from tallystick.parity.history import Asked
 from tallystick.parity.lags import FEWEST_ROWS, is_off
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.windows import Counted, Window, window_of
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 
 def detect_horizon(live: Live, asked: Asked) -> list[Finding]:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, z_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.lags import DAY
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
@@ -26,6 +26,7 @@ from tallystick.parity.profile import Ints
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.spans import roundest
 from tallystick.parity.timing import GAPS_S, changes
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, z_nats
 
 #: A key's later rows that are tried, and times after a row; a row that is as late to a fifth of it counts.
 LAG_ROWS = (1, 2, 3, 4, 5, 6, 8, 12, 24)

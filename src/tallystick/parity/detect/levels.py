@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Texts, is_null_word
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.privacy import digest
 from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

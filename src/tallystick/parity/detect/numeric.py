@@ -15,18 +15,7 @@ import numpy as np
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.finding import (
-    CLAIM_NATS,
-    Finding,
-    agreement_z,
-    impossible_nats,
-    ks_bound,
-    ks_distance,
-    odd_rate,
-    odd_rows,
-    on_lattice,
-    trusted_nats,
-)
+from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import fitted_maps, inverse_of, map_ratios, near_map, settled, upper_end
 from tallystick.parity.detect.maps import (
     NumberMap,
@@ -40,6 +29,16 @@ from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, roun
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.yardsticks import (
+    CLAIM_NATS,
+    impossible_nats,
+    ks_bound,
+    ks_distance,
+    odd_rate,
+    odd_rows,
+    on_lattice,
+    trusted_nats,
+)
 
 #: Rows that all maps are tried on; the best are fitted on all rows.
 TRIAL_ROWS = 160

@@ -14,11 +14,12 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rate, odd_rows, trusted_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import cdf, cells_of
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
 SIGNATURE = np.linspace(0.02, 0.98, 33)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, ks_distance
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_distance
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
 MOST_DIGITS_UP = -4

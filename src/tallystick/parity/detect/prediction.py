@@ -17,11 +17,12 @@ from tallystick.parity.answer_form import differ_in_form
 from tallystick.parity.classes import mix_of_scores, preference
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.answers import explain
-from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.intervene import SAME, relation
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile
 from tallystick.parity.segments import blame
+from tallystick.parity.yardsticks import ks_bound, ks_distance
 
 #: Share of live rows that may differ when scored again, for leaves that flip.
 TOLERATED = 0.005

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.finding import odd_rows
 from tallystick.parity.detect.maps import NumberMap
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of
+from tallystick.parity.yardsticks import odd_rows
 
 #: Decimals beyond which values were not rounded, and the share of values that must have as few.
 MOST_ROUNDED, SHARE_ROUNDED = 6, 0.95

@@ -17,13 +17,14 @@ import pandas as pd
 from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Floats, Mask, Role, Texts, read_numbers, read_texts
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.exchange import undo_exchange
-from tallystick.parity.detect.finding import Finding, ks_bound, ks_distance, odd_rows
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import read_levels
 from tallystick.parity.detect.shift import undo_shift
 from tallystick.parity.detect.times import read_live_times
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.yardsticks import ks_bound, ks_distance, odd_rows
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Mask
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.history import Aligned, Asked, History
 from tallystick.parity.lags import FEWEST_ROWS, Compared, Lag, compared, lag_of, snapshot_of
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.timing import digits_of
+from tallystick.parity.yardsticks import CLAIM_NATS
 
 #: Part of the rows in question that must match, and the evidence, from which no other explanation is left.
 SURE, SURE_NATS = 0.9, 12.0

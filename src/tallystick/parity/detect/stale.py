@@ -11,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Role
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, z_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.screen import ColumnScreen
+from tallystick.parity.yardsticks import CLAIM_NATS, z_nats
 
 LAGS = (*range(1, 25), 48, 96, 168)
 #: Agreement with the others that a column must have had in training, in nats a row, for its loss to mean something.

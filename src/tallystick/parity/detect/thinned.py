@@ -19,15 +19,7 @@ import numpy as np
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.drawn import Drawn, draw, other_window
-from tallystick.parity.detect.finding import (
-    CLAIM_NATS,
-    Finding,
-    binomial_nats,
-    ks_bound,
-    odd_rate,
-    odd_rows,
-    trusted_nats,
-)
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
     NAMED_COST,
@@ -42,6 +34,7 @@ from tallystick.parity.detect.window import (
 )
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cdf, cdf_below
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, odd_rate, odd_rows, trusted_nats
 
 #: Rows that are enough to see a window in, and the gain that one must have over none.
 FEWEST_ROWS, LEAST_GAIN = 30, 10.0

@@ -27,10 +27,11 @@ from tallystick.parity.columns import (
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.calendar import lag_nats, month_table, odd_dates, off_the_clock, read_dates, zone_of
 from tallystick.parity.detect.clock import coarse_clock
-from tallystick.parity.detect.finding import CLAIM_NATS, Finding, binomial_nats, odd_rows, trusted_nats
+from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf
 from tallystick.parity.spelled import date_numbers, example_of, read_spelled
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rows, trusted_nats
 
 _DAY_S = 86400.0
 FORM_NATS = 12.0

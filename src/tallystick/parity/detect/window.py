@@ -19,9 +19,12 @@ from scipy.stats import spearmanr
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.drawn import other_window, training_counts
-from tallystick.parity.detect.finding import (
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.joint import paired_z
+from tallystick.parity.live import Live
+from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
+from tallystick.parity.yardsticks import (
     CLAIM_NATS,
-    Finding,
     binomial_nats,
     ks_bound,
     ks_distance,
@@ -29,9 +32,6 @@ from tallystick.parity.detect.finding import (
     odd_rows,
     trusted_nats,
 )
-from tallystick.parity.joint import paired_z
-from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
 
 #: Distance to a whole number that is none, and the part of rows off it that refutes a factor.
 WHOLE_ERROR, FRACTIONS = 0.01, 0.2
