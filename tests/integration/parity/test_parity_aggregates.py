@@ -206,3 +206,12 @@ def test_fewer_whole_counts_are_neither_scaled_nor_logarithms(nested):
     live = family(60, 4, 7.0)
     verdict = diagnose(nested, live)
     assert verdict.kind in ("window_changed", "")
+
+
+@pytest.mark.parametrize(("column", "each"), [("orders_30d", 5), ("age", 3)])
+def test_zeros_in_some_rows_are_a_default(nested, column, each):
+    """A window so short that it has no event would give the same."""
+    live = family(300, 5)
+    filled = live.assign(**{column: np.where(np.arange(300) % each == 0, 0, live[column])})
+    verdict = diagnose(nested, filled)
+    assert (verdict.kind, verdict.features) == ("default_fill", (column,))

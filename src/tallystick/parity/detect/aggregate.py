@@ -31,8 +31,9 @@ from tallystick.parity.yardsticks import (
 
 #: Nats that one row may say at most by its own value.
 MOST_A_ROW = 3.0
-#: Part of the bound of a fair sample that a column must be off: means over one event are their sums.
-MOVED = 0.75
+#: Part of the bound of a fair sample that a column must be off, as means over one event are their sums; and from which
+#: it needs no more evidence.
+MOVED, CLEARLY_MOVED = 0.75, 1.5
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -97,7 +98,7 @@ def _judge_ratio(
     heard = trusted_nats(paired_z(gap[known]), float(gap.sum()))
     cost = float(np.log(2 * len(live.reference.columns))) + NAMED_COST
     nats = odd + heard - cost
-    if nats < CLAIM_NATS:
+    if nats < (CLAIM_NATS if before >= CLEARLY_MOVED * bound else 2 * CLAIM_NATS):
         return None
     over = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
     gain = _gain(numbers, values, undone, gap, known)

@@ -52,6 +52,8 @@ CLEAR_MOVE = 4.0
 MOST_NATS = 40.0
 #: Part of the best window's gain that the one which the mean tells must have.
 MOSTLY = 0.7
+#: Part of affected rows with one count from which it is a default.
+ONE_VALUE = 0.9
 #: Part of the distance that a window may leave with more evidence.
 REST_SHARE = 0.5
 
@@ -154,6 +156,9 @@ def _judge(live: Live, column: int, fit: _Fit) -> Finding | None:
         share, affected = 1.0, known
     # Multiples of a whole factor are another unit; a window's counts may be any whole numbers.
     if share < LEAST_SHARE or affected.sum() < 5 or not has_more_values(values[affected], factor):
+        return None
+    # Some rows that all have one count, mostly 0, were filled.
+    if share < 1 and np.unique(values[affected], return_counts=True)[1].max() > ONE_VALUE * affected.sum():
         return None
     z = mixture_z(weight_alone[known], fit.here[known], fit.back[known])
     said = trusted_nats(z, float(mixed(weight_alone, fit.back - fit.here)[known].sum()))
