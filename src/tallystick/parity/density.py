@@ -50,7 +50,9 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
 def _continuous(numbers: NumberProfile, values: Floats, far: Floats, beyond: Floats) -> Floats:
     edges = np.unique(numbers.grid[::BIN_STEP])
     if len(edges) < 2:
-        edges = np.array([numbers.minimum - 1e-9, numbers.minimum + 1e-9])
+        # Times of one second, or rounded for privacy: a float so large has no neighbour within a billionth.
+        room = max(1e-9, float(np.spacing(abs(numbers.minimum))))
+        edges = np.array([numbers.minimum - room, numbers.minimum + room])
     ranks = np.searchsorted(numbers.grid, edges, side="right") / len(numbers.grid)
     mass = np.maximum(np.diff(ranks), 0.25 / len(numbers.grid))
     mass /= mass.sum()

@@ -38,6 +38,7 @@ def read_given(names: Sequence[str], live: Any, beside: Beside) -> tuple[pd.Data
         frame = table
     _check_names(frame)
     found = {field.name: _values(frame, field.name, getattr(beside, field.name)) for field in fields(beside)}
+    found["predictions"] = _answers(found["predictions"])
     faults = [f"{name}{fault}" for name, values in found.items() if (fault := _fault(values, len(frame)))]
     if faults:
         raise InvalidParameter("live rows: " + "; ".join(faults))
@@ -67,6 +68,28 @@ def _values(frame: pd.DataFrame, what: str, given: Any) -> Any:
     except ValueError as error:
         told = "expected a frame, or a dict of columns with an entry for each row"
         raise InvalidParameter(f"live rows: segments: {told}") from error
+
+
+def _answers(given: Any) -> Any:
+    """Return predictions as they are, or as rows x numbers where each entry of a column or a list is a list of them."""
+    if isinstance(given, pd.Series | list | tuple) or (isinstance(given, np.ndarray) and given.dtype == object):
+        rows = list(given)
+        widths = {len(row) for row in rows if isinstance(row, list | tuple | np.ndarray)}
+        if not widths:
+            return given
+        if len(widths) > 1:
+            raise InvalidParameter("live rows: predictions: some rows have more numbers than others")
+        none = [None] * max(widths)
+        given = [list(row) if isinstance(row, list | tuple | np.ndarray) else none for row in rows]
+        try:
+            # Without objects a row that has no prediction is NaN.
+            given = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):
+            given = np.asarray(pd.DataFrame(given))
+    shape: tuple[int, ...] = getattr(given, "shape", ())
+    if len(shape) > 1 and shape[0] and not shape[1]:
+        raise InvalidParameter("live rows: predictions: no number in any row")
+    return given
 
 
 def _fault(values: Any, rows: int) -> str:

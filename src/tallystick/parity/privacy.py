@@ -150,6 +150,15 @@ def _bucket(numbers: NumberProfile) -> NumberProfile:
     )
 
 
+def rounded_for_privacy(value: float) -> float:
+    """Return a number as a reference has it that keeps no exact ones.
+
+    >>> rounded_for_privacy(77123.456)
+    77000.0
+    """
+    return float(_significant(np.array([float(value)]))[0])
+
+
 def _significant(values: Floats) -> Floats:
     size = np.where(values == 0, 1.0, np.abs(values))
     unit = 10.0 ** (np.floor(np.log10(size)) - BUCKET_DIGITS + 1)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tallystick.errors import InvalidParameter
 from tallystick.parity import Reference, Status, diagnose
 from tallystick.parity.words import headline
 
@@ -95,3 +96,21 @@ def test_two_columns_of_probabilities_are_judged_by_the_last_as_the_reference_is
     live = rows(200, 11)
     assert diagnose(reference, live, predictions=both(live)).status is Status.CONSISTENT
     assert diagnose(reference, live, predictions=both(live)[:, ::-1]).kind == "class_order"
+
+
+@pytest.mark.parametrize("form", [pd.Series, lambda lists: pd.Series(lists).to_numpy(), list])
+def test_a_list_in_each_row_is_a_row_of_probabilities(trained, form):
+    live = rows(200, 3)
+    assert diagnose(trained, live, predictions=form(chances(live).tolist())).status is Status.CONSISTENT
+
+
+@pytest.mark.parametrize("given", [[[0.1]] * 9 + [[0.1, 0.2]], [[]] * 10, np.zeros((10, 0)), pd.Series([[]] * 10)])
+def test_rows_without_a_number_or_of_unlike_length_are_refused(trained, given):
+    with pytest.raises(InvalidParameter, match="predictions"):
+        diagnose(trained, rows(10, 4), predictions=given)
+
+
+@pytest.mark.filterwarnings("error")
+def test_answers_that_are_no_numbers_differ_by_no_amount(trained):
+    verdict = diagnose(trained, rows(200, 5), predictions=np.full(200, np.nan))
+    assert (verdict.kind, verdict.transformation) == ("prediction_differs", {})

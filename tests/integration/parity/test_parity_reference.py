@@ -206,3 +206,25 @@ def test_a_source_with_a_column_twice_is_refused():
             History(frame.set_axis(names, axis=1), "id", "at")
     with pytest.raises(InvalidParameter, match="expected keys to be"):
         History(frame, 5, "at")
+
+
+@pytest.mark.parametrize("option", ["hashed", "bucketed"])
+def test_resolution_and_frequent_values_that_privacy_rounds_away_are_no_fault(option):
+    def rows(seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        return pd.DataFrame(
+            {
+                "rate": rng.normal(200, 50, 1000),
+                "age": rng.integers(18, 90, 1000).astype(float),
+                "site": np.full(1000, 77123.456),
+                "started": np.full(1000, pd.Timestamp("2017-07-17 17:17:17")),
+            }
+        )
+
+    reference = Reference.from_frame(rows(0), privacy=option)
+    assert diagnose(reference, rows(1)).status not in (Status.CAUSE_FOUND, Status.SUSPECTED)
+    # A default far from anything in training is one still.
+    filled = rows(1)
+    filled.loc[::2, "age"] = -999.0
+    verdict = diagnose(reference, filled)
+    assert (verdict.kind, verdict.features) == ("default_fill", ("age",))

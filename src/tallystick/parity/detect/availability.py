@@ -20,6 +20,7 @@ from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
+from tallystick.parity.privacy import rounded_for_privacy
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
@@ -104,10 +105,10 @@ def _nulls(live: Live, column: int) -> Finding | None:
 def _one_value(live: Live, column: int) -> Finding | None:
     """Judge the value that grew most: a fill, a constant, or the bound of a clip."""
     picked = _grown_value(live, column)
-    if picked is None:
+    profile = live.reference.columns[column]
+    if picked is None or _is_rounded_away(profile, picked[0]):
         return None
     value, holds, expected = picked
-    profile = live.reference.columns[column]
     known = live.known(column)
     count, rows = int(holds.sum()), int(known.sum())
     gain = _spike_nats(live, column, picked)
@@ -214,6 +215,13 @@ def _is_next(profile: ColumnProfile, value: Any, is_default: bool) -> bool:
     step = float(np.min(np.diff(numbers.lattice)))
     beyond = max(numbers.minimum - float(value), float(value) - numbers.maximum)
     return 0 < beyond <= NEXT_STEPS * step
+
+
+def _is_rounded_away(profile: ColumnProfile, value: Any) -> bool:
+    """Whether a value may have been frequent in training, and the reference keeps rounded ones only."""
+    if profile.numbers is None or profile.privacy == "raw":
+        return False
+    return not _is_far(profile, rounded_for_privacy(value))
 
 
 def _is_far(profile: ColumnProfile, value: Any) -> bool:

@@ -31,7 +31,8 @@ def detect_precision(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or known.sum() < 5 or numbers.distinct < 8:
+    # With any privacy the reference has no resolution of training to compare with.
+    if numbers is None or known.sum() < 5 or numbers.distinct < 8 or profile.privacy != "raw":
         return []
     found = _float32(profile, values, known)
     if found is not None:

@@ -52,7 +52,9 @@ def paired_difference(
     if whose and segments is not None:
         inside = (segments[whose["column"]] == whose["value"]).to_numpy()
         kind, shift = relation(rescored[inside], predictions[inside]) if inside.sum() >= LEAST_INSIDE else (kind, shift)
-    parameters, text = {"largest": float(np.nanmax(apart))}, "no simple relation was found"
+    # Answers that are no numbers are no distance from anything.
+    known = apart[np.isfinite(apart)]
+    parameters, text = {"largest": float(known.max())} if len(known) else {}, "no simple relation was found"
     if kind == "class_order":
         parameters, text = {}, "each is one minus the other"
     elif shift is not None:
