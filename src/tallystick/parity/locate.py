@@ -27,8 +27,8 @@ MOST_SEGMENTS = 50
 MOST_INQUIRIES = 4
 #: Kinds whose parameter is estimated together with the share of rows.
 ESTIMATED = frozenset({"window_changed"})
-#: Share of rows from which a cause is everybody's.
-WHOLE = 0.97
+#: Share of rows from which a cause is everybody's, and the chance of a column's rows below which they are far off.
+WHOLE, FAR_P = 0.97, 1e-6
 
 
 def by_segment(
@@ -43,6 +43,8 @@ def by_segment(
     best: tuple[float, Inquiry, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     for column, value, rows in ranked[:MOST_INQUIRIES]:
+        if _is_everybodys(whole, rows):
+            continue
         inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows))
         # Each segment is one more look.
         strong = [f for f in inquiry.findings if f.nats > CLAIM_NATS + np.log(max(1, len(ranked)))]
@@ -58,6 +60,20 @@ def by_segment(
             }
             best = strong[0].gain, inquiry, whose
     return (whole, {}) if best is None else (best[1], best[2])
+
+
+def _is_everybodys(whole: Inquiry, rows: Mask) -> bool:
+    """Whether the cause is in all rows, and its column is far from training's without these rows, too.
+
+    Then the others have it as well, which an inquiry into each segment and its rest would find at a hundred times the
+    cost.
+    """
+    first = next(iter(whole.findings), None)
+    if first is None or first.share < WHOLE:
+        return False
+    names = whole.sent.reference.names
+    rest = {names[part.column]: part.p for part in screen(whole.sent.taken(~rows))}
+    return any(rest.get(name, 1.0) < FAR_P for name in first.features)
 
 
 def _tells_better(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from parity_rows import rows_of
 
-from tallystick.parity import Status, diagnose
+from tallystick.parity import Status, diagnose, locate
 from tallystick.parity.kinds import FAMILY_OF
 from tallystick.parity.words import title
 
@@ -153,3 +153,14 @@ def test_labels_and_predictions_are_those_of_the_blamed_clients_rows(reference):
     labels, answers = np.arange(len(live)) % 2.0, np.full(len(live), 0.5)
     verdict = diagnose(reference, live, segments=who, labels=labels, predictions=answers)
     assert (verdict.kind, verdict.segment.get("value")) == ("category_relabelled", "ios/4.2")
+
+
+def test_a_fault_of_everybody_is_not_looked_for_in_each_segment(reference, monkeypatch):
+    asked = []
+    found = locate.inquire
+    monkeypatch.setattr(locate, "inquire", lambda *given: asked.append(1) or found(*given))
+    rows = rows_of(600, 3)
+    moved = rows.assign(fare=(rows.fare - 3) * 1.7)
+    verdict = diagnose(reference, moved, segments=_clients(600, 0.3, 4))
+    assert (verdict.kind, verdict.segment) == ("affine", {})
+    assert not asked
