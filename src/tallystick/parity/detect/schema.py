@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Floats, Mask, Role, Texts, read_numbers, read_texts
+from tallystick.parity.columns import (
+    FALSE_TOKENS,
+    TRUE_TOKENS,
+    Floats,
+    Mask,
+    Numbers,
+    Role,
+    Texts,
+    read_numbers,
+    read_texts,
+)
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.exchange import undo_exchange
 from tallystick.parity.detect.finding import Finding
@@ -114,10 +124,10 @@ def _pairs(reference: Reference, frame: pd.DataFrame, missing: list[str], extra:
         if len(same) == 1:
             pairs[old] = same[0]
     costs = []
-    for old in missing:
-        for new in extra:
-            if old not in pairs and new not in pairs.values():
-                costs.append((_misfit(reference.column(old), frame[new]), old, new))
+    for new in [new for new in extra if new not in pairs.values()]:
+        # Read once, and not again for each column that it may be.
+        series, read = frame[new], read_numbers(frame[new])
+        costs += [(_misfit(reference.column(old), series, read), old, new) for old in missing if old not in pairs]
     for cost, old, new in sorted(costs):
         if cost < 1.0 and old not in pairs and new not in pairs.values():
             pairs[old] = new
@@ -128,8 +138,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
-    """Return the distance of a column to a profile in units of what a fair sample may have; below 1 it may be it."""
+def _misfit(profile: ColumnProfile, series: pd.Series[Any], read: Numbers | None = None) -> float:
+    """Return the distance of a column to a profile in units of what a fair sample may have; below 1 it may be it.
+
+    `read` are its numbers, where they were read already.
+    """
     if profile.privacy == "none":
         return 0.5
     if profile.numbers is not None:
@@ -137,7 +150,7 @@ def _misfit(profile: ColumnProfile, series: pd.Series[Any]) -> float:
             times, _ = read_live_times(profile, series)
             values = times
         else:
-            parsed = read_numbers(series)
+            parsed = read or read_numbers(series)
             if parsed.junk.mean() > 0.05:
                 return 9.0
             values = parsed.values
