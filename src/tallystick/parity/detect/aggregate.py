@@ -14,7 +14,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import RATIO_BOUND, fit_share, log_density
-from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.detect.window import NAMED_COST
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
@@ -91,7 +91,7 @@ def _judge_ratio(
         return None
     # With the other column, too: a sum goes with the count, and a mean as it did in training.
     table, rows = live.table(column), np.arange(live.rows)
-    gap = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    gap = np.where(known, agreement(live, column, undone), 0.0)
     count = int(known.sum())
     odd = binomial_nats(int(odd_rows(profile, values)[known].sum()), count, odd_rate(profile))
     odd -= binomial_nats(int(odd_rows(profile, undone)[known].sum()), count, odd_rate(profile))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
+from tallystick.parity.profile import cells_of
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,13 @@ class Finding:
     is_partly_undone: bool = False
 
 
+def agreement(live: Live, column: int, undone: Values) -> Floats:
+    """Return, for each row, how much better the other columns fit the undone value than the one sent, in nats."""
+    table, rows = live.table(column), np.arange(live.rows)
+    return np.asarray(table[rows, cells_of(live.reference.columns[column], undone)] - table[rows, live.cells(column)])
+
+
 def agreement_z(live: Live, column: int, undone: Values, weight: Floats | None = None) -> float:
     """Return the paired z of "the other columns fit the undone value" against "they fit the value as sent"."""
-    from tallystick.parity.profile import cells_of
-
-    table = live.table(column)
-    rows = np.arange(live.rows)
-    after = table[rows, cells_of(live.reference.columns[column], undone)]
-    before = table[rows, live.cells(column)]
-    difference = after - before if weight is None else weight * (after - before)
-    return paired_z(difference)
-
-
-def number_columns(live: Live) -> list[int]:
-    """Return the columns of numbers that were sent."""
-    return [j for j, c in enumerate(live.reference.columns) if c.role is Role.NUMBER and j not in live.absent]
+    difference = agreement(live, column, undone)
+    return paired_z(difference if weight is None else weight * difference)

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.drawn import other_window, training_counts
-from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
@@ -138,7 +138,7 @@ def _judge(
     # By rank: what a count of this window would have been in training's.
     undone = np.where(known, _by_rank(numbers, values), values)
     table, rows = live.table(column), np.arange(live.rows)
-    gap = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, live.cells(column)], 0.0)
+    gap = np.where(known, agreement(live, column, undone), 0.0)
     kept = np.where(known, table[rows, cells_of(profile, undone)], 0.0)
     count = int(known.sum())
     odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
