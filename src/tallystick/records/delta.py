@@ -249,11 +249,10 @@ class DeltaWriter:
         if self._folder is not None:
             mend(self._folder)
         try:
-            # Rows are only added here: the list of all files would be read, and grow, with each commit.
-            table = DeltaTable(self.uri, without_files=True)
+            table = DeltaTable(self.uri)
         except TableNotFoundError:
             self._create()
-            table = DeltaTable(self.uri, without_files=True)
+            table = DeltaTable(self.uri)
         self._checkpointed = table.version()
         self._table = table
         return table
@@ -321,7 +320,7 @@ class DeltaWriter:
             _sync(log / "_last_checkpoint")
             _sync(log)
         # Opened anew, it begins with the checkpoint.
-        self._table = DeltaTable(self.uri, without_files=True)
+        self._table = DeltaTable(self.uri)
 
 
 #: What delta-rs and Arrow raise for a table that cannot be read or written.
