@@ -80,6 +80,8 @@ class Explained:
     replays: Mapping[str, GateReport] = field(default_factory=dict, repr=False)
     #: Whether the rows were looked at, and nothing is broken in them but what the verdict says.
     is_else_clean: bool = False
+    #: When the first of the affected rows came; None where no single rows are.
+    first_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,21 @@ def _explain(
         checked.reports,
         # What else is broken in the rows was found with the cause, and is told.
         len(rows) >= FEWEST_ROWS if is_claim(verdict) else verdict.status in _CLEAN,
+        first_of(rows, examined),
     )
+
+
+def first_of(rows: LiveRows, examined: Examination) -> datetime | None:
+    """Return when the first of the affected rows came."""
+    if not len(examined.affected):
+        return None
+    first: datetime = pd.to_datetime(rows.times.iloc[examined.affected], utc=True).min().to_pydatetime()
+    return first
+
+
+def look_again(reference: Reference, sent: Sent) -> Examination:
+    """Return what rows show by themselves: no replica is asked."""
+    return judge(reference, sent, lambda known, rows: _looked(known, rows, Checked(), [], None))
 
 
 def _examined(
@@ -317,7 +333,7 @@ def _finished(
     return msgspec.structs.replace(
         without_hidden(verdict, reference),
         rows=rows,
-        first_seen=_short_time(verdict.first_seen),
+        first_seen=short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),
         degraded=tuple(dict.fromkeys((*(verdict.degraded or reference.degraded), *limits))),
         reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
@@ -326,10 +342,10 @@ def _finished(
     )
 
 
-def _short_time(text: str) -> str:
+def short_time(text: str) -> str:
     """Return a time to the second, as all our times are UTC.
 
-    >>> _short_time("2026-01-31 14:02:11.123456+00:00"), _short_time("")
+    >>> short_time("2026-01-31 14:02:11.123456+00:00"), short_time("")
     ('2026-01-31 14:02:11Z', '')
     """
     return f"{text[:19]}Z" if len(text) > 19 and text.endswith("+00:00") else text
@@ -348,7 +364,7 @@ def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tu
         found.append(
             Example(
                 request_id=str(rows.request_ids.iloc[position]),
-                request_time=_short_time(str(rows.times.iloc[position])),
+                request_time=short_time(str(rows.times.iloc[position])),
                 client=str(rows.segments["client"].iloc[position]) if "client" in rows.segments else "",
                 sent={name: shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
                 expected={}

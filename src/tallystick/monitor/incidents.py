@@ -299,7 +299,7 @@ def _claimed(
         updated_at=stamp,
         rows_affected=affected(diagnosis.verdict),
         rows=diagnosis.rows,
-        **_told(diagnosis, book.endpoint, number, began, _since(diagnosis, (), stamp)),
+        **_told(diagnosis, book.endpoint, number, (began, False), _since(diagnosis, (), stamp)),
     )
     book = replace(book, open=(*book.open, opened), last_id=opened.id)
     return book, (Change(opened, True),)
@@ -310,19 +310,29 @@ def _command(endpoint: str, number: int) -> str:
 
 
 def _told(
-    diagnosis: Diagnosis, endpoint: str, number: int, began: str, others: Sequence[dict[str, Any]]
+    diagnosis: Diagnosis, endpoint: str, number: int, began: tuple[str, bool], others: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return verdict, title and text as an incident has them: since it began, and with the command that shows it.
 
-    `began` is empty where nothing is known of it but what the diagnosis saw.
+    `began` is its `first_seen` and `is_older`; empty where nothing is known of it but what the diagnosis saw.
     """
     given = diagnosis.verdict
-    changed = {"reproduce": _command(endpoint, number), "first_seen": began or given["first_seen"]}
+    first_seen, is_older = began if began[0] else (given["first_seen"], given["is_older"])
+    reproduce = _command(endpoint, number)
     title, text = diagnosis.title, diagnosis.text
-    for key, value in changed.items():
-        if given[key]:
-            title, text = title.replace(given[key], value), text.replace(given[key], value)
-    return {"verdict": given | changed | {"others": others}, "title": title, "text": text}
+    pairs = [
+        (given["reproduce"], reproduce),
+        (_in_words(given["first_seen"], given["is_older"]), _in_words(first_seen, is_older)),
+    ]
+    for before, after in pairs:
+        if before:
+            title, text = title.replace(before, after), text.replace(before, after)
+    changed = {"reproduce": reproduce, "first_seen": first_seen, "is_older": is_older, "others": others}
+    return {"verdict": given | changed, "title": title, "text": text}
+
+
+def _in_words(first_seen: str, is_older: bool) -> str:
+    return f"{first_seen} or before" if is_older else first_seen
 
 
 def _since(diagnosis: Diagnosis, known: Sequence[Mapping[str, Any]], stamp: str) -> list[dict[str, Any]]:
@@ -355,7 +365,9 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     told: dict[str, Any] = {"verdict": known | {key: diagnosis.verdict[key] for key in ("share", "rows")}}
     if ranks.get(diagnosis.verdict["strength"], 0) >= ranks.get(known["strength"], 0):
         # When it began was seen best by the first diagnosis: later ones have later rows only.
-        told = _told(diagnosis, incident.endpoint, incident.id, known["first_seen"], others)
+        told = _told(
+            diagnosis, incident.endpoint, incident.id, (known["first_seen"], known.get("is_older", False)), others
+        )
     elif others:
         told["verdict"] |= {"others": others}
     return msgspec.structs.replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
+from tallystick.monitor.earlier import BACK, Earlier
 from tallystick.monitor.explain import Explained, Looked, Place, explain_each, load_reference
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
@@ -26,8 +27,8 @@ from tallystick.records.reading import InferenceTable
 
 #: Rows that are judged at most, and how many make it worth to look no further back.
 MAX_ROWS, ENOUGH_ROWS = 2000, 200
-#: Without --since: the last hour, and where that has too little, the newest rows of these days.
-RECENT, BACK = timedelta(hours=1), timedelta(days=30)
+#: Without --since: the last hour, and where that has too little, the newest rows of `BACK`.
+RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Asked:
     #: Columns that were sent, or `usage_context.<name>`, that say whom a row is about; and the features' source.
     key: tuple[str, ...] = ()
     history: History | None = None
+    #: Whether rows before the judged ones are looked at for when a cause began.
+    looks_back: bool = True
 
 
 def diagnose_endpoint(
@@ -89,7 +92,13 @@ def _look(
     replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
     if not len(sent):
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
-    return explain_each(reference, sent, place, replicas, notes)
+    looked = explain_each(reference, sent, place, replicas, notes)
+    earlier = Earlier(table.pinned(), entity.id, reference, endpoint.hidden, key, asked.history)
+    return _dated(looked, earlier, now) if asked.looks_back else looked
+
+
+def _dated(looked: Looked, earlier: Earlier, now: datetime) -> Looked:
+    return replace(looked, found=tuple(earlier.dated(each, now) for each in looked.found))
 
 
 def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
@@ -174,6 +183,8 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
         notes = (*notes, *more)
         if len(sent):
             looked = explain_each(reference, sent, Place("", name), None, notes)
+            earlier = Earlier(table.pinned(), entity_id, reference, key=asked.key, history=asked.history)
+            looked = _dated(looked, earlier, now or datetime.now(UTC))
             verdicts += [(name or "", explained) for explained in looked.found]
     if not verdicts:
         raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from tallystick.monitor.lookback import TooManyRows
 from tallystick.records.added import Added
 from tallystick.records.reading import PREDICTION, InferenceTable
 
@@ -27,6 +28,10 @@ REFUSED_STATUS = 400
 #: Names of segments' columns.
 CLIENT, REQUESTER, USAGE = "client", "requester", "usage_context."
 MAX_USAGE_KEYS = 8
+#: How far back rows before a moment are looked for at first, and how much further each time that gave too few.
+_FIRST_SPAN, _SPAN_GROWTH = timedelta(seconds=10), 8
+#: Requests from which on no longer span is read for those of one sender.
+_MOST_REQUESTS = 100_000
 
 _PRODUCT = re.compile(r"([\w.-]+)(?:/v?(\d+)(?:\.(\d+))?)?", re.ASCII)
 
@@ -127,27 +132,72 @@ def read_rows(
     names: Iterable[str],
     *,
     since: datetime | None = None,
+    until: datetime | None = None,
     where: ds.Expression | None = None,
     added: Added | None = None,
     feedback: bool = True,
 ) -> LiveRows:
-    """Return rows of a served entity by time. All of them are in memory at once: limit them by what is asked for."""
+    """Return rows of a served entity by time, from `since` until before `until`.
+
+    All of them are in memory at once: limit them by what is asked for.
+    """
     wanted = is_traffic() if where is None else is_traffic() & where
     reader = table.decoded(
-        since=since, served_entity=entity_id, feedback=feedback, where=wanted, beside=BESIDE, added=added
+        since=since, until=until, served_entity=entity_id, feedback=feedback, where=wanted, beside=BESIDE, added=added
     )
     own = dict(table.own_names)
     decoded = reader.read_all()
     return _live(decoded.sort_by(own["_request_time"]), own, set(names))
 
 
+def newest_before(
+    table: InferenceTable,
+    entity_id: str,
+    until: datetime,
+    since: datetime,
+    limit: int,
+    sender: tuple[str, str] | None = None,
+) -> pd.DataFrame:
+    """Return the newest requests before `until`, refused ones too, of about `limit` rows: their `id` and `at`.
+
+    `sender` is a column of segments and a value. Looks back no further than `since`, and no further than it takes: a
+    busy endpoint has millions of rows in a day. Raises NotFound when there is no table, and TooManyRows when the sender
+    is too rare among all others.
+    """
+    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
+    where = is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
+    columns = ["databricks_request_id", "request_time", "request_rows", "user_agent", "requester", "usage_context"]
+    span = _FIRST_SPAN
+    while True:
+        begin = max(since, until - span)
+        read = table.invocations(columns=columns, since=begin, until=until, where=where).read_all()
+        found = pd.DataFrame(
+            {
+                "id": read.column("databricks_request_id").to_pandas(),
+                "at": read.column("request_time").to_pandas(),
+                "rows": read.column("request_rows").fill_null(1).to_pandas(),
+            }
+        )
+        if sender is not None:
+            segments = _segments_of_requests(read)
+            is_his = segments[sender[0]] == sender[1] if sender[0] in segments else np.zeros(len(found), dtype=bool)
+            found = found[np.asarray(is_his, dtype=bool)]
+        if begin <= since or int(found["rows"].sum()) >= limit:
+            break
+        if len(read) > _MOST_REQUESTS:
+            if found.empty:
+                raise TooManyRows
+            break
+        span *= _SPAN_GROWTH
+    newest = found.sort_values("at", ascending=False)
+    return newest[newest["rows"].cumsum() - newest["rows"] < limit]
+
+
 def read_senders(table: InferenceTable, where: ds.Expression, added: Added | None) -> Senders:
     """Return who sent the requests that a condition picks, and when; their bodies are not read."""
     columns = ["user_agent", "requester", "usage_context", "request_time"]
     found = table.invocations(columns=columns, where=where, added=added).read_all()
-    contexts = [dict(each) if each else {} for each in found.column("usage_context").to_pylist()]
-    segments = segments_of(found.column("user_agent").to_pandas(), found.column("requester").to_pandas(), contexts)
-    return Senders(segments, found.column("request_time").to_pandas())
+    return Senders(_segments_of_requests(found), found.column("request_time").to_pandas())
 
 
 def _earliest(table: InferenceTable, entity_id: str, since: datetime | None, limit: int) -> datetime | None:
@@ -225,6 +275,11 @@ def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: Se
     for key in sorted(keys, key=lambda each: -keys[each])[:MAX_USAGE_KEYS]:
         found[USAGE + key] = pd.Series([context.get(key, "(none)") for context in contexts], dtype=object)
     return pd.DataFrame(found).reset_index(drop=True)
+
+
+def _segments_of_requests(read: pa.Table) -> pd.DataFrame:
+    contexts = [dict(each) if each else {} for each in read.column("usage_context").to_pylist()]
+    return segments_of(read.column("user_agent").to_pandas(), read.column("requester").to_pandas(), contexts)
 
 
 def _ledger(decoded: pa.Table, own: Mapping[str, str]) -> Any:

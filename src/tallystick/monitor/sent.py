@@ -88,18 +88,19 @@ def sent_rows(
     reference: Reference,
     since: datetime,
     hidden: Collection[str] = (),
+    until: datetime | None = None,
 ) -> Sent:
-    """Return the given rows of the decoded view as they were sent, with those of refused requests `since` then.
+    """Return the given rows of the decoded view as they were sent, with those of refused requests from `since` on.
 
-    `hidden` are columns of the input that are dropped or hashed before they are recorded. Reads two times: sizes and
-    times of what there is, then the bodies of what is chosen.
+    With `until`, of refused requests before then. `hidden` are columns of the input that are dropped or hashed before
+    they are recorded. Reads two times: sizes and times of what there is, then the bodies of what is chosen.
     """
     if all(name.isdecimal() for name in reference.names):
         # Columns that are counted, not named: requests may name them as they like.
         return as_decoded(rows)
     try:
-        chosen = _choose(table, entity_id, set(rows.request_ids), since)
-        bodies = {each["databricks_request_id"]: each for each in _bodies(table, entity_id, chosen, since)}
+        chosen = _choose(table, entity_id, set(rows.request_ids), since, until)
+        bodies = {each["databricks_request_id"]: each for each in _bodies(table, entity_id, chosen, since, until)}
     except NotFound:
         return as_decoded(rows)
     made = _Made(reference, rows)
@@ -136,12 +137,14 @@ def _of_entity(entity_id: str) -> ds.Expression:
     return is_traffic() & known & (ds.field("served_entity_id") == entity_id)
 
 
-def _choose(table: InferenceTable, entity_id: str, wanted: set[str], since: datetime) -> _Chosen:
+def _choose(
+    table: InferenceTable, entity_id: str, wanted: set[str], since: datetime, until: datetime | None
+) -> _Chosen:
     """Return the newest requests, of those wanted and of those refused, within the bounds of rows and bytes."""
     requests: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
     answered, refused = pd.DataFrame(), pd.DataFrame()
-    for batch in table.invocations(columns=_META, since=since, where=_of_entity(entity_id)):
+    for batch in table.invocations(columns=_META, since=since, until=until, where=_of_entity(entity_id)):
         frame = batch.to_pandas()
         clients = {agent: client_of(agent) for agent in frame["user_agent"].unique()}
         frame["client"] = [clients[agent] for agent in frame["user_agent"]]
@@ -166,12 +169,14 @@ def _within(frame: pd.DataFrame, most_bytes: int) -> set[str]:
     return set(newest.loc[fits, "databricks_request_id"])
 
 
-def _bodies(table: InferenceTable, entity_id: str, chosen: _Chosen, since: datetime) -> Iterator[dict[str, Any]]:
+def _bodies(
+    table: InferenceTable, entity_id: str, chosen: _Chosen, since: datetime, until: datetime | None
+) -> Iterator[dict[str, Any]]:
     ids = chosen.ids()
     if not ids:
         return
     where = _of_entity(entity_id) & ds.field("databricks_request_id").isin(ids)
-    for batch in table.invocations(columns=_BODY, since=since, where=where):
+    for batch in table.invocations(columns=_BODY, since=since, until=until, where=where):
         yield from batch.to_pylist()
 
 

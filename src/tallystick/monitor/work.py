@@ -79,7 +79,8 @@ class Work:
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
         for entity in due:
             try:
-                found = diagnose_endpoint(endpoint, entity.name, Asked(since=watch.span(entity.id)), self._line, now)
+                asked = Asked(since=watch.span(entity.id), looks_back=not watch.is_open(entity.id))
+                found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:
                 _log.warning("%s of %s could not be diagnosed: %s", entity.name, endpoint.name, error.message)
                 continue

@@ -166,7 +166,7 @@ def examine(
         equal = _scores_again(reference, inquiry, answered, rescore)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
-    first_seen, is_step = onset(_taken(beside.timestamps, kept), affected) if not whose else ("", False)
+    first_seen, is_step = onset(_taken(beside.timestamps, judged), affected)
     repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore)
     context = Context(
         segment=whose or _whose(reference, senders, inquiry, affected),

@@ -81,6 +81,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     first_seen: Annotated[
         str, Meta(description="Time of the first affected row, as the timestamps had it; empty without timestamps.")
     ] = ""
+    is_older: Annotated[
+        bool,
+        Meta(description="Whether the cause was there before `first_seen` already, or may have been: no one looked."),
+    ] = False
     strength: Annotated[
         str,
         Meta(

@@ -184,8 +184,8 @@ def headline(verdict: Verdict) -> str:
             f"{_part(verdict.share, count(verdict.rows, 'row'))} {'carries' if verdict.rows == 1 else 'carry'} {said}"
         )
     if verdict.first_seen:
-        comma = "" if whose and words.subject is Subject.ROWS else ","
-        return f"Since {printable(verdict.first_seen)}{comma} {body}."
+        comma = "" if whose and words.subject is Subject.ROWS and not verdict.is_older else ","
+        return f"Since {printable(verdict.first_seen)}{' or before' if verdict.is_older else ''}{comma} {body}."
     return f"{body[:1].upper()}{body[1:]}."
 
 

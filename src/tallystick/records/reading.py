@@ -112,6 +112,7 @@ class InferenceTable:
         self.location = location.rstrip("/") if "://" in location else str(Path(location).absolute())
         self.name = name or self.location.rpartition("/")[2].removesuffix(schema.PAYLOAD_SUFFIX)
         self._options = dict(storage_options or {})
+        self._pinned: dict[str, tuple[DeltaTable, ds.Dataset]] | None = None
         #: Rows that the latest read of the decoded view left out, and values that are null for it, by reason.
         self.undecoded: Counter[str] = Counter()
         #: What is ours in the latest decoded view, by its usual name -> by the name it has there.
@@ -119,6 +120,12 @@ class InferenceTable:
 
     def __repr__(self) -> str:
         return f"InferenceTable({self.name!r}, {self.location!r})"
+
+    def pinned(self) -> InferenceTable:
+        """Return this table as it is when it is read first: many small reads then open it once, and see one version."""
+        table = InferenceTable(self.location, name=self.name, storage_options=self._options)
+        table._pinned = {}
+        return table
 
     @property
     def schema(self) -> pa.Schema:
@@ -257,6 +264,13 @@ class InferenceTable:
         return self._open(self.location)[1]
 
     def _open(self, location: str) -> tuple[DeltaTable, ds.Dataset]:
+        if self._pinned is None:
+            return self._newest(location)
+        if location not in self._pinned:
+            self._pinned[location] = self._newest(location)
+        return self._pinned[location]
+
+    def _newest(self, location: str) -> tuple[DeltaTable, ds.Dataset]:
         try:
             table = DeltaTable(location, storage_options=self._options or None)
             return table, with_known_ranges(table, table.to_pyarrow_dataset(filesystem=_local_files(location)))

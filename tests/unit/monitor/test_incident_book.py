@@ -150,6 +150,13 @@ def test_only_what_opens_or_closes_is_news() -> None:
     assert changes[0].is_news
 
 
+def test_an_incident_that_may_be_older_than_its_first_row_goes_on_saying_so() -> None:
+    first = found(first_seen="2026-01-01 00:00:00Z", is_older=True)
+    book, _ = note(book_of((0, first)), found(first_seen="2026-01-31 14:09:00Z", title_since=True), after(600))
+    assert book.open[0].verdict["is_older"]
+    assert book.open[0].title == "Since 2026-01-01 00:00:00Z or before unit."
+
+
 def test_an_incident_keeps_the_clearest_verdict_and_the_first_time() -> None:
     proof = found(first_seen="2026-01-31 13:59:00Z")
     book = book_of((0, proof), (300, found(strength="strong", share=0.2, first_seen="2026-01-31 14:04:00Z")))

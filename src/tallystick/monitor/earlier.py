@@ -1,0 +1,91 @@
+"""Looks for a cause in rows that came before the judged ones, so that a verdict tells since when it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+
+from tallystick.errors import NotFound
+from tallystick.monitor.explain import Explained, first_of, is_claim, look_again, short_time
+from tallystick.monitor.keyed import with_keys
+from tallystick.monitor.lookback import Seen, began
+from tallystick.monitor.rows import newest_before, read_rows
+from tallystick.monitor.sent import Sent, sent_rows
+from tallystick.parity.conclude import FEWEST_ROWS
+from tallystick.parity.history import History
+from tallystick.parity.reference import Reference
+from tallystick.parity.verdict import Verdict
+from tallystick.records.reading import InferenceTable
+
+#: Rows of one look.
+LOOK_ROWS = 200
+#: How far back rows are looked for.
+BACK = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The rows of one served entity before those that were judged, read as these were."""
+
+    table: InferenceTable
+    entity_id: str
+    reference: Reference
+    hidden: Collection[str] = ()
+    key: tuple[str, ...] = ()
+    history: History | None = None
+
+    def dated(self, explained: Explained, now: datetime) -> Explained:
+        """Return a verdict with the time since when its cause is there. Reads and judges some hundred rows a look."""
+        verdict = explained.verdict
+        if not (is_claim(verdict) and verdict.features) or explained.first_at is None:
+            return explained
+        known = _moment(verdict.first_seen) or explained.first_at
+        try:
+            found = began(known, now, now - BACK, lambda until, since: self._seen(verdict, until, since))
+        except NotFound:
+            return explained
+        at = short_time(str(pd.Timestamp(found.at)))
+        return replace(explained, verdict=msgspec.structs.replace(verdict, first_seen=at, is_older=found.is_older))
+
+    def _seen(self, verdict: Verdict, until: datetime, since: datetime) -> Seen | None:
+        sent = self._before(verdict, until, since)
+        if sent is None or not len(sent):
+            return None
+        times = pd.to_datetime(sent.rows.times, utc=True).sort_values()
+        first, middle, last = (times.iloc[place].to_pydatetime() for place in (0, len(times) // 2, -1))
+        if len(sent) < FEWEST_ROWS:
+            return Seen(first, middle, last)
+        examined = look_again(self.reference, sent)
+        same = examined.verdict
+        if not is_claim(same) or same.kind != verdict.kind or not set(same.features) & set(verdict.features):
+            return Seen(first, middle, last)
+        is_step = any(each.question == "onset" for each in same.evidence)
+        return Seen(first, middle, last, _moment(same.first_seen) or first_of(sent.rows, examined) or first, is_step)
+
+    def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:
+        segment = verdict.segment
+        sender = (str(segment["column"]), str(segment["value"])) if "column" in segment else None
+        chosen = newest_before(self.table, self.entity_id, until, since, LOOK_ROWS, sender)
+        if chosen.empty:
+            return None
+        names = self.reference.names
+        begin = chosen["at"].min().to_pydatetime()
+        where = ds.field("databricks_request_id").isin(chosen["id"].tolist())
+        rows = read_rows(
+            self.table, self.entity_id, names, since=begin, until=until, where=where, feedback=False
+        )  # fmt: skip
+        sent = sent_rows(self.table, self.entity_id, rows, self.reference, begin, self.hidden, until)
+        sent, _ = with_keys(sent, self.key, names, self.history)
+        if sender is None or sender[0] not in sent.rows.segments:
+            return sent
+        return sent.taken(np.flatnonzero((sent.rows.segments[sender[0]] == sender[1]).to_numpy()))
+
+
+def _moment(text: str) -> datetime | None:
+    return None if not text else pd.Timestamp(text).to_pydatetime().astimezone(UTC)

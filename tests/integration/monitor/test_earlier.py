@@ -1,0 +1,83 @@
+"""Since when a cause is there, where it began before the rows that are judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from monitor_rows import Table, endpoint, frame
+
+from tallystick.monitor import ondemand, rows
+from tallystick.monitor.lookback import TooManyRows
+from tallystick.monitor.ondemand import Asked, diagnose_endpoint
+from tallystick.monitor.places import WatchedEndpoint
+from tallystick.parity.verdict import Verdict
+from tallystick.records.reading import InferenceTable
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WatchedEndpoint:
+    # As on a busy endpoint, where the newest rows are of some seconds.
+    monkeypatch.setattr(ondemand, "MAX_ROWS", 200)
+    return endpoint(tmp_path)
+
+
+def told(place: WatchedEndpoint, **asked: object) -> Verdict:
+    ((_, looked),) = diagnose_endpoint(place, "", Asked(**asked), None, datetime.now(UTC))  # type: ignore[arg-type]
+    return looked.found[0].verdict
+
+
+def ago(verdict: Verdict) -> timedelta:
+    return NOW - datetime.fromisoformat(verdict.first_seen.replace("Z", "+00:00"))
+
+
+def hours_of(place: WatchedEndpoint, sick_from: int, clients: bool = False) -> None:
+    """A commit of rows for each of some hours, the last ones with another unit, of all clients or of one."""
+    table = Table(place)
+    for hour in range(8, -1, -1):
+        found = frame(220, hour)
+        ios = np.arange(len(found)) % 3 == 0
+        if hour <= sick_from:
+            found.loc[ios if clients else slice(None), "temp"] *= 100
+        agents = ["ios/4.2" if each else "web/1.0" for each in ios] if clients else "web/1.0"
+        table.add(found, agents, at=NOW - timedelta(hours=hour))
+
+
+def test_the_beginning_is_told_where_the_judged_rows_are_all_broken(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=5)
+    found = told(place)
+    assert found.kind == "unit"
+    assert abs(ago(found) - timedelta(hours=5)) < timedelta(seconds=10)
+    assert not found.is_older
+
+
+def test_the_beginning_of_one_clients_fault_is_told(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=3, clients=True)
+    found = told(place)
+    assert (found.kind, found.segment["value"]) == ("unit", "ios/4.2")
+    assert abs(ago(found) - timedelta(hours=3)) < timedelta(seconds=10)
+
+
+def test_a_cause_of_all_recorded_rows_began_with_the_first_of_them(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=8)
+    found = told(place)
+    assert abs(ago(found) - timedelta(hours=8)) < timedelta(seconds=10)
+
+
+def test_a_look_that_does_not_go_back_tells_the_first_judged_row(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=5)
+    assert ago(told(place, looks_back=False)) < timedelta(minutes=1)
+
+
+def test_rows_of_a_sender_who_is_too_rare_to_be_found_are_not_looked_for_without_end(
+    place: WatchedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours_of(place, sick_from=8)
+    monkeypatch.setattr(rows, "_MOST_REQUESTS", 100)
+    table = InferenceTable(place.table, name="churn")
+    with pytest.raises(TooManyRows):
+        rows.newest_before(table, place.entities[0].id, NOW, NOW - timedelta(days=1), 50, ("client", "ios/9.9"))
