@@ -114,12 +114,16 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
 def plain_objects(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with objects that cannot be written as text or a float replaced by ones that can.
 
-    Bytes become their literal, whole numbers beyond the range of floats infinity, signalling NaNs plain ones.
+    Bytes become their literal, whole numbers beyond the range of floats infinity, signalling NaNs plain ones, and
+    halves of a character, which JSON can bring, the character for damage.
     """
     odd: dict[int, pd.Series[Any]] = {}
     for place in range(frame.shape[1]):
         series = frame.iloc[:, place]
-        if series.dtype == object and pd.api.types.infer_dtype(series, skipna=True) not in ("string", "boolean"):
+        if series.dtype != object:
+            continue
+        kind = pd.api.types.infer_dtype(series, skipna=True)
+        if kind not in ("string", "boolean") or (kind == "string" and any(map(_is_torn, series))):
             odd[place] = pd.Series([_plain_object(value) for value in series], index=series.index, dtype=object)
     if not odd:
         return frame
@@ -127,7 +131,20 @@ def plain_objects(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)
 
 
+def _is_torn(value: Any) -> bool:
+    """Whether a text holds half of a character, which no encoding can write."""
+    if not isinstance(value, str) or value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _plain_object(value: Any) -> Any:
+    if _is_torn(value):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, bytes | bytearray | memoryview):
         return str(bytes(value))
     if isinstance(value, int) and value.bit_length() > MOST_BITS:

@@ -39,7 +39,7 @@ def read_given(names: Sequence[str], live: Any, beside: Beside) -> tuple[pd.Data
     _check_names(frame)
     found = {field.name: _values(frame, field.name, getattr(beside, field.name)) for field in fields(beside)}
     found["predictions"] = _answers(found["predictions"])
-    faults = [f"{name}{fault}" for name, values in found.items() if (fault := _fault(values, len(frame)))]
+    faults = [f"{name}{fault}" for name, values in found.items() if (fault := _fault(name, values, len(frame)))]
     if faults:
         raise InvalidParameter("live rows: " + "; ".join(faults))
     columns = {given for field in fields(beside) if isinstance(given := getattr(beside, field.name), str)}
@@ -92,13 +92,16 @@ def _answers(given: Any) -> Any:
     return given
 
 
-def _fault(values: Any, rows: int) -> str:
+def _fault(name: str, values: Any, rows: int) -> str:
     if values is None:
         return ""
     if not hasattr(values, "__len__") or isinstance(values, Mapping):
         return f": expected an entry for each row, or the name of a column, got {type(values).__name__}"
     if len(values) != rows:
         return f" has {len(values)} entries, expected {rows}"
-    if isinstance(values, pd.DataFrame) and values.columns.has_duplicates:
-        return f": column {str(values.columns[values.columns.duplicated()][0])!r} stands twice"
+    if isinstance(values, pd.DataFrame):
+        twice = values.columns[values.columns.duplicated()]
+        return f": column {str(twice[0])!r} stands twice" if len(twice) else ""
+    if name != "predictions" and np.asarray(values, dtype=object).ndim > 1:
+        return ": expected one value for each row"
     return ""

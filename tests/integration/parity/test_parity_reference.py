@@ -174,6 +174,7 @@ def test_what_does_not_belong_to_live_rows_is_refused(reference, live):
     twice = pd.DataFrame([["a", "b"]] * len(live), columns=["client", "client"])
     for arguments, told in (
         ({"segments": 5}, "segments: expected an entry for each row, or the name of a column, got int"),
+        ({"segments": [["a"]] * len(live)}, "segments: expected one value for each row"),
         ({"segments": twice}, "segments: column 'client' stands twice"),
         ({"segments": {"client": ["a"]}}, "segments has 1 entries"),
         ({"segments": {"client": ["a"], "app": ["b", "c"]}}, "segments: expected a frame"),

@@ -65,6 +65,11 @@ def test_one_row_of_text_is_enough(reference, live):
     assert verdict.share == pytest.approx(1 / 3)
 
 
+def test_half_a_character_is_told_as_any_other_new_level(reference, live):
+    torn = pd.Series(["\ud800"] * len(live), dtype=object)
+    assert diagnose(reference, live.assign(city=torn)).kind == "new_level"
+
+
 def test_zero_and_one_for_a_boolean_is_no_fault(reference, live):
     assert diagnose(reference, live.assign(member=live.member.astype(int))).status is Status.CONSISTENT
 
