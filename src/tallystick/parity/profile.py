@@ -228,7 +228,26 @@ def _with_cells(profile: ColumnProfile, values: Floats | Texts) -> ColumnProfile
     shares = np.ones(_size(profile))
     cells = cells_of(msgspec.structs.replace(profile, cell_shares=shares), values)
     counted = np.bincount(cells, minlength=len(shares) + 1)[: len(shares)].astype(np.float64)
+    if profile.levels is not None and len(profile.levels.levels) > LEVEL_CELLS:
+        counted = _without_luck(counted, profile.levels.counts)
     return msgspec.structs.replace(profile, cell_shares=counted / max(1.0, counted.sum()))
+
+
+def _without_luck(counted: Floats, counts: Floats) -> Floats:
+    """Return the counts of cells with those of the most frequent levels as they are without the luck of this sample.
+
+    Which of many levels come first is chance in part, and these came too often. Empirical Bayes after Robbins (1956),
+    with a gamma prior by moments: levels that differ no more than chance makes them are taken as equal, the first ones
+    of a long tail stay as they are.
+    """
+    mean, variance = float(counts.mean()), float(counts.var())
+    top = counts[:LEVEL_CELLS]
+    weight = max(0.0, 1 - mean / variance) if variance > 0 else 0.0
+    shrunk = mean + weight * (top - mean)
+    found = counted.copy()
+    found[:LEVEL_CELLS] = shrunk
+    found[LEVEL_CELLS] = counted[LEVEL_CELLS] + float(top.sum() - shrunk.sum())
+    return found
 
 
 def _size(profile: ColumnProfile) -> int:
@@ -345,13 +364,26 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
         outside = (values < numbers.minimum) | (values > numbers.maximum)
         none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
         return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
-    # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
+    # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass, or what
+    # lies within half of the last decimal, where values have few.
     slack = _slack(numbers, values)
     after, before = (np.searchsorted(numbers.grid, values + side * slack) for side in (1, -1))
-    shares = np.where(after - before > 1, (after - before) / len(numbers.grid), 0.0)
+    shares = np.where(after - before > 1, (after - before) / len(numbers.grid), _rounded_mass(numbers, values))
     for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
         shares = np.where(np.abs(values - atom) <= slack, share, shares)
     return np.asarray(np.maximum(shares, usual_share(numbers)))
+
+
+def _rounded_mass(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return training's mass within half of the last decimal of values, as that rounds to them; 0 of fine ones."""
+    if numbers.decimals > MOST_DECIMALS:
+        return np.zeros(np.shape(values))
+    half = 0.5 * 10.0**-numbers.decimals
+    at = np.linspace(0, 1, len(numbers.grid))
+    # Across equal neighbours the mass is that of an atom, which is counted by itself.
+    points, first = np.unique(numbers.grid, return_index=True)
+    high, low = (np.interp(values + side * half, points, at[first], left=0.0, right=1.0) for side in (1, -1))
+    return np.asarray(np.minimum(high - low, 1.5 / len(numbers.grid)))
 
 
 def usual_share(numbers: NumberProfile) -> float:

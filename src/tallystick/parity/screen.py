@@ -15,7 +15,7 @@ from scipy.stats import binom, chi2, norm
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.availability import spike_p
 from tallystick.parity.live import Live
-from tallystick.parity.yardsticks import far_rate, far_rows, ks_distance, odd_rate, odd_rows
+from tallystick.parity.yardsticks import far_rate, far_rows, ks_distance, odd_rate, odd_rows, unseen_bound
 
 #: Chance that a fair sample flags any column.
 ALPHA = 0.01
@@ -106,7 +106,7 @@ def _test(live: Live, j: int) -> ColumnScreen:
         odd_p = min(odd_p, _upper(int(far_rows(profile, values).sum()), int(known.sum()), far_rate(profile)))
     elif profile.role is Role.LEVEL and profile.levels is not None and known.any():
         unseen = int((live.cells(j)[known] == profile.cell_count).sum())
-        odd_p = _upper(unseen, int(known.sum()), profile.levels.unseen_rate + 0.003)
+        odd_p = _upper(unseen, int(known.sum()), unseen_bound(profile.levels) + 0.003)
     if profile.role is not Role.TEXT and known.any():
         # The value that grew most, among as many as there are: a default in one row of twenty shows nowhere else.
         odd_p = min(odd_p, spike_p(live, j))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, LevelProfile, NumberProfile, cdf, cdf_below
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -25,6 +25,7 @@ FAR_MARGIN = 0.5
 EXACT_DECIMALS = 3
 #: Part of a log-likelihood beyond what its z-statistic is worth that is believed, and the z from which any is.
 SUM_TRUST, LEAST_Z = 0.5, 1.5
+_DEVIATIONS = 3.0
 
 
 def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
@@ -101,6 +102,32 @@ def binomial_nats(hits: int, rows: int, rate: float) -> float:
     seen = hits / rows
     rest = (1 - seen) * np.log((1 - seen) / (1 - rate)) if seen < 1 else 0.0
     return float(rows * (seen * np.log(seen / rate) + rest))
+
+
+def upper_share(share: float, rows: float) -> float:
+    """Return what a share that so many rows showed may be at most: Wilson's bound (1927) at three deviations.
+
+    >>> round(upper_share(0.0, 300), 3), round(upper_share(0.5, 300), 3), upper_share(1.0, 300)
+    (0.029, 0.585, 1.0)
+    """
+    rows = max(1.0, rows)
+    centre = share + _DEVIATIONS**2 / (2 * rows)
+    spread = _DEVIATIONS * np.sqrt(share * (1 - share) / rows + _DEVIATIONS**2 / (4 * rows**2))
+    return float(min(1.0, (centre + spread) / (1 + _DEVIATIONS**2 / rows)))
+
+
+def unseen_bound(levels: LevelProfile) -> float:
+    """Return the share that levels which training never had may have: after Good (1953), two deviations above.
+
+    The deviation is that of the estimate: the root of levels seen once and twice those seen twice, over rows.
+    """
+    once, twice = float(np.sum(levels.counts == 1)), float(np.sum(levels.counts == 2))
+    return float(max(levels.unseen_rate, (once + 2 * np.sqrt(once + 2 * twice + 1)) / max(1, levels.rows)))
+
+
+def own_part(numbers: NumberProfile, rows: int) -> float:
+    """Return the part of a live count's surprise that is its own: training's shares are of a sample, too."""
+    return numbers.rows / (numbers.rows + rows)
 
 
 def z_nats(z: float) -> float:

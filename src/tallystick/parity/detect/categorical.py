@@ -26,7 +26,7 @@ from tallystick.parity.detect.naming import MOST_ROWS, by_name, by_number
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats, z_nats
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats, unseen_bound, z_nats
 
 #: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
 RENAME_PRIOR = -2.0
@@ -59,7 +59,8 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     unseen = {text: count for text, count in counts.items() if known_levels.find(text) is None and text[:1] != "#"}
     total = sum(counts.values())
     # Where training saw no level only once, one that it never saw has less than a few rows' share.
-    rate = min(0.5, UNSEEN_TIMES * profile.levels.unseen_rate + min(0.003, 3.0 / max(1, profile.levels.rows)))
+    rate = max(UNSEEN_TIMES * profile.levels.unseen_rate, unseen_bound(profile.levels))
+    rate = min(0.5, rate + min(0.003, 3.0 / max(1, profile.levels.rows)))
     nats = binomial_nats(sum(unseen.values()), total, rate)
     if not unseen or nats < CLAIM_NATS / 2:
         return []

@@ -26,7 +26,7 @@ from tallystick.parity.profile import (
     number_shares,
     quantiles_of,
 )
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part
 
 SHARES = np.linspace(0.005, 0.995, 199)
 #: What a bound is compared with on the inner side, in its own shares, and the least share of that; and the lattice
@@ -87,7 +87,7 @@ def _judge(
         # One value of a lattice may have grown popular; its neighbours tell.
         over_none = min(over_none, _over_neighbours(numbers, values[known], value, side, held, own))
     once = _once(live, holds)
-    over_none, heard = once * over_none, once * heard
+    over_none, heard = once * own_part(numbers, rows) * over_none, once * heard
     nats = over_none + heard
     if (
         nats < (LATTICE_NATS if own > NO_ATOM else CLAIM_NATS)

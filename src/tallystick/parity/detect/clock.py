@@ -14,7 +14,7 @@ import numpy as np
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, upper_share
 
 UNITS = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 #: Rows that tell, different times among them, and training's own share from which the unit says nothing.
@@ -37,7 +37,8 @@ def coarse_clock(live: Live, column: int) -> Finding | None:
         count, usual = int(whole.sum()), float(_whole(profile.numbers.grid, length).mean())
         if rows < FEWEST_ROWS or usual > USUAL or len(np.unique(seconds[whole])) < FEWEST_TIMES:
             continue
-        nats = binomial_nats(count, rows, min(0.97, 1.25 * usual + 0.01))
+        trained = min(profile.numbers.rows, len(profile.numbers.grid))
+        nats = binomial_nats(count, rows, min(0.97, max(1.25 * usual + 0.01, upper_share(usual, trained))))
         if nats < LEAST_NATS or (best is not None and nats < FINER * best.gain):
             continue
         share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))

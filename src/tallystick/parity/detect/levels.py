@@ -23,7 +23,7 @@ from tallystick.parity.columns import FALSE_TOKENS, TRUE_TOKENS, Mask, Role, Tex
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.privacy import digest
 from tallystick.parity.profile import ColumnProfile
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, upper_share
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -327,7 +327,7 @@ def _read_text(profile: ColumnProfile, texts: Texts) -> list[Finding]:
     found = []
     for kind, test, usual in tests:
         rows: Mask = np.array([text is not None and test(text) for text in texts], dtype=bool)
-        nats = binomial_nats(int(rows.sum()), len(known), min(0.99, usual + 0.01))
+        nats = binomial_nats(int(rows.sum()), len(known), min(1.0, max(usual + 0.01, upper_share(usual, habits.rows))))
         if nats > 10:
             text = f"{int(rows.sum())} of {len(known)} texts; in training {usual:.1%}"
             found.append(Finding(kind, (profile.name,), {}, float(rows.mean()), nats, True, (text,), rows, gain=nats))

@@ -15,7 +15,7 @@ from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_distance
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_distance, upper_share
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
 MOST_DIGITS_UP = -4
@@ -95,7 +95,9 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     if len(np.unique(values[coarse])) < 3:
         return None
     usual = max(_coarse_share(profile, digits, None), _coarse_share(profile, digits, values[known]))
-    nats = binomial_nats(count, rows, min(0.97, 1.25 * usual + 0.01))
+    # The reference knows as many values as its grid has points, or its lattice rows.
+    trained = numbers.rows if numbers.is_lattice else min(numbers.rows, len(numbers.grid))
+    nats = binomial_nats(count, rows, min(0.97, max(1.25 * usual + 0.01, upper_share(usual, trained))))
     if usual > 0.8 or nats < 1.5 * CLAIM_NATS:
         return None
     share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))

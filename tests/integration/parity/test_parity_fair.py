@@ -1,0 +1,50 @@
+"""Fair samples of columns of many shapes, few rows and many: nothing is claimed of any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Reference, Status, diagnose
+
+
+def table(count: int, seed: int) -> pd.DataFrame:
+    """Columns as tables have them: free text, ids, long tails, sums that are often 0, many levels, dates, codes."""
+    random = np.random.default_rng(seed)
+    common = random.normal(size=count)
+    return pd.DataFrame(
+        {
+            "note": [f"word {number} text" for number in random.integers(0, 10**6, count)],
+            "user": random.integers(0, 10**9, count),
+            "tail": np.round(np.exp(random.normal(2, 1.5, count) + 0.3 * common), 2),
+            "often_zero": np.where(random.random(count) < 0.7, 0.0, np.round(random.gamma(2, 30, count), 2)),
+            "size": -np.round(np.abs(random.normal(0, 10, count) + common), 1),
+            "hits": random.zipf(1.8, count).clip(0, 10**6),
+            "shop": random.choice([f"u{number}" for number in range(230)], count),
+            "day": pd.to_datetime(random.choice(pd.date_range("2024-01-01", periods=90).values, count)),
+            "at": pd.Timestamp("2023-01-01") + pd.to_timedelta(random.integers(0, 700 * 86_400, count), unit="s"),
+            "epoch": 1_600_000_000 + random.integers(0, 30_000_000, count),
+            "coded": np.where(random.random(count) < 0.03, -999.0, np.round(random.normal(30, 8, count))),
+            "zip": random.choice(["10001", "94105", "60601", "02139"], count),
+            "flag": random.random(count) < 0.05,
+            "two": np.round(
+                np.where(random.random(count) < 0.5, random.normal(10, 1, count), random.normal(100, 5, count)), 1
+            ),
+            "single": (random.normal(0, 1, count) + common).astype(np.float32),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def whole() -> pd.DataFrame:
+    return table(9000, 5)
+
+
+@pytest.mark.parametrize("rows", [60, 400, 2000])
+def test_a_fair_sample_of_any_size_is_no_fault(whole: pd.DataFrame, rows: int) -> None:
+    reference = Reference.from_frame(whole.head(1500))
+    for begin in (1500, 4000, 6500):
+        sample = whole.iloc[begin : begin + rows].reset_index(drop=True)
+        verdict = diagnose(reference, sample)
+        assert verdict.status in (Status.CONSISTENT, Status.POPULATION_CHANGED), (verdict.kind, verdict.features)
