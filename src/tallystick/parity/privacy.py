@@ -13,17 +13,21 @@ import msgspec
 import numpy as np
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats, read_texts
-from tallystick.parity.profile import ColumnProfile, LevelProfile, NumberProfile
+from tallystick.parity.columns import read_texts
+from tallystick.parity.profile import (
+    BUCKET_DIGITS,
+    BUCKETS,
+    MOST_DECIMALS,
+    ColumnProfile,
+    LevelProfile,
+    NumberProfile,
+)
 
 if TYPE_CHECKING:
     from tallystick.parity.joint import Joint
     from tallystick.parity.reference import Reference
 
 OPTIONS = ("raw", "hashed", "bucketed", "none")
-#: Significant digits of the quantiles of a bucketed column, and how many of them are kept.
-BUCKET_DIGITS = 2
-BUCKETS = 16
 
 
 def check(options: str | Mapping[str, str], names: tuple[str, ...]) -> None:
@@ -44,11 +48,16 @@ def digest(key: bytes, text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=8).hexdigest()
 
 
+def option_of(options: str | Mapping[str, str], name: str) -> str:
+    """Return what may be kept of a column."""
+    return options if isinstance(options, str) else options.get(name, "raw")
+
+
 def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: int) -> Reference:
     """Return the reference with what privacy forbids taken out, and a line in `degraded` for each column."""
     columns, dropped, notes = [], [], []
     for profile in reference.columns:
-        option = options if isinstance(options, str) else options.get(profile.name, "raw")
+        option = option_of(options, profile.name)
         redacted = redact_column(profile, option, k_anonymity, reference.hash_key)
         columns.append(redacted)
         if option != "raw":
@@ -108,17 +117,13 @@ def redact_column(profile: ColumnProfile, option: str, k_anonymity: int, key: by
     if levels is not None:
         named = levels.counts >= k_anonymity if option == "raw" else np.zeros(len(levels.levels), dtype=bool)
         levels = _hide(levels, named, option, key)
-    if numbers is not None and option in ("bucketed", "none"):
+    if numbers is not None and option != "raw":
+        # Of numbers a digest would lose the order: hashed ones are kept in buckets, too.
         numbers = _bucket(numbers)
     if numbers is not None and option == "none":
-        numbers = msgspec.structs.replace(numbers, grid=np.zeros(len(numbers.grid)), mean=0.0, sd=0.0)
-    elif numbers is not None and option == "hashed":
-        # Numbers have an order that a digest would lose; the coarser form is the next best thing.
-        numbers = _bucket(numbers)
+        nothing = np.zeros(len(numbers.grid))
+        numbers = msgspec.structs.replace(numbers, grid=nothing, mean=0.0, sd=0.0, origin=0.0, unit=0.0)
     edges, points = profile.edges, profile.points
-    if numbers is not None and option != "raw":
-        # Edges and frequent values are raw ones; their number stays, for the joint is counted by them.
-        edges, points = _significant(edges), _significant(points)
     if option == "none":
         edges, points = np.zeros(len(edges)), np.zeros(len(points))
     return msgspec.structs.replace(profile, numbers=numbers, levels=levels, privacy=option, edges=edges, points=points)
@@ -134,32 +139,17 @@ def _hide(levels: LevelProfile, named: np.ndarray, option: str, key: bytes) -> L
 
 
 def _bucket(numbers: NumberProfile) -> NumberProfile:
+    """Return a coarse profile with the bounds of its ranges only, even between them."""
     step = (len(numbers.grid) - 1) // BUCKETS
-    coarse = _significant(numbers.grid[::step])
-    grid = np.maximum.accumulate(np.interp(np.arange(len(numbers.grid)) / step, np.arange(BUCKETS + 1), coarse))
+    grid = np.interp(np.arange(len(numbers.grid)) / step, np.arange(BUCKETS + 1), numbers.grid[::step])
     return msgspec.structs.replace(
         numbers,
-        grid=grid,
+        grid=np.maximum.accumulate(grid),
         lattice=np.zeros(0),
         counts=np.zeros(0),
         atoms=np.zeros(0),
         atom_shares=np.zeros(0),
-        mean=float(_significant(np.array([numbers.mean]))[0]),
-        sd=float(_significant(np.array([numbers.sd]))[0]),
-        decimals=10,
+        mean=float(numbers.seen(np.array([numbers.mean]))[0]),
+        sd=float(f"{numbers.sd:.{BUCKET_DIGITS - 1}e}"),
+        decimals=MOST_DECIMALS + 1,
     )
-
-
-def rounded_for_privacy(value: float) -> float:
-    """Return a number as a reference has it that keeps no exact ones.
-
-    >>> rounded_for_privacy(77123.456)
-    77000.0
-    """
-    return float(_significant(np.array([float(value)]))[0])
-
-
-def _significant(values: Floats) -> Floats:
-    size = np.where(values == 0, 1.0, np.abs(values))
-    unit = 10.0 ** (np.floor(np.log10(size)) - BUCKET_DIGITS + 1)
-    return np.asarray(np.round(values / unit) * unit)

@@ -29,6 +29,8 @@ ATOM_SHARE = 0.03
 MAX_LEVELS = 1000
 LEVEL_CELLS = 30
 MOST_DECIMALS = 9
+#: Ranges that are kept of a coarse column, and digits of their bounds.
+BUCKETS, BUCKET_DIGITS = 16, 2
 
 
 class NumberProfile(msgspec.Struct, frozen=True):
@@ -45,6 +47,26 @@ class NumberProfile(msgspec.Struct, frozen=True):
     sd: float
     decimals: int
     float32_share: float
+    #: Of a column that is kept in buckets: what values are rounded to before anything of them is counted, see `seen`.
+    origin: float = 0.0
+    unit: float = 0.0
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the profile is one of rounded values, and keeps BUCKETS ranges of them."""
+        return self.unit > 0
+
+    def seen(self, values: Floats) -> Floats:
+        """Return values as the profile knows them: of a coarse one, their distance to `origin` in few digits.
+
+        No finer than `unit`. What is compared with a coarse profile has to be as coarse, or it is never like training.
+        """
+        if not self.is_coarse:
+            return values
+        far = np.asarray(values, dtype=np.float64) - self.origin
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = np.maximum(self.unit, 10.0 ** (np.floor(np.log10(np.abs(far))) - BUCKET_DIGITS + 1))
+            return np.asarray(np.where(np.isfinite(far), self.origin + np.round(far / step) * step, values))
 
     @property
     def minimum(self) -> float:
@@ -114,8 +136,8 @@ class ColumnProfile(msgspec.Struct, frozen=True):
         return len(self.cell_shares)
 
 
-def profile_column(series: pd.Series[Any], name: str) -> ColumnProfile:
-    """Return the profile of one training column. O(rows log rows)."""
+def profile_column(series: pd.Series[Any], name: str, *, is_coarse: bool = False) -> ColumnProfile:
+    """Return the profile of one training column; with `is_coarse`, of its rounded numbers. O(rows log rows)."""
     role = guess_role(series)
     rows = len(series)
     null_share = float(series.isna().mean()) if rows else 0.0
@@ -130,7 +152,7 @@ def profile_column(series: pd.Series[Any], name: str) -> ColumnProfile:
         values, encoding = times.seconds, times.encoding
     else:
         values = read_numbers(series).values
-    numbers = profile_numbers(values)
+    numbers = _profile_coarsely(values) if is_coarse else profile_numbers(values)
     profile = ColumnProfile(name, role, str(series.dtype), rows, null_share, numbers=numbers, encoding=encoding)
     return _with_cells(profile, values)
 
@@ -163,6 +185,15 @@ def profile_numbers(values: Floats) -> NumberProfile:
         decimals=decimals_of(spread),
         float32_share=float(np.mean(spread.astype(np.float32).astype(np.float64) == spread)),
     )
+
+
+def _profile_coarsely(values: Floats) -> NumberProfile:
+    """Return the profile of numbers that are rounded first, in steps of about a hundredth of their spread."""
+    raw = profile_numbers(values)
+    size = raw.iqr or abs(raw.median) or 1.0
+    unit = float(10.0 ** (np.floor(np.log10(size)) - BUCKET_DIGITS + 1))
+    rule = msgspec.structs.replace(raw, origin=float(np.round(raw.median / unit) * unit), unit=unit)
+    return msgspec.structs.replace(profile_numbers(rule.seen(values)), origin=rule.origin, unit=unit)
 
 
 def decimals_of(values: Floats, share: float = 0.999) -> int:
@@ -274,6 +305,8 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
     numbers = profile.numbers
     assert numbers is not None
     given = np.asarray(values, dtype=np.float64)
+    if profile.role is not Role.TIME:
+        given = numbers.seen(given)
     known = np.isfinite(given)
     cells = np.full(len(given), count, dtype=np.int64)
     inside = known
@@ -321,6 +354,7 @@ def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
 
 def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
     """Return P(x <= value) and P(x < value): even between points of the grid, with jumps at repeated points."""
+    values = numbers.seen(values)
     slack = _slack(numbers, values)
     if numbers.is_lattice:
         total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()
@@ -354,6 +388,12 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     """Return the share of each value in training; for continuous columns at least what one more repeat would be."""
     numbers = profile.numbers
     assert numbers is not None
+    if numbers.is_coarse:
+        # All of its range's, as far as anybody knows.
+        upper, lower = _steps(numbers, values)
+        ranges = np.maximum(upper - lower, 1 / BUCKETS)
+        cells = np.append(profile.cell_shares, 0.0)[cells_of(profile, values)] + usual_share(numbers)
+        return np.asarray(ranges if profile.role is Role.TIME else cells)
     if numbers.is_lattice:
         last = len(numbers.lattice) - 1
         right = np.clip(np.searchsorted(numbers.lattice, values), 0, last)

@@ -178,7 +178,8 @@ def _capture(
     _check_labels("y", y, len(frame))
     eval_data = _checked_eval(eval_data)
     random = np.random.default_rng(seed)
-    profiles = tuple(profile_column(frame[name], name) for name in frame.columns)
+    coarse = {name for name in frame.columns if privacy.option_of(options, name) != "raw"}
+    profiles = tuple(profile_column(frame[name], name, is_coarse=name in coarse) for name in frame.columns)
     picked = np.arange(len(frame))
     if len(frame) > JOINT_ROWS:
         picked = np.sort(random.choice(len(frame), JOINT_ROWS, replace=False))

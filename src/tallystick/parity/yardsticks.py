@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, LevelProfile, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, LevelProfile, NumberProfile, cdf, cdf_below
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -32,6 +32,7 @@ def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
     """Return which numbers no population gives: well beyond its range, or off its exact resolution."""
     numbers = profile.numbers
     assert numbers is not None
+    values = numbers.seen(values)
     known = np.isfinite(values)
     low, high = numbers.minimum, numbers.maximum
     # Each side by its own spread: a long tail above says nothing of what may lie below.
@@ -60,6 +61,7 @@ def odd_rows(profile: ColumnProfile, values: Floats) -> Mask:
     """Return which numbers training could hardly give: out of range, off its lattice, of finer resolution."""
     numbers = profile.numbers
     assert numbers is not None
+    values = numbers.seen(values)
     known = np.isfinite(values)
     margin = MARGIN * (numbers.maximum - numbers.minimum)
     odd = known & ((values < numbers.minimum - margin) | (values > numbers.maximum + margin))
@@ -147,14 +149,27 @@ def trusted_nats(z: float, total: float) -> float:
 
 def ks_distance(numbers: NumberProfile, values: Floats) -> float:
     """Return the Kolmogorov-Smirnov distance of values to training; 0 for no values."""
-    known = np.sort(values[np.isfinite(values)])
+    known = np.sort(numbers.seen(values[np.isfinite(values)]))
     if not len(known):
         return 0.0
+    if numbers.is_coarse:
+        return _distance_at_bounds(numbers, known)
     points, counts = np.unique(known, return_counts=True)
     upper = np.cumsum(counts) / len(known)
     lower = upper - counts / len(known)
     gap = np.maximum(np.abs(cdf(numbers, points) - upper), np.abs(cdf_below(numbers, points) - lower))
     return float(gap.max(initial=0.0))
+
+
+def _distance_at_bounds(numbers: NumberProfile, known: Floats) -> float:
+    """Return the distance at the bounds of a coarse profile's ranges: between them nothing is known of training."""
+    bounds = numbers.grid[:: (len(numbers.grid) - 1) // BUCKETS]
+    ranks = np.linspace(0, 1, BUCKETS + 1)
+    # Rounded alike, equal values are equal but for the last bit.
+    slack = 1e-3 * numbers.unit
+    upper = np.searchsorted(known, bounds + slack, side="right") / len(known)
+    lower = np.searchsorted(known, bounds - slack, side="left") / len(known)
+    return float(np.maximum(ranks - upper, lower - ranks).max(initial=0.0))
 
 
 def ks_bound(numbers: NumberProfile, rows: int, alpha: float = 0.001) -> float:

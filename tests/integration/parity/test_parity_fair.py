@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity.profile import BUCKET_DIGITS, BUCKETS
 
 
 def table(count: int, seed: int) -> pd.DataFrame:
@@ -48,3 +49,39 @@ def test_a_fair_sample_of_any_size_is_no_fault(whole: pd.DataFrame, rows: int) -
         sample = whole.iloc[begin : begin + rows].reset_index(drop=True)
         verdict = diagnose(reference, sample)
         assert verdict.status in (Status.CONSISTENT, Status.POPULATION_CHANGED), (verdict.kind, verdict.features)
+
+
+@pytest.mark.parametrize("privacy", ["hashed", "none"])
+def test_a_fair_sample_is_no_fault_where_the_reference_keeps_values_to_itself(
+    whole: pd.DataFrame, privacy: str
+) -> None:
+    reference = Reference.from_frame(whole.head(1500), privacy=privacy)
+    for begin, rows in ((1500, 60), (4000, 400), (6500, 2000)):
+        sample = whole.iloc[begin : begin + rows].reset_index(drop=True)
+        verdict = diagnose(reference, sample)
+        assert verdict.status in (Status.CONSISTENT, Status.POPULATION_CHANGED), (verdict.kind, verdict.features)
+
+
+def test_faults_of_columns_in_buckets_are_found(whole: pd.DataFrame) -> None:
+    reference = Reference.from_frame(whole.head(1500), privacy="bucketed")
+    sample = whole.iloc[4000:4200].reset_index(drop=True)
+    for broken, kind, column in (
+        (sample.assign(coded=sample.coded * 100), "unit", "coded"),
+        (sample.assign(two=sample.two.where(np.arange(200) % 3 > 0)), "nulls", "two"),
+        (sample.assign(epoch=sample.epoch * 1000), "epoch_unit", "epoch"),
+        (sample.assign(single=sample.single.astype(str)), "numeric_as_text", "single"),
+    ):
+        verdict = diagnose(reference, broken)
+        assert (verdict.kind, verdict.features) == (kind, (column,))
+
+
+def test_what_is_kept_of_a_column_in_buckets_are_bounds_of_two_digits(whole: pd.DataFrame) -> None:
+    reference = Reference.from_frame(whole.head(1500), privacy={"epoch": "bucketed", "tail": "bucketed"})
+    for name in ("epoch", "tail"):
+        numbers = reference.column(name).numbers
+        assert numbers is not None
+        kept = (numbers.grid[:: (len(numbers.grid) - 1) // BUCKETS] - numbers.origin) / numbers.unit
+        digits = {f"{abs(value):.0f}".rstrip("0") for value in kept}
+        assert all(len(each) <= BUCKET_DIGITS for each in digits), digits
+        assert not len(numbers.lattice)
+        assert not len(numbers.atoms)

@@ -144,3 +144,18 @@ def test_dates_of_the_next_months_are_not_another_order_of_day_and_month():
     live = rows_of(200, 9, "2024-01-01", 300)
     turned = [each.replace(day=each.month, month=each.day) if each.day <= 12 else each for each in live["at"]]
     assert diagnose(reference, live.assign(at=turned)).kind == "day_month_swapped"
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_hundredfold_is_one_also_where_training_reaches_down_to_zero(share):
+    """Undone, the sound rows become nearly one value; and a named factor that is nearly a hundred is the rarer story."""
+
+    def table(rows: int, seed: int) -> pd.DataFrame:
+        random = np.random.default_rng(seed)
+        level = random.normal(10, 3, rows)
+        return pd.DataFrame({"level": level.round(2), "flow": (20 * level + random.normal(0, 10, rows)).round(1)})
+
+    live = table(200, 1)
+    broken = live.assign(level=np.where(np.arange(200) < share * 200, live.level * 100, live.level))
+    verdict = diagnose(Reference.from_frame(table(4000, 0)), broken)
+    assert (verdict.kind, verdict.transformation["factor"]) == ("unit", 100.0)

@@ -20,7 +20,6 @@ from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
-from tallystick.parity.privacy import rounded_for_privacy
 from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
@@ -221,7 +220,7 @@ def _is_rounded_away(profile: ColumnProfile, value: Any) -> bool:
     """Whether a value may have been frequent in training, and the reference keeps rounded ones only."""
     if profile.numbers is None or profile.privacy == "raw":
         return False
-    return not _is_far(profile, rounded_for_privacy(value))
+    return not _is_far(profile, float(profile.numbers.seen(np.array([float(value)]))[0]))
 
 
 def _is_far(profile: ColumnProfile, value: Any) -> bool:

@@ -29,6 +29,9 @@ def coarse_clock(live: Live, column: int) -> Finding | None:
     """Return that times are whole days, hours, minutes or seconds where training's were finer."""
     profile, seconds = live.reference.columns[column], live.numbers(column)
     assert profile.numbers is not None
+    if profile.numbers.is_coarse:
+        # Nothing is known of the unit that training's times had.
+        return None
     known = np.isfinite(seconds)
     rows = int(known.sum())
     best: Finding | None = None

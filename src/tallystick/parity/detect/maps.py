@@ -67,6 +67,8 @@ _UNITS: dict[str, float] = {
     "double": 2.0,
 }
 _POWERS = (1, 2, 3, 4, 5, 6, 9)
+#: A factor within this of a power of ten, in logarithms, is near it.
+NEAR_TEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ def unit_maps() -> list[NumberMap]:
         affine("unit", 10.0 ** (sign * k), 0.0, 0.3 * k, name=f"10^{sign * k}") for k in _POWERS for sign in (1, -1)
     ]
     for name, factor in _UNITS.items():
-        # Two is what anything may grow by; binary units are meant for bytes only, and lie near powers of ten.
-        cost = 4.0 if name == "double" else 8.0 if "byte" in name else 3.0
+        # Two is what anything may grow by; what lies near a power of ten is rarely meant, as binary units are not.
+        near = any(abs(np.log(factor / 10.0**k)) < NEAR_TEN for k in _POWERS)
+        cost = 4.0 if name == "double" else 8.0 if near else 3.0
         maps.append(affine("unit", factor, 0.0, cost, name=name))
         maps.append(affine("unit", 1 / factor, 0.0, cost, name=f"1 / {name}"))
     return maps

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
+from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import fitted_maps, inverse_of, map_ratios, near_map, settled, upper_end
@@ -112,7 +112,7 @@ def _gains(live: Live, column: int, maps: list[NumberMap], trial: Ints) -> Float
         # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
         ratio[k] += table[rows, cells_of(profile, inverse_of(each, values[trial]))] - table[rows, here]
     _, gain = fit_share(ratio, 15)
-    gain[_collapsing(maps, numbers, values[trial], sent)] = -np.inf
+    gain[_collapsing(maps, numbers, values[trial], sent, ratio > 0)] = -np.inf
     return np.asarray(gain * (np.isfinite(values).sum() / len(trial)) - np.array([each.cost for each in maps]))
 
 
@@ -134,12 +134,14 @@ def _is_fitted(finding: Finding) -> bool:
     return finding.kind in ("affine", "not_standardized") or finding.transformation.get("name") == "unnamed"
 
 
-def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats, sent: float) -> list[int]:
-    """Return the maps under whose inverse distinct values become one: with enough of that, anything fits."""
-    points = np.unique(values)
+def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats, sent: float, told: Mask) -> list[int]:
+    """Return the maps under whose inverse distinct values become one: with enough of that, anything fits.
+
+    `told` is maps x values: those that a map tells better than none does. Sound ones beside them may become anything.
+    """
     found = []
     for k, each in enumerate(maps):
-        undone = settled(numbers, each, points, sent)
+        undone = settled(numbers, each, np.unique(values[told[k]]), sent)
         inside: Any = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
         if numbers.is_lattice:
             inside = inside[on_lattice(numbers, inside)]
