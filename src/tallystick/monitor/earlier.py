@@ -58,15 +58,15 @@ class Earlier:
         if sent is None or not len(sent):
             return None
         times = pd.to_datetime(sent.rows.times, utc=True).sort_values()
-        first, middle, last = (times.iloc[place].to_pydatetime() for place in (0, len(times) // 2, -1))
+        first, middle = (times.iloc[place].to_pydatetime() for place in (0, len(times) // 2))
         if len(sent) < FEWEST_ROWS:
-            return Seen(first, middle, last)
+            return Seen(middle)
         examined = look_again(self.reference, sent)
         same = examined.verdict
         if not is_claim(same) or same.kind != verdict.kind or not set(same.features) & set(verdict.features):
-            return Seen(first, middle, last)
+            return Seen(middle)
         is_step = any(each.question == "onset" for each in same.evidence)
-        return Seen(first, middle, last, _moment(same.first_seen) or first_of(sent.rows, examined) or first, is_step)
+        return Seen(middle, _moment(same.first_seen) or first_of(sent.rows, examined) or first, is_step)
 
     def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:
         segment = verdict.segment

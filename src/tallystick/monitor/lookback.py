@@ -21,10 +21,8 @@ EXACT, EXACT_SHARE = timedelta(seconds=1), 1e-4
 class Seen:
     """What some rows that came in a row show: whether the cause is in them, and from which on."""
 
-    #: When the rows came: the first, the one in the middle, and the last.
-    first: datetime
+    #: When the row in the middle came.
     middle: datetime
-    last: datetime
     #: When the first row with the cause came; None where the rows are without it.
     since: datetime | None = None
     #: Whether the rows before that one are without it.
@@ -69,7 +67,8 @@ def _searched(first: datetime, now: datetime, floor: datetime, look: Look) -> Be
         if seen is None or seen.since is None:
             if number == 0:
                 return Began(first)
-            sound = at if seen is None else seen.last
+            # The newest rows before then are sound, if there are any.
+            sound = at
         elif seen.is_step:
             return Began(seen.since)
         else:

@@ -27,10 +27,10 @@ class Traffic:
             return None
         middle = first + (last - first) / 2
         if last < self.cause:
-            return Seen(first, middle, last)
+            return Seen(middle)
         # Of rows that nearly all have it, the few before are not told.
         is_step = first < self.cause - 10 * self.every
-        return Seen(first, middle, last, self.cause if is_step else first, is_step)
+        return Seen(middle, self.cause if is_step else first, is_step)
 
 
 @pytest.mark.parametrize("cause", [timedelta(minutes=3), timedelta(hours=5), timedelta(days=2, hours=3)])
@@ -41,6 +41,22 @@ def test_the_beginning_is_found_however_long_before_the_judged_rows_it_was(cause
     assert abs(found.at - traffic.cause) <= max(timedelta(seconds=max(1.0, 2 * every_s)), EXACT_SHARE * cause)
     assert not found.is_older
     assert traffic.looks <= MOST_LOOKS
+
+
+def test_a_pause_before_the_first_broken_row_is_crossed() -> None:
+    """Batches by the hour: between two of them there are no rows to look at."""
+    sound, broken = NOW - timedelta(hours=6), NOW - timedelta(hours=5)
+
+    def look(until: datetime, since: datetime) -> Seen | None:
+        end = max((hour for hour in (sound, broken, NOW) if since <= hour < until), default=None)
+        if end is None:
+            return None
+        begin = end - timedelta(seconds=2)
+        return Seen(begin, None if end == sound else begin)
+
+    found = began(NOW - timedelta(seconds=2), NOW + timedelta(minutes=5), FLOOR, look)
+    assert not found.is_older
+    assert abs(found.at - broken) < timedelta(seconds=5)
 
 
 def test_a_beginning_within_the_judged_rows_is_believed_after_one_look() -> None:
