@@ -13,16 +13,22 @@ import msgspec
 import numpy as np
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity.columns import Floats, read_texts
-from tallystick.parity.profile import ColumnProfile, LevelProfile, NumberProfile
+from tallystick.parity.columns import Floats, Role, read_texts
+from tallystick.parity.profile import (
+    ColumnProfile,
+    LevelProfile,
+    NumberProfile,
+    cells_of,
+    significant,
+    training_values,
+)
 
 if TYPE_CHECKING:
     from tallystick.parity.joint import Joint
     from tallystick.parity.reference import Reference
 
 OPTIONS = ("raw", "hashed", "bucketed", "none")
-#: Significant digits of the quantiles of a bucketed column, and how many of them are kept.
-BUCKET_DIGITS = 2
+#: Quantiles that are kept of a bucketed column.
 BUCKETS = 16
 
 
@@ -77,6 +83,16 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
     )
 
 
+def as_kept(profiles: tuple[ColumnProfile, ...], options: str | Mapping[str, str]) -> tuple[ColumnProfile, ...]:
+    """Return the profiles with numbers and times as a reference keeps them under options."""
+    kept = []
+    for profile in profiles:
+        option = options if isinstance(options, str) else options.get(profile.name, "raw")
+        is_coarse = profile.numbers is not None and option in ("bucketed", "hashed")
+        kept.append(redact_column(profile, option, 1, b"") if is_coarse else profile)
+    return tuple(kept)
+
+
 def _without_rare(reference: Reference, columns: list[ColumnProfile]) -> np.ndarray:
     """Return which golden rows hold no level that the profile does not name."""
     shown = np.ones(len(reference.rows), dtype=bool)
@@ -118,10 +134,25 @@ def redact_column(profile: ColumnProfile, option: str, k_anonymity: int, key: by
     edges, points = profile.edges, profile.points
     if numbers is not None and option != "raw":
         # Edges and frequent values are raw ones; their number stays, for the joint is counted by them.
-        edges, points = _significant(edges), _significant(points)
+        edges, points = significant(edges), significant(points)
     if option == "none":
         edges, points = np.zeros(len(edges)), np.zeros(len(points))
-    return msgspec.structs.replace(profile, numbers=numbers, levels=levels, privacy=option, edges=edges, points=points)
+    redacted = msgspec.structs.replace(
+        profile, numbers=numbers, levels=levels, privacy=option, edges=edges, points=points
+    )
+    if profile.numbers is None or profile.role is not Role.NUMBER or option not in ("bucketed", "hashed"):
+        return redacted
+    return msgspec.structs.replace(redacted, cell_shares=_recounted(profile, redacted))
+
+
+def _recounted(profile: ColumnProfile, redacted: ColumnProfile) -> Floats:
+    """Return the shares of cells between rounded edges, into which live values are rounded too."""
+    assert profile.numbers is not None
+    cells = cells_of(redacted, training_values(profile.numbers))
+    counted = np.bincount(cells, minlength=redacted.cell_count + 1)[: redacted.cell_count].astype(np.float64)
+    shares = counted / max(1.0, counted.sum()) * (1 - profile.null_share)
+    shares[-1] += profile.null_share
+    return np.asarray(shares)
 
 
 def _hide(levels: LevelProfile, named: np.ndarray, option: str, key: bytes) -> LevelProfile:
@@ -135,7 +166,7 @@ def _hide(levels: LevelProfile, named: np.ndarray, option: str, key: bytes) -> L
 
 def _bucket(numbers: NumberProfile) -> NumberProfile:
     step = (len(numbers.grid) - 1) // BUCKETS
-    coarse = _significant(numbers.grid[::step])
+    coarse = significant(numbers.grid[::step])
     grid = np.maximum.accumulate(np.interp(np.arange(len(numbers.grid)) / step, np.arange(BUCKETS + 1), coarse))
     return msgspec.structs.replace(
         numbers,
@@ -144,9 +175,10 @@ def _bucket(numbers: NumberProfile) -> NumberProfile:
         counts=np.zeros(0),
         atoms=np.zeros(0),
         atom_shares=np.zeros(0),
-        mean=float(_significant(np.array([numbers.mean]))[0]),
-        sd=float(_significant(np.array([numbers.sd]))[0]),
+        mean=float(significant(np.array([numbers.mean]))[0]),
+        sd=float(significant(np.array([numbers.sd]))[0]),
         decimals=10,
+        buckets=BUCKETS,
     )
 
 
@@ -156,10 +188,4 @@ def rounded_for_privacy(value: float) -> float:
     >>> rounded_for_privacy(77123.456)
     77000.0
     """
-    return float(_significant(np.array([float(value)]))[0])
-
-
-def _significant(values: Floats) -> Floats:
-    size = np.where(values == 0, 1.0, np.abs(values))
-    unit = 10.0 ** (np.floor(np.log10(size)) - BUCKET_DIGITS + 1)
-    return np.asarray(np.round(values / unit) * unit)
+    return float(significant(np.array([float(value)]))[0])

@@ -26,7 +26,10 @@ DISCRETE_CELLS = 32
 QUANTILE_CELLS = 14
 #: A value with this share of a continuous column is an atom with a cell of its own.
 ATOM_SHARE = 0.03
+#: Significant digits of the quantiles of a private column.
+BUCKET_DIGITS = 2
 MAX_LEVELS = 1000
+DRAWN_VALUES = 2000
 LEVEL_CELLS = 30
 MOST_DECIMALS = 9
 
@@ -45,6 +48,8 @@ class NumberProfile(msgspec.Struct, frozen=True):
     sd: float
     decimals: int
     float32_share: float
+    #: Ranks that are kept, where privacy keeps few of them and rounded quantiles only; 0 where all are kept.
+    buckets: int = 0
 
     @property
     def minimum(self) -> float:
@@ -112,6 +117,18 @@ class ColumnProfile(msgspec.Struct, frozen=True):
     def cell_count(self) -> int:
         """Number of cells, null included; a row of none of them has this number."""
         return len(self.cell_shares)
+
+
+def significant(values: Floats) -> Floats:
+    """Return numbers as a column keeps them that has to be private: with BUCKET_DIGITS significant digits.
+
+    >>> significant(np.array([77123.456, -0.0123]))
+    array([ 7.7e+04, -1.2e-02])
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        size = np.where(np.isfinite(values) & (values != 0), np.abs(values), 1.0)
+        unit = 10.0 ** (np.floor(np.log10(size)) - BUCKET_DIGITS + 1)
+        return np.asarray(np.round(values / unit) * unit)
 
 
 def profile_column(series: pd.Series[Any], name: str) -> ColumnProfile:
@@ -255,6 +272,8 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
     numbers = profile.numbers
     assert numbers is not None
     given = np.asarray(values, dtype=np.float64)
+    if numbers.buckets and profile.role is Role.NUMBER:
+        given = significant(given)
     known = np.isfinite(given)
     cells = np.full(len(given), count, dtype=np.int64)
     inside = known
@@ -288,6 +307,14 @@ def _slack(numbers: NumberProfile, values: Floats) -> Floats:
     its last bit.
     """
     return np.asarray(1e-9 * np.maximum(min(1.0, numbers.sd), np.abs(values)))
+
+
+def training_values(numbers: NumberProfile) -> Floats:
+    """Return values that are distributed as training's: of a lattice a few thousand at most, else the grid."""
+    if not numbers.is_lattice:
+        return numbers.grid
+    times = np.maximum(1, np.round(numbers.counts * min(1.0, DRAWN_VALUES / numbers.counts.sum())))
+    return np.repeat(numbers.lattice, times.astype(np.int64))
 
 
 def cdf(numbers: NumberProfile, values: Floats) -> Floats:
@@ -345,6 +372,11 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
         outside = (values < numbers.minimum) | (values > numbers.maximum)
         none = np.where(outside, 0.05, 0.5) / (numbers.rows + 1)
         return np.asarray(np.where(hit, (numbers.counts[place] + 0.5) / (numbers.rows + 1), none))
+    if numbers.buckets:
+        # What lies between two ranks that were kept may all be one value.
+        kept = kept_quantiles(numbers)
+        equal = (significant(values)[:, None] == kept[None, :]).sum(axis=1)
+        return np.asarray(np.minimum(1.0, (equal + 1.0) / numbers.buckets))
     # Of a grid of quantiles: equal neighbours show an atom; otherwise a value has less than one step of mass.
     slack = _slack(numbers, values)
     after, before = (np.searchsorted(numbers.grid, values + side * slack) for side in (1, -1))
@@ -354,6 +386,13 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     return np.asarray(np.maximum(shares, usual_share(numbers)))
 
 
+def kept_quantiles(numbers: NumberProfile) -> Floats:
+    """Return the rounded quantiles of a private column, the least and the largest value included."""
+    return np.asarray(numbers.grid[:: (len(numbers.grid) - 1) // numbers.buckets])
+
+
 def usual_share(numbers: NumberProfile) -> float:
     """Return the share of a value that was no atom of training, at most."""
+    if numbers.buckets:
+        return 1.0 / numbers.buckets
     return min(0.5 / len(numbers.grid), 3.0 / max(1.0, numbers.distinct)) + 1e-12

@@ -184,7 +184,8 @@ def _capture(
         picked = np.sort(random.choice(len(frame), JOINT_ROWS, replace=False))
     sample = frame.iloc[picked]
     values: list[Values] = [parse_column(profile, sample[profile.name]) for profile in profiles]
-    joint = fit_joint(profiles, values)
+    # Live rows of a private column are known by what is kept of it only: so are training's where they are compared.
+    joint = fit_joint(privacy.as_kept(profiles, options), values)
     classes = golden.class_names(y, scorer, sample.head(CLASS_ROWS))
     labels = None if y is None else golden.label_numbers(y, classes)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)

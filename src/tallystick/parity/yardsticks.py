@@ -11,7 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import (
+    MOST_DECIMALS,
+    ColumnProfile,
+    NumberProfile,
+    cdf,
+    cdf_below,
+    kept_quantiles,
+    significant,
+)
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -32,6 +40,7 @@ def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
     numbers = profile.numbers
     assert numbers is not None
     known = np.isfinite(values)
+    values = significant(values) if numbers.buckets else values
     low, high = numbers.minimum, numbers.maximum
     # Each side by its own spread: a long tail above says nothing of what may lie below.
     below, above = low - FAR_MARGIN * (numbers.median - low), high + FAR_MARGIN * (high - numbers.median)
@@ -47,7 +56,13 @@ def impossible_nats(profile: ColumnProfile, values: Floats) -> float:
     """Return how much values that training could not give speak against another mix of its rows."""
     count = int(np.isfinite(values).sum())
     odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
-    return max(odd, binomial_nats(int(far_rows(profile, values).sum()), count, far_rate(profile)))
+    return max(odd, far_nats(profile, values))
+
+
+def far_nats(profile: ColumnProfile, values: Floats) -> float:
+    """Return how much values that no population gives speak against one."""
+    count = int(np.isfinite(values).sum())
+    return binomial_nats(int(far_rows(profile, values).sum()), count, far_rate(profile))
 
 
 def far_rate(profile: ColumnProfile) -> float:
@@ -60,6 +75,7 @@ def odd_rows(profile: ColumnProfile, values: Floats) -> Mask:
     numbers = profile.numbers
     assert numbers is not None
     known = np.isfinite(values)
+    values = significant(values) if numbers.buckets else values
     margin = MARGIN * (numbers.maximum - numbers.minimum)
     odd = known & ((values < numbers.minimum - margin) | (values > numbers.maximum + margin))
     if numbers.is_lattice:
@@ -123,11 +139,26 @@ def ks_distance(numbers: NumberProfile, values: Floats) -> float:
     known = np.sort(values[np.isfinite(values)])
     if not len(known):
         return 0.0
+    if numbers.buckets:
+        return _bucket_distance(numbers, significant(known))
     points, counts = np.unique(known, return_counts=True)
     upper = np.cumsum(counts) / len(known)
     lower = upper - counts / len(known)
     gap = np.maximum(np.abs(cdf(numbers, points) - upper), np.abs(cdf_below(numbers, points) - lower))
     return float(gap.max(initial=0.0))
+
+
+def _bucket_distance(numbers: NumberProfile, known: Floats) -> float:
+    """Return the distance of rounded values to the few rounded quantiles that are kept: between them nothing is known.
+
+    So much of training is below a quantile at most, and at or below it at least.
+    """
+    kept = kept_quantiles(numbers)
+    ranks = np.arange(len(kept)) / numbers.buckets
+    slack = 1e-9 * np.abs(kept)
+    upper = np.searchsorted(known, kept + slack, side="right") / len(known)
+    lower = np.searchsorted(known, kept - slack, side="left") / len(known)
+    return float(np.maximum(ranks - upper, lower - ranks).max(initial=0.0))
 
 
 def ks_bound(numbers: NumberProfile, rows: int, alpha: float = 0.001) -> float:
