@@ -25,10 +25,11 @@ from tallystick.parity.detect.maps import (
     temperature_maps,
     unit_maps,
 )
+from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
 from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals, training_values
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_nats,
@@ -62,10 +63,12 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 #: Nats that it is worth that no value was rounded, and the part of the values that show it.
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
+#: Nats that training's digits speak against a map that leaves hardly any: as many as other digits speak for one.
+SOUND_NATS = 4.0
 #: Different odd values that are enough to see whether a map makes one of several.
 FEWEST_POINTS = 8
-#: Odd rows that have a distribution to speak of, what sampling adds to its distance, and nats that refute a map.
-FEWEST_ODD_ROWS, SAMPLED_ERROR, MISFIT_NATS = 5, 0.02, 7.0
+#: Nats that refute a map.
+MISFIT_NATS = 7.0
 #: The same of odd values, of which some are beyond training's tails.
 MOSTLY_BACK = 0.9
 #: Other columns may say nothing of a map, but must not speak against it, unless values that training could not give
@@ -189,6 +192,11 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known, sent = np.isfinite(values), _step_for(profile, each, values)
     alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
+    trained, made_odd = made_odd_by(profile, each, sent)
+    odd_before = odd_rows(profile, values)
+    if made_odd.mean() > MOSTLY_BACK:
+        # A map that leaves hardly a value with training's digits did not make one that has them.
+        alone = alone - SOUND_NATS * (known & ~odd_before)
     undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
@@ -205,7 +213,6 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         share, affected = 1.0, known
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
-    odd_before = odd_rows(profile, values)
     if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
         return None
@@ -230,11 +237,10 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
         gain -= 0.5 * np.log(count)
     gain -= _misfit_nats(numbers, count, after)
-    if share < 1:
-        odd_misfit = _odd_misfit(profile, each, values[affected & odd_before], sent)
-        if odd_misfit > MISFIT_NATS:
-            return None
-        gain -= odd_misfit
+    misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent)
+    if misfit > MISFIT_NATS:
+        return None
+    gain -= misfit
     explained = odd_before.sum() >= 0.9 * affected.sum() and odd_after.sum() <= max(0.1 * odd_before.sum(), fair)
     named = each.kind not in ("affine",) and each.parameters.get("name") != "unnamed"
     evidence = [
@@ -264,32 +270,6 @@ def _misfit_nats(numbers: NumberProfile, rows: int, distance: float) -> float:
     """Return what the distance that undoing leaves speaks against a map (Kolmogorov's tail, two samples)."""
     size = rows * numbers.rows / (rows + numbers.rows)
     return 2.0 * size * max(0.0, distance - 1 / len(numbers.grid)) ** 2
-
-
-def _odd_misfit(profile: ColumnProfile, each: NumberMap, odd: Floats, sent: float) -> float:
-    """Return what speaks against a map of some rows that the odd ones, undone, are not as training's that it made odd.
-
-    Of the rows that it left where training could be, none is known; those that it did not are a sample of training too.
-    """
-    numbers = profile.numbers
-    assert numbers is not None
-    undone = settled(numbers, each, odd, sent)
-    undone = undone[np.isfinite(undone)]
-    trained = training_values(numbers)
-    with np.errstate(all="ignore"):
-        made = each.forward(trained)
-        made = np.round(made / sent) * sent if sent > 0 else made
-    trained = np.sort(trained[odd_rows(profile, made)])
-    if len(undone) < FEWEST_ODD_ROWS or len(trained) < FEWEST_ODD_ROWS:
-        return 0.0
-    points, counts = np.unique(undone, return_counts=True)
-    slack = 1e-9 * np.maximum(numbers.sd, np.abs(points))
-    upper = np.cumsum(counts) / len(undone)
-    above = np.searchsorted(trained, points + slack, side="right") / len(trained)
-    below = np.searchsorted(trained, points - slack, side="left") / len(trained)
-    distance = float(np.maximum(np.abs(above - upper), np.abs(below - (upper - counts / len(undone)))).max())
-    distance = max(0.0, distance - SAMPLED_ERROR - 1 / len(trained))
-    return 2.0 * len(undone) * distance**2
 
 
 def _exactly_back(numbers: NumberProfile, each: NumberMap, odd: Floats, sent: float) -> float:
