@@ -27,6 +27,7 @@ QUANTILE_CELLS = 14
 #: A value with this share of a continuous column is an atom with a cell of its own.
 ATOM_SHARE = 0.03
 MAX_LEVELS = 1000
+DRAWN_VALUES = 2000
 LEVEL_CELLS = 30
 MOST_DECIMALS = 9
 #: Ranges that are kept of a coarse column, and digits of their bounds.
@@ -340,6 +341,14 @@ def _slack(numbers: NumberProfile, values: Floats) -> Floats:
     its last bit.
     """
     return np.asarray(1e-9 * np.maximum(min(1.0, numbers.sd), np.abs(values)))
+
+
+def training_values(numbers: NumberProfile) -> Floats:
+    """Return values that are distributed as training's: of a lattice a few thousand at most, else the grid."""
+    if not numbers.is_lattice:
+        return numbers.grid
+    times = np.maximum(1, np.round(numbers.counts * min(1.0, DRAWN_VALUES / numbers.counts.sum())))
+    return np.repeat(numbers.lattice, times.astype(np.int64))
 
 
 def cdf(numbers: NumberProfile, values: Floats) -> Floats:

@@ -49,7 +49,13 @@ def impossible_nats(profile: ColumnProfile, values: Floats) -> float:
     """Return how much values that training could not give speak against another mix of its rows."""
     count = int(np.isfinite(values).sum())
     odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
-    return max(odd, binomial_nats(int(far_rows(profile, values).sum()), count, far_rate(profile)))
+    return max(odd, far_nats(profile, values))
+
+
+def far_nats(profile: ColumnProfile, values: Floats) -> float:
+    """Return how much values that no population gives speak against one."""
+    count = int(np.isfinite(values).sum())
+    return binomial_nats(int(far_rows(profile, values).sum()), count, far_rate(profile))
 
 
 def far_rate(profile: ColumnProfile) -> float:

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.density import RATIO_BOUND, fit_share, log_density
+from tallystick.parity.density import RATIO_BOUND, fit_share, log_density, mixed, posterior
 from tallystick.parity.detect.finding import Finding, agreement
+from tallystick.parity.detect.rounding import live_step
 from tallystick.parity.detect.window import NAMED_COST
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, NumberProfile, cdf, cells_of
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,
@@ -34,6 +35,8 @@ MOST_A_ROW = 3.0
 #: Part of the bound of a fair sample that a column must be off, as means over one event are their sums; and from which
 #: it needs no more evidence.
 MOVED, CLEARLY_MOVED = 0.75, 1.5
+#: Rows that a column needs for it, and the share from which it is in all of them.
+FEWEST_ROWS, WHOLE = 30, 0.85
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -42,7 +45,7 @@ def detect_aggregate(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or profile.role is not Role.NUMBER or known.sum() < 30 or numbers.distinct < 10:
+    if numbers is None or profile.role is not Role.NUMBER or known.sum() < FEWEST_ROWS or numbers.distinct < 10:
         return []
     bound, before = ks_bound(numbers, int(known.sum())), ks_distance(numbers, values)
     if before < MOVED * bound:
@@ -78,36 +81,47 @@ def _judge_ratio(
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
+    values = live.numbers(column)
     # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
     is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
-    undone, plain = (_with_decimals(each, numbers.decimals, is_rounded) for each in (undone, plain))
-    known = np.isfinite(undone)
-    if not known.any() or not 0.3 < float(cdf(numbers, np.array([np.median(undone[known])]))[0]) < 0.7:
-        return None
-    after = ks_distance(numbers, undone)
-    values = live.numbers(column)
+    room = _room(profile, values, undone)
+    undone, plain = (_with_decimals(each, numbers.decimals, is_rounded, room) for each in (undone, plain))
     known = np.isfinite(values) & np.isfinite(undone)
-    if after > bound or known.sum() < 30:
+    if known.sum() < FEWEST_ROWS:
         return None
     # With the other column, too: a sum goes with the count, and a mean as it did in training.
-    table, rows = live.table(column), np.arange(live.rows)
     gap = np.where(known, agreement(live, column, undone), 0.0)
+    ratio = np.where(known, _ratio(numbers, values, undone, known), 0.0)
+    share, affected = _affected(ratio + gap, known)
+    undone = np.where(affected, undone, values)
+    mapped = undone[affected]
+    if len(mapped) < FEWEST_ROWS / 2 or not 0.3 < float(cdf(numbers, np.array([np.median(mapped)]))[0]) < 0.7:
+        return None
+    after = ks_distance(numbers, undone)
+    if after > bound:
+        return None
+    table, rows = live.table(column), np.arange(live.rows)
     count = int(known.sum())
     odd = binomial_nats(int(odd_rows(profile, values)[known].sum()), count, odd_rate(profile))
     odd -= binomial_nats(int(odd_rows(profile, undone)[known].sum()), count, odd_rate(profile))
-    heard = trusted_nats(paired_z(gap[known]), float(gap.sum()))
+    heard = _heard(ratio, gap, known, share)
     cost = float(np.log(2 * len(live.reference.columns))) + NAMED_COST
     nats = odd + heard - cost
-    if nats < (CLAIM_NATS if before >= CLEARLY_MOVED * bound else 2 * CLAIM_NATS):
+    if nats < (CLAIM_NATS if before >= CLEARLY_MOVED * bound and share == 1 else 2 * CLAIM_NATS):
         return None
-    over = np.where(known, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
-    gain = _gain(numbers, values, undone, gap, known)
+    over = np.where(affected, table[rows, cells_of(profile, undone)] - table[rows, cells_of(profile, plain)], 0.0)
+    gain = _gain(ratio + gap, known)
     is_no_factor = trusted_nats(paired_z(over[known]), float(over.sum())) > CLAIM_NATS
-    is_no_factor |= gain > CLAIM_NATS + _gain(numbers, values, plain, gap - over, known & np.isfinite(plain))
-    # Nor is it the factor that live values are larger by as a whole.
-    size = float(np.median(values[known])) / numbers.median if numbers.median else 0.0
-    rivals = [plain, np.round(values / size, min(numbers.decimals, MOST_DECIMALS))] if size > 0 else [plain]
-    is_no_factor |= min(_likelier(numbers, undone[known], rival[known]) for rival in rivals) > 2 * CLAIM_NATS
+    as_factor = known & np.isfinite(plain)
+    told_plain = np.where(as_factor, _ratio(numbers, values, plain, as_factor), 0.0) + agreement(live, column, plain)
+    is_no_factor |= gain > CLAIM_NATS + _gain(told_plain, as_factor)
+    if share == 1:
+        # Nor is it the factor that live values are larger by as a whole.
+        size = float(np.median(values[known])) / numbers.median if numbers.median else 0.0
+        rivals = [plain, np.round(values / size, min(numbers.decimals, MOST_DECIMALS))] if size > 0 else [plain]
+        is_no_factor |= min(_likelier(numbers, undone[known], rival[known]) for rival in rivals) > 2 * CLAIM_NATS
+    elif not is_no_factor:
+        return None
     by = live.reference.names[other]
     evidence = [
         f"KS to training {before:.2f}; {'divided' if kind == 'sum for mean' else 'multiplied'} by {by} {after:.2f} "
@@ -125,35 +139,71 @@ def _judge_ratio(
         "aggregate_changed",
         (profile.name,),
         {"sent": kind, "by": by},
-        1.0,
+        share,
         nats,
         False,
         tuple(evidence),
-        known,
+        affected,
         {column: undone},
         put,
         gain=gain - cost if is_no_factor else nats + 12.0,
     )
 
 
-def _with_decimals(undone: Floats, decimals: int, is_rounded: bool) -> Floats:
+def _room(profile: ColumnProfile, values: Floats, undone: Floats) -> Floats:
+    """Return how far off undone values may be for what was sent having been rounded, where that says less than a digit.
+
+    A mean that is sent with two digits, times a count, is off by up to half a digit times the count.
+    """
+    numbers = profile.numbers
+    assert numbers is not None
+    with np.errstate(all="ignore"):
+        room = 0.5 * live_step(profile, values) * np.abs(undone / values)
+    return np.where(np.isfinite(room) & (2 * room < 10.0**-numbers.decimals), room, 0.0)
+
+
+def _affected(told: Floats, known: Mask) -> tuple[float, Mask]:
+    """Return the share of rows that are told better with it undone, and which these are."""
+    bounded = np.clip(told, -RATIO_BOUND, RATIO_BOUND)
+    share = float(fit_share(bounded[None, known])[0][0])
+    affected = known & (posterior(bounded, share) > 0.5)
+    # A mean over one event is its sum: such rows tell nothing, and are undone all the same.
+    if share > WHOLE or affected[known].mean() > WHOLE:
+        return 1.0, known
+    return share, affected
+
+
+def _heard(ratio: Floats, gap: Floats, known: Mask, share: float) -> float:
+    """Return what the other columns say for it, in nats."""
+    if share == 1:
+        return trusted_nats(paired_z(gap[known]), float(gap.sum()))
+    told = mixed(posterior(ratio, share), gap)[known]
+    return trusted_nats(paired_z(told), float(told.sum()))
+
+
+def _with_decimals(undone: Floats, decimals: int, is_rounded: bool, room: Floats) -> Floats:
     """Return values with training's decimals, where they have them but for an error of floats, or are to be rounded."""
     # Products of huge values are infinite, which is none.
     undone = np.where(np.isfinite(undone), undone, np.nan)
     rounded = np.round(undone, decimals) if decimals <= 6 else undone
-    near = np.abs(rounded - undone) < 1e-6 * np.maximum(1.0, np.abs(undone))
+    near = np.abs(rounded - undone) <= 1e-6 * np.maximum(1.0, np.abs(undone)) + room
     return np.asarray(np.where(near | is_rounded, rounded, undone))
 
 
-def _gain(numbers: NumberProfile, values: Floats, undone: Floats, heard: Floats, known: Mask) -> float:
-    """Return how much better rows are told with it undone, in nats, as `numeric` counts it for maps."""
-    after, before = (log_density(numbers, numbers.decimals, each[known]) for each in (undone, values))
+def _ratio(numbers: NumberProfile, values: Floats, undone: Floats, known: Mask) -> Floats:
+    """Return how much likelier each row's value is with it undone, in nats, as `numeric` counts it for maps."""
+    undone, values = np.where(known, undone, numbers.median), np.where(known, values, numbers.median)
+    after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
     with np.errstate(all="ignore"):
-        slope = np.log(np.abs(undone[known] / values[known]))
+        slope = np.log(np.abs(undone / values))
     # Densities are stretched by what is divided by; where training has single values there is none to stretch.
     stretched = np.where(np.isfinite(slope), slope, 0.0) if not numbers.is_lattice else np.zeros(len(slope))
-    ratio = np.clip(after + stretched - before + heard[known], -RATIO_BOUND, RATIO_BOUND)
-    return float(fit_share(ratio[None, :])[1][0])
+    return np.asarray(after + stretched - before)
+
+
+def _gain(told: Floats, known: Mask) -> float:
+    """Return how much better rows are told with it undone in a part of them, in nats."""
+    return float(fit_share(np.clip(told[known], -RATIO_BOUND, RATIO_BOUND)[None, :])[1][0])
 
 
 def _likelier(numbers: NumberProfile, values: Floats, others: Floats) -> float:

@@ -14,17 +14,28 @@ from tallystick.parity.detect.maps import NumberMap, affine
 from tallystick.parity.detect.rounding import live_step, room_of, training_step
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.profile import ColumnProfile, NumberProfile
-from tallystick.parity.yardsticks import odd_rows
+from tallystick.parity.yardsticks import CLAIM_NATS, far_nats, odd_rows
 
-#: Nats that a map with fitted constants costs: there are many to choose from.
-FITTED_COST, FACTOR_COST = 20.0, 10.0
+#: Nats that a map with fitted constants costs: there are many to choose from. Whole steps of a lattice are few.
+FITTED_COST, FACTOR_COST, MOVED_COST = 20.0, 10.0, 6.0
 REFITS = 4
 #: Part of a value that a map with exact constants may leave it off a lattice: clients round what they convert.
 RELATIVE = 0.02
 #: Standard deviations that a far value lies off the mean, with room.
 SCALER_ERROR = 4.0
+#: Room for what dividing by n or by n - 1 makes, in such differences.
+SCALER_ROOM = 1.2
 #: Error of a slope of quantiles, times the root of the rows: two standard deviations, with room.
 SLOPE_ERROR = 3.0
+#: Different odd values that a line must meet, how near (in steps) and what part of the rows; the ranks, as a part of a
+#: lattice, by which a guess may be off, and the steps that this is at least and at most; lines that are kept.
+FEWEST_MET, MET, MOSTLY = 5, 1e-3, 0.95
+REACH, REACH_BOUNDS, MOST_LINES = 0.15, (3, 12), 3
+#: Rows, and part of those of training's rarest atom, that a repeated value needs, how many of both are paired, how far
+#: off the guess (in logarithms, and in deviations) a line through them may be, and how many lines are tried.
+FEWEST_REPEATS, ATOM_PART, MOST_HEAPS, NEAR_SLOPE, MOST_ATOM_LINES = 3, 0.1, 4, 0.5, 24
+#: Steps of a lattice off its end that the farthest moved value may have come from.
+FROM_END = (-3, -2, -1, 0, 1)
 #: Part of the values that training could not give from which a column has moved as a whole.
 HALF = 0.5
 
@@ -55,13 +66,103 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[Nu
             kind = "not_standardized" if scaled else "affine"
             maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
         kind = "not_standardized" if scaled else "affine"
-        maps += _spacing_map(
-            numbers, part, live_step(profile, known), kind, bool(odd_rows(profile, part).mean() > HALF)
-        )
+        has_left = bool(odd_rows(profile, part).mean() > HALF) or far_nats(profile, part) > CLAIM_NATS
+        maps += _spacing_map(numbers, part, live_step(profile, known), kind, has_left)
+        maps += _lattice_maps(profile, part, kind, factor, offset)
+        maps += _atom_maps(numbers, part, kind, factor, offset)
+        if has_left and len(part) < len(known) and not scaled:
+            maps += _moved_maps(numbers, part)
         middle, size = np.median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
     return maps
+
+
+def _lattice_maps(profile: ColumnProfile, values: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
+    """Return the affine maps, near a first guess, under which values that training could not give are its values.
+
+    Two of them, far apart, are taken for each pair of training values that the guess may mean: the line through these
+    meets the others exactly, or it is none.
+    """
+    numbers = profile.numbers
+    assert numbers is not None
+    points, counts = np.unique(values[odd_rows(profile, values)], return_counts=True)
+    lattice = numbers.lattice
+    if not numbers.is_lattice or len(points) < FEWEST_MET or factor <= 0:
+        return []
+    middles, step = (lattice[1:] + lattice[:-1]) / 2, float(np.min(np.diff(lattice)))
+    ends = points[[len(points) // 8, len(points) - 1 - len(points) // 8]]
+    reach = int(np.clip(np.ceil(REACH * len(lattice)), *REACH_BOUNDS))
+    near = [int(place) + np.arange(-reach, reach + 1) for place in np.searchsorted(middles, (ends - offset) / factor)]
+    low, high = (lattice[each[(each >= 0) & (each < len(lattice))]] for each in near)
+    slopes = (
+        (ends[1] - ends[0]) / np.where(high[None, :] > low[:, None], high[None, :] - low[:, None], np.nan)
+    ).ravel()
+    starts = ends[0] - slopes * np.repeat(low, len(high))
+    known = np.isfinite(slopes)
+    slopes, starts = slopes[known], starts[known]
+    undone = (points[None, :] - starts[:, None]) / slopes[:, None]
+    place = np.searchsorted(middles, undone)
+    met = ((np.abs(undone - lattice[place]) <= MET * step) * counts).sum(axis=1) / counts.sum()
+    best = np.flatnonzero(met >= max(MOSTLY, float(met.max(initial=0.0))))
+    # Of lines that meet as many, the nearest to the guess; a lattice of even steps has some.
+    best = best[np.argsort(np.abs(np.log(slopes[best] / factor)), kind="stable")][:MOST_LINES]
+    cost = 3.0 if kind == "not_standardized" else FITTED_COST
+    return [affine(kind, float(slopes[k]), float(starts[k]), cost) for k in best]
+
+
+def _atom_maps(numbers: NumberProfile, values: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
+    """Return the affine maps that lead values which many training rows had to values that many live rows have.
+
+    A fitted line all but meets them, which is no meeting: such values are a large part of the distribution.
+    """
+    if numbers.is_lattice or not len(numbers.atoms) or factor <= 0:
+        return []
+    points, counts = np.unique(values, return_counts=True)
+    often = counts >= np.maximum(FEWEST_REPEATS, ATOM_PART * len(values) * numbers.atom_shares.min())
+    heaps = points[often][np.argsort(-counts[often], kind="stable")][:MOST_HEAPS]
+    atoms = numbers.atoms[np.argsort(-numbers.atom_shares, kind="stable")][:MOST_HEAPS]
+    lines = [(factor, heap - factor * atoms[0]) for heap in heaps]
+    ranks = np.linspace(0.05, 0.95, 37)
+    away = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid) - atoms[0]
+    theirs = np.quantile(values, ranks)
+    with np.errstate(all="ignore"):
+        slopes = [float(np.nanmedian(np.where(away != 0, (theirs - heap) / away, np.nan))) for heap in heaps]
+    lines += [(slope, heap - slope * atoms[0]) for slope, heap in zip(slopes, heaps, strict=True) if slope > 0]
+    for low in range(len(atoms)):
+        for high in range(len(atoms)):
+            run = atoms[high] - atoms[low]
+            rise = heaps[None, :] - heaps[:, None]
+            lines += [
+                (float(r / run), float(heaps[a] - r / run * atoms[low]))
+                for a, row in enumerate(rise)
+                for r in row
+                if run > 0 and r > 0
+            ]
+    size = max(numbers.sd, 1e-12)
+    fits = [
+        (slope, start)
+        for slope, start in dict.fromkeys(lines)
+        if abs(np.log(slope / factor)) < NEAR_SLOPE
+        and abs(start + slope * numbers.median - offset - factor * numbers.median) < NEAR_SLOPE * factor * size
+        if abs(slope - 1) > 1e-9 or abs(start) > 1e-9 * size
+    ]
+    cost = 3.0 if kind == "not_standardized" else FITTED_COST
+    return [affine(kind, slope, float(start), cost) for slope, start in fits[:MOST_ATOM_LINES]]
+
+
+def _moved_maps(numbers: NumberProfile, odd: Floats) -> list[NumberMap]:
+    """Return moves by whole steps of a lattice, of some rows of which those that left training's range are known.
+
+    The farthest of them came from training's end, or near it.
+    """
+    if not numbers.is_lattice or len(numbers.lattice) < 2:
+        return []
+    step = float(np.min(np.diff(numbers.lattice)))
+    ends = [float(odd.min()) - numbers.minimum, float(odd.max()) - numbers.maximum]
+    from_end = [ends[0]] * (ends[0] < 0) + [ends[1]] * (ends[1] > 0)
+    offsets = [end + step * k for end in from_end for k in FROM_END]
+    return [affine("affine", 1.0, offset, MOVED_COST) for offset in offsets if abs(offset) > 0.5 * step]
 
 
 def near_map(profile: ColumnProfile, best: NumberMap, gain: float, values: Floats) -> NumberMap | None:
@@ -101,7 +202,7 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
     return factor, offset
 
 
-def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str, is_odd: bool) -> list[NumberMap]:
+def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str, has_left: bool) -> list[NumberMap]:
     """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
     if not numbers.is_lattice and numbers.decimals > 2:
         return []
@@ -133,8 +234,8 @@ def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str,
     offsets = points[0] - factor * (origin + steps * step)
     if abs(factor - 1) < 1e-6:
         # Moved by some steps to where training has values too: so may a population. Not moved at all: lost digits.
-        moved = offsets[np.abs(offsets) > 1e-3 * step] if is_odd else []
-        return [affine(kind, factor, float(offset), FITTED_COST) for offset in moved]
+        moved = offsets[np.abs(offsets) > 1e-3 * step] if has_left else []
+        return [affine(kind, factor, float(offset), MOVED_COST) for offset in moved]
     # Fine steps are many between here and the line through the origin, which is the first to be tried all the same.
     from_zero = points[0] / (factor * step) - origin / step
     if (
@@ -194,6 +295,10 @@ def settled(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float
     step = training_step(numbers)
     # A deviation counted with one row more or less moves the tails by about this much.
     part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if each.is_estimated else 0.05
+    if each.is_estimated:
+        # Counted over n rows or over n - 1, a deviation is off by a part of 1 / 2n, and what it scaled by as much.
+        off = np.abs(undone - inverse_of(each, np.zeros(1))) * (SCALER_ROOM / (2.0 * max(2, numbers.rows)))
+        room = room + np.where(np.isfinite(off), np.minimum(off, 0.5 * step), 0.0)
     if numbers.is_lattice:
         return _snapped(numbers.lattice, undone, part, np.inf if each.is_estimated else RELATIVE, room)
     if numbers.decimals > 6:

@@ -66,6 +66,8 @@ _UNITS: dict[str, float] = {
     "days in a month": 30.4375,
     "double": 2.0,
 }
+#: Part of a deviation within which two scalers are the same: they were counted by n or by n - 1.
+SAME_SCALE = 2e-3
 _POWERS = (1, 2, 3, 4, 5, 6, 9)
 #: A factor within this of a power of ten, in logarithms, is near it.
 NEAR_TEN = 0.1
@@ -134,16 +136,19 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
     maps: list[NumberMap] = []
     width = numbers.maximum - numbers.minimum
     given = {scaler.column: (scaler.centre, scaler.scale) for scaler in reference.scalers}
-    mean, sd = given.get(name, (numbers.mean, numbers.sd))
-    if sd > 0 and not is_standardized:
+    own = (numbers.mean, numbers.sd)
+    # The model's own scaler may have seen nulls filled in, or other rows; whoever scales by hand has not.
+    for mean, sd in _apart(given.get(name, own), own) if not is_standardized else ():
         maps.append(affine("standardized", 1 / sd, -mean / sd, 1.0, mean=mean, sd=sd))
-        maps.append(affine("standardized_twice", 1 / sd**2, -mean / sd**2 - mean / sd, 2.0, mean=mean, sd=sd))
-        if numbers.iqr > 0:
-            middle = numbers.median
-            maps.append(
-                affine("standardized", 1 / numbers.iqr, -middle / numbers.iqr, 2.0, median=middle, iqr=numbers.iqr)
-            )
-    elif sd > 0 and (mean, sd) != (numbers.mean, numbers.sd):
+        # Deviations are counted over n rows or over n - 1; scaled twice, values are far enough off to miss training's.
+        over = float(np.sqrt(numbers.rows / max(1, numbers.rows - 1)))
+        for by in (sd, sd * over) if (mean, sd) == own else (sd,):
+            maps.append(affine("standardized_twice", 1 / by**2, -mean / by**2 - mean / by, 2.0, mean=mean, sd=by))
+    if own[1] > 0 and not is_standardized and numbers.iqr > 0:
+        middle = numbers.median
+        maps.append(affine("standardized", 1 / numbers.iqr, -middle / numbers.iqr, 2.0, median=middle, iqr=numbers.iqr))
+    mean, sd = given.get(name, own)
+    if is_standardized and sd > 0 and (mean, sd) != own:
         # Training rows were scaled already, and the model scales once more: live rows are scaled once too often.
         maps.append(affine("standardized_twice", 1 / sd, -mean / sd, 1.0, mean=mean, sd=sd))
     if width > 0 and (numbers.minimum, numbers.maximum) != (0.0, 1.0):
@@ -155,19 +160,24 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
     others = [column for column in reference.columns if column.name != name and column.numbers is not None]
     for other in others:
         assert other.numbers is not None
-        centre, scale = given.get(other.name, (other.numbers.mean, other.numbers.sd))
-        if scale > 0 and other.numbers.distinct > 2:
+        counted = (other.numbers.mean, other.numbers.sd)
+        for centre, scale in _apart(given.get(other.name, counted), counted) if other.numbers.distinct > 2 else ():
             cost = 3.0 + float(np.log(len(others)))
             maps.append(
                 affine("wrong_scaler", 1 / scale, -centre / scale, cost, column=other.name, mean=centre, sd=scale)
             )
             # Scaled with the wrong constants where the right ones were due: what remains after undoing the right ones.
             if is_standardized and name in given:
-                own_mean, own_sd = given[name]
-                maps.append(
-                    affine("wrong_scaler", own_sd / scale, (own_mean - centre) / scale, cost, column=other.name)
-                )
+                maps.append(affine("wrong_scaler", sd / scale, (mean - centre) / scale, cost, column=other.name))
     return maps
+
+
+def _apart(given: tuple[float, float], own: tuple[float, float]) -> list[tuple[float, float]]:
+    """Return the centres and scales to try: of a model's scaler, and of training's column where that is another one."""
+    found = [given]
+    if abs(given[1] - own[1]) > SAME_SCALE * own[1] or abs(given[0] - own[0]) > SAME_SCALE * own[1]:
+        found.append(own)
+    return [(centre, scale) for centre, scale in found if scale > 0]
 
 
 def curve_maps(numbers: NumberProfile) -> list[NumberMap]:

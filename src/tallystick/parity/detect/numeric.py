@@ -25,6 +25,7 @@ from tallystick.parity.detect.maps import (
     temperature_maps,
     unit_maps,
 )
+from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
 from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
@@ -62,6 +63,10 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 #: Nats that it is worth that no value was rounded, and the part of the values that show it.
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
+#: Nats that training's digits speak against a map that leaves hardly any: as many as other digits speak for one.
+SOUND_NATS = 4.0
+#: Nats that refute a map.
+MISFIT_NATS = 7.0
 #: The same of odd values, of which some are beyond training's tails.
 MOSTLY_BACK = 0.9
 #: Other columns may say nothing of a map, but must not speak against it, unless values that training could not give
@@ -181,6 +186,11 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known, sent = np.isfinite(values), _step_for(profile, each, values)
     alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
+    trained, made_odd = made_odd_by(profile, each, sent)
+    odd_before = odd_rows(profile, values)
+    if made_odd.mean() > MOSTLY_BACK:
+        # A map that leaves hardly a value with training's digits did not make one that has them.
+        alone = alone - SOUND_NATS * (known & ~odd_before)
     undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
@@ -197,7 +207,6 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         share, affected = 1.0, known
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
-    odd_before = odd_rows(profile, values)
     if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
         return None
@@ -222,6 +231,10 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
         gain -= 0.5 * np.log(count)
     gain -= _misfit_nats(numbers, count, after)
+    misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent)
+    if misfit > MISFIT_NATS:
+        return None
+    gain -= misfit
     explained = odd_before.sum() >= 0.9 * affected.sum() and odd_after.sum() <= max(0.1 * odd_before.sum(), fair)
     named = each.kind not in ("affine",) and each.parameters.get("name") != "unnamed"
     evidence = [

@@ -14,13 +14,19 @@ import numpy as np
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, has_decimals
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_distance, upper_share
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below, has_decimals
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, ks_distance, upper_share
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
 MOST_DIGITS_UP = -4
 #: Points of the grid or lattice on each side that count as near.
 NEIGHBOURS = 12
+#: Share from which a value of a lattice is taken for one that many rows have as it is.
+LATTICE_ATOM = 0.15
+#: Gain of a cause that leaves nothing to be explained, over any that explains it by other values.
+NOTHING_ELSE = 1000.0
+#: Nats by which rounding must tell whole numbers better than a cast.
+CAST_NATS = 1.0
 #: Distance to training that is not of digits lost past the seventh, nor in some of the rows.
 ELSEWHERE = 0.5
 
@@ -41,7 +47,7 @@ def detect_precision(live: Live, column: int) -> list[Finding]:
     for digits in range(MOST_DIGITS_UP, min(numbers.decimals, MOST_DECIMALS)):
         finding = _rounded(live, column, digits)
         # The coarsest lattice that holds as many rows is the one that was rounded to.
-        if finding is not None and (best is None or finding.gain > best.gain * 1.02):
+        if finding is not None and (best is None or finding.gain > best.gain * 1.02 + CLAIM_NATS):
             best = finding
     return [] if best is None else [best]
 
@@ -79,9 +85,19 @@ def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | No
         hits,
         {},
         lambda columns: {profile.name: np.asarray(columns[profile.name], dtype=np.float32).astype(np.float64)},
-        # Of a column that went elsewhere as a whole, what took it there is the cause.
-        gain=min(nats, CLAIM_NATS) if ks_distance(numbers, values) > ELSEWHERE else nats,
+        gain=_float32_gain(numbers, values, nats),
     )
+
+
+def _float32_gain(numbers: NumberProfile, values: Floats, nats: float) -> float:
+    """Return the gain of 32-bit floats: of a column that is training's but for them, nothing else is to be explained.
+
+    Of one that went elsewhere as a whole, what took it there is the cause.
+    """
+    distance = ks_distance(numbers, np.round(values, min(max(numbers.decimals, 0), MOST_DECIMALS)))
+    if distance > ELSEWHERE:
+        return min(nats, CLAIM_NATS)
+    return nats + (NOTHING_ELSE if distance <= ks_bound(numbers, int(np.isfinite(values).sum())) else 0.0)
 
 
 def _rounded(live: Live, column: int, digits: int) -> Finding | None:
@@ -94,10 +110,16 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     count, rows = int(coarse.sum()), int(known.sum())
     if len(np.unique(values[coarse])) < 3:
         return None
-    usual = max(_coarse_share(profile, digits, None), _coarse_share(profile, digits, values[known]))
-    # The reference knows as many values as its grid has points, or its lattice rows.
-    trained = numbers.rows if numbers.is_lattice else min(numbers.rows, len(numbers.grid))
-    nats = binomial_nats(count, rows, min(0.97, max(1.25 * usual + 0.01, upper_share(usual, trained))))
+    usual = _usual_share(profile, digits, values[known])
+    nats = binomial_nats(count, rows, _most_usual(numbers, usual))
+    plain = _coarse_atoms(profile, digits)
+    if len(plain):
+        # What many training rows have as it is, mostly 0, hides what the others lost.
+        rest = known & ~np.isin(values, plain)
+        rate = _usual_share(profile, digits, values[rest], plain) if rest.any() else 1.0
+        others = binomial_nats(int((coarse & rest).sum()), int(rest.sum()), _most_usual(numbers, rate))
+        if others > nats:
+            nats, usual, count, rows = others, rate, int((coarse & rest).sum()), int(rest.sum())
     if usual > 0.8 or nats < 1.5 * CLAIM_NATS:
         return None
     share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))
@@ -124,8 +146,29 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     )
 
 
-def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None) -> float:
-    """Return the share of training with so few decimals: of all, or of those that lie near the values `at`.
+def _coarse_atoms(profile: ColumnProfile, digits: int) -> Floats:
+    """Return the values that many training rows had and that have so few decimals."""
+    numbers = profile.numbers
+    assert numbers is not None
+    if not numbers.is_lattice:
+        return np.asarray(numbers.atoms[has_decimals(numbers.atoms, digits)])
+    shares = numbers.counts / numbers.counts.sum()
+    return np.asarray(numbers.lattice[(shares >= LATTICE_ATOM) & has_decimals(numbers.lattice, digits)])
+
+
+def _most_usual(numbers: NumberProfile, share: float) -> float:
+    """Return the share of values with so few digits that another sample, or part, of the population may have."""
+    # The reference knows as many values as its grid has points, or its lattice rows.
+    trained = numbers.rows if numbers.is_lattice else min(numbers.rows, len(numbers.grid))
+    return min(0.97, max(1.25 * share + 0.01, upper_share(share, trained)))
+
+
+def _usual_share(profile: ColumnProfile, digits: int, at: Floats, but: Floats | None = None) -> float:
+    return max(_coarse_share(profile, digits, None, but), _coarse_share(profile, digits, at, but))
+
+
+def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None, but: Floats | None = None) -> float:
+    """Return the share of training with so few decimals: of all `but` some, or of those that lie near the values `at`.
 
     Instruments give significant digits: large values have fewer decimals, and a population of large values too.
     """
@@ -134,6 +177,11 @@ def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None) -> flo
     points, weights = (
         (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
     )
+    if but is not None:
+        kept = ~np.isin(points, but)
+        if not kept.any():
+            return 1.0
+        points, weights = points[kept], weights[kept]
     coarse = weights * has_decimals(points, digits)
     if at is None:
         return float(coarse.sum() / weights.sum())
@@ -159,14 +207,26 @@ def _cast_kind(live: Live, column: int, values: Floats, digits: int) -> str:
     assert numbers is not None
     if digits != 0:
         return "rounded"
-    from tallystick.parity.profile import profile_numbers
-
-    weights = numbers.lattice.repeat(numbers.counts.astype(int)) if numbers.is_lattice else numbers.grid
-    cut = ks_distance(profile_numbers(np.trunc(weights)), values)
-    rounded = ks_distance(profile_numbers(np.round(weights)), values)
+    gain = _over_cast(numbers, values)
     # Where the two look alike, a cast is the likelier: parsers cut silently, and few round to no decimals.
-    noise = 0.5 / np.sqrt(max(1, len(values)))
-    return "lossy_cast" if cut < rounded + noise else "rounded"
+    return "rounded" if gain > CAST_NATS else "lossy_cast"
+
+
+def _over_cast(numbers: NumberProfile, values: Floats) -> float:
+    """Return how much likelier whole numbers are as rounded ones than as cut ones, in nats."""
+    least = 0.5 / numbers.rows
+    if numbers.is_lattice:
+        total = float(numbers.counts.sum())
+        made = [each(numbers.lattice)[None, :] == values[:, None] for each in (np.round, np.trunc)]
+        rounded, cut = (np.maximum(hits @ numbers.counts / total, least) for hits in made)
+        return float(np.log(rounded / cut).sum())
+    # A value cut towards zero stands for what lies up to the next one, a rounded one for half a unit on both sides.
+    upwards = cdf_below(numbers, values + 1) - cdf_below(numbers, values)
+    downwards = cdf(numbers, values) - cdf(numbers, values - 1)
+    own = cdf(numbers, values) - cdf_below(numbers, values)
+    cut = np.where(values > 0, upwards, np.where(values < 0, downwards, upwards + downwards - own))
+    halves = [(each(numbers, values + 0.5) - each(numbers, values - 0.5)) / 2 for each in (cdf, cdf_below)]
+    return float(np.log(np.maximum(halves[0] + halves[1], least) / np.maximum(cut, least)).sum())
 
 
 def _forward(name: str, kind: str, digits: int) -> Any:

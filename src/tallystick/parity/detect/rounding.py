@@ -18,6 +18,8 @@ from tallystick.parity.yardsticks import odd_rows
 MOST_ROUNDED, SHARE_ROUNDED = 6, 0.95
 #: Odd values that are enough to see their decimals; with fewer, those of all are taken.
 FEWEST_ODD = 15
+#: How far off a whole number of steps a rounded value may be, by the errors of floats.
+ON_STEP = 1e-9
 
 
 def live_step(profile: ColumnProfile, values: Floats) -> float:
@@ -40,10 +42,18 @@ def training_step(numbers: NumberProfile) -> float:
 
 
 def room_of(each: NumberMap, values: Floats, step: float) -> Floats:
-    """Return how far off values may be, once a map is undone, for having been rounded to `step`."""
+    """Return how far off values may be, once a map is undone, for having been rounded to `step`.
+
+    A value with more digits than that was not rounded to it.
+    """
+    if step <= 0:
+        return np.zeros(np.shape(values))
     with np.errstate(all="ignore"):
         room = 0.5 * step * np.broadcast_to(each.slope(values), np.shape(values))
-    return np.where(np.isfinite(room), room, 0.0)
+        was_rounded = np.abs(values / step - np.round(values / step)) <= ON_STEP * np.maximum(
+            1.0, np.abs(values / step)
+        )
+    return np.where(np.isfinite(room) & was_rounded, room, 0.0)
 
 
 def hit_nats(numbers: NumberProfile, room: Floats, most: float) -> Floats:
