@@ -33,6 +33,7 @@ from tallystick.parity.endpoint import (
     wrong_version,
 )
 from tallystick.parity.given import Beside, read_given
+from tallystick.parity.hiding import without_hidden
 from tallystick.parity.history import Asked, History, asked_of, unread
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
@@ -107,6 +108,8 @@ def diagnose(
     column that is named as the key need not be training's. With `timestamps` too, a column that lags behind its key is
     found; with `history`, the source of the features, rows are compared with what it had for their keys at each lag.
     Keys are matched and forgotten: no verdict holds them.
+
+    Values of columns that the reference keeps to itself (`hashed`, `bucketed`, `none`) are `(hidden)` in the verdict.
 
     Raises InvalidParameter when one has another length than `live`, or another form. Takes tens of milliseconds for a
     thousand rows of ten columns.
@@ -185,7 +188,7 @@ def examine(
     )
     verdict = conclude(reference, inquiry, context)
     seconds, limits = round(time.perf_counter() - started, 3), (*verdict.degraded, *limits)
-    verdict = msgspec.structs.replace(verdict, seconds=seconds, degraded=limits)
+    verdict = msgspec.structs.replace(without_hidden(verdict, reference), seconds=seconds, degraded=limits)
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
