@@ -353,8 +353,12 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
 
 
 def _replay_text(replayed: Replay) -> str:
-    cleared = ", the endpoint is not the cause" if replayed.is_equal else f", largest difference {replayed.largest:.3g}"
-    return f"golden rows: {replayed.equal}/{replayed.rows} equal{cleared}"
+    told = f"golden rows: {replayed.equal}/{replayed.rows} equal"
+    if replayed.is_equal:
+        return f"{told}, the endpoint is not the cause"
+    if replayed.no_numbers:
+        told += f", {replayed.no_numbers} answers are no numbers where training's are"
+    return told if replayed.largest <= 0 else f"{told}, largest difference {replayed.largest:.3g}"
 
 
 def _transplant_text(moved: Transplant) -> str:
