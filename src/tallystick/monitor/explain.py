@@ -48,6 +48,8 @@ HIDDEN = "(hidden)"
 MOST_CAUSES = 5
 #: What says that nothing is broken; too few rows say nothing.
 _CLEAN = (Status.CONSISTENT, Status.POPULATION_CHANGED)
+#: The last question about other rows than training's, that are whole.
+_IS_IT_GOOD = "labels of some of these rows ('tallystick feedback'): is the model as good on them as in training?"
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -202,6 +204,8 @@ def _explain(
     if told is not None:
         verdict = with_ledger(verdict, told)
     finished = _finished(verdict, reference, place, limits, cleared, verdict.rows)
+    if finished.status is Status.POPULATION_CHANGED and rows.labels is None:
+        finished = msgspec.structs.replace(finished, settle=(*finished.settle, _IS_IT_GOOD))
     finished = with_refusals(finished, sent.refusals)
     answered = None if rows.predictions is None else rows.predictions[examined.judged]
     is_numeric = answered is not None and answered.dtype.kind in "biuf"

@@ -610,6 +610,17 @@ def test_replicas_that_hold_the_right_model_rule_routing_out(place: WatchedEndpo
     assert verdict.stage == "client request"
 
 
+def test_a_changed_population_asks_for_labels_and_for_nothing_that_replicas_answered(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    rows = frame(1500, 3)
+    table.add(rows[rows.temp > 24].reset_index(drop=True))
+    ((_, explained),) = diagnosed(place, "", Asked(), Line(checked(one="d" * 64)), now())
+    assert explained.verdict.status is Status.POPULATION_CHANGED
+    (asked,) = explained.verdict.settle
+    assert asked.startswith("labels of some of these rows")
+
+
 def test_golden_rows_that_differ_convict_the_endpoint(place: WatchedEndpoint, table: Table) -> None:
     table.add(frame(100, 1))
     steps = RungReport(Rung.STEPS, Outcome.FAILED, "prep/num/sc differs", Difference(step="prep/num/sc", column="temp"))
