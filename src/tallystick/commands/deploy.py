@@ -279,7 +279,10 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     share = now.get(served)
     lines = [f"{name}: {served} is up after {duration_s:.1f} s."]
     if _id_of(before, served) == _id_of(after, served):
-        lines = [f"{name}: {served} was served already; its workers go on, under the new settings."]
+        lines = [
+            f"{name}: {served} was served already; its workers go on, under the new settings. "
+            "Say it once more to have the model fetched anew."
+        ]
     # What the gate found: of a policy that only warns, this is the warning.
     states = (each.get("state", {}) for each in config.get("served_entities", []) if each["name"] == served)
     lines += [message for state in states if (message := state.get("deployment_state_message"))]
