@@ -421,7 +421,7 @@ def test_why_a_diagnosis_sees_nothing_is_said_with_what_to_do(place: WatchedEndp
     assert "not recorded" in said(nothing)
     ((_, explained),) = diagnosed(place, "", Asked(), None, now())
     assert explained.verdict.status is Status.CANNOT_TELL
-    assert any("no invocation of m was recorded" in limit for limit in explained.verdict.degraded)
+    assert any("no invocation of m was recorded since it was deployed" in limit for limit in explained.verdict.degraded)
 
 
 def test_an_entity_without_a_reference_is_told_how_to_get_one(tmp_path: Path) -> None:
