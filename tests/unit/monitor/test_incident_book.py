@@ -84,6 +84,13 @@ def test_two_causes_of_one_look_are_two_incidents_and_the_sender_s_is_its_own() 
             assert [told[number] for number in numbers] == [each.verdict["segment"] for each in diagnoses]
 
 
+def test_a_cause_of_nobody_beside_a_sender_s_opens_an_incident_of_its_own() -> None:
+    book, _ = note(Book("churn"), found(), START)
+    book, changes = incidents.note(book, look(found(segment={}), found()), after(60))
+    assert [(each.id, each.seen, each.verdict["segment"]) for each in book.open] == [(1, 2, IOS), (2, 1, {})]
+    assert [change.is_news for change in changes] == [True, False]
+
+
 def test_what_is_no_claim_is_about_no_incident() -> None:
     book, _ = note(Book("churn"), found(), START)
     assert incidents_of(book, [clean(), found("log")]) == [None, None]
