@@ -245,6 +245,9 @@ class TallystickDeploymentClient(BaseDeploymentClient):  # type: ignore[misc]  #
         if present is None:
             after = self._client.create_endpoint({"name": where, "config": changed})
         else:
+            for each in changed["served_entities"]:
+                if each["name"] == entity["name"]:
+                    each["fetch_anew"] = True
             after = self._client.update_config(where, changed)
         after = self._await(after, options)
         return {**after, "name": name, "endpoint": where, "flavor": _FLAVOR}

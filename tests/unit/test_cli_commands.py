@@ -163,14 +163,21 @@ def test_what_is_deployed_is_what_the_options_say(server: FakeServer, run: Run) 
     )
 
 
-def test_a_registered_version_that_is_served_already_is_left_to_run_and_that_is_said(
-    server: FakeServer, run: Run, capsys: Output
+def test_a_version_that_is_deployed_again_is_asked_to_be_fetched_anew_and_the_others_are_not(
+    server: FakeServer, run: Run
 ) -> None:
-    for said in ("churn-3 is up after", "churn-3 was served already, and goes on"):
+    for version in ("churn/4", "churn/3", "churn/3"):
+        assert run("deploy", "churn", version) == 0
+    asked = [body for method, _, body in server.requests if method == "PUT"][-1]
+    flags = {entity["name"]: entity.get("fetch_anew") for entity in asked["served_entities"]}
+    assert flags == {"churn-4": None, "churn-3": True}
+    assert all("environment_vars" not in entity for entity in asked["served_entities"])
+
+
+def test_a_version_whose_workers_go_on_is_told_so(server: FakeServer, run: Run, capsys: Output) -> None:
+    for said in ("churn-3 is up after", "churn-3 was served already; its workers go on"):
         assert run("deploy", "churn", "churn/3") == 0
         assert said in capsys.readouterr().out
-    (entity,) = server.endpoints["churn"]["config"]["served_entities"]
-    assert "environment_vars" not in entity
 
 
 def test_replace_leaves_the_new_one_alone(server: FakeServer, run: Run) -> None:

@@ -164,9 +164,11 @@ def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path
 
 def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     _, out, _ = said("churn", "--incidents")
-    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31T14:02:30Z" in out
+    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:30Z" in out
     _, out, _ = said("churn", "--incident", "7")
-    assert out.startswith("churn · churn-3 · incident 7, open since 2026-01-31T14:02:30Z")
+    assert out.startswith(
+        "churn · churn-3 · incident 7, open since 2026-01-31 14:02:30Z, last seen 2026-01-31 15:00:00Z"
+    )
     assert "2010" not in out
     _, out, _ = said("churn", "--incident", "7", "--rows")
     assert "2010 → 20.1" in out

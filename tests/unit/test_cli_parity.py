@@ -89,6 +89,25 @@ def test_a_replay_shows_the_first_difference_field_by_field(server: FakeServer, 
     assert "replica 0 (dddddddddddd): Parity gate: 512 golden rows" in out
 
 
+def test_replicas_that_came_out_alike_are_one_line(server: FakeServer, run: Run, capsys: Output) -> None:
+    server.reports = {"0": GOOD, "1": GOOD | {"seconds": 0.7}, "2": WRONG, "3": GOOD}
+    assert run("parity", "status", "churn") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "replica" in line and "HTTP" not in line]
+    assert [line.split(": ")[0].strip() for line in lines] == ["churn-4, replicas 0, 1 and 3", "churn-4, replica 2"]
+    assert run("parity", "replay", "churn") == 0
+    out = capsys.readouterr().out
+    assert "churn/churn-4, replicas 0, 1 and 3 (dddddddddddd): Parity gate: 512 golden rows" in out
+    assert out.count("steps: step prep/cat") == 1
+
+
+def test_the_name_of_a_model_is_taken_for_an_endpoint_and_what_to_say_is_told(
+    server: FakeServer, run: Run, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "endpoint", None)
+    assert run("parity", "check", "churn", "--entity", "4", "--exit-code") == 5
+    assert "To check a model, name its version: churn/1, models:/churn/1." in capsys.readouterr().err
+
+
 def test_the_status_has_settings_and_reports(server: FakeServer, run: Run, capsys: Output) -> None:
     assert run("parity", "status", "churn") == 0
     out = capsys.readouterr().out
@@ -132,7 +151,9 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     found = {"resolved_uri": "models:/churn/4", "report": report, "environment": ["numpy: 1 is needed"], "problem": ""}
     monkeypatch.setattr(parity, "offline", lambda _session, _model, _scratch: found)
     assert run("parity", "check", "models:/churn/4", "--exit-code") == code
-    assert "This Python is not the one that the model asks for: numpy: 1 is needed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "This Python is not the one that the model asks for: numpy: 1 is needed" in out
+    assert "models:/churn/4 is" not in out
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
 
 
@@ -151,11 +172,19 @@ def test_live_requests_are_told_in_lines_and_not_as_a_document():
     }
     known |= {"violations": {"age": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
     live = {"monitor": "connected", "served_entities": {"churn-4": known}}
-    assert list(parity.described("churn", {"settings": SETTINGS, "gate": {}, "live": live}))[-3:] == [
+    incident = {"id": 7, "state": "open", "served_entity": "churn-4", "kind": "unit", "features": ["age"]}
+    incident |= {"segment": {"column": "client", "value": "ios/4.2"}, "opened_at": "2026-01-31T14:02:30Z"}
+    found = {"settings": SETTINGS, "gate": {}, "live": live, "incidents": [incident]}
+    assert list(parity.described("churn", found))[-5:] == [
         "  live      monitor connected",
-        "  live      churn-4: 1,520 rows, cause found at 2026-01-31T14:02:11Z, open incident 7",
+        "  live      churn-4: 1,520 rows counted, cause found at 2026-01-31 14:02:11Z, open incident 7",
+        "              values that are counted; whether training had as many, a diagnosis tells:",
         "              age: 12 without a value, 3 of another type",
+        "  incident  7 open since 2026-01-31 14:02:30Z: churn-4, unit, age, client ios/4.2; "
+        "see tallystick diagnose churn --incident 7",
     ]
+    known["rows"] = 0
+    assert "  live      churn-4: no rows counted yet, cause found" in "\n".join(parity.described("churn", found))
 
 
 def test_what_breaks_the_contract_has_words():

@@ -119,7 +119,7 @@ def deploy(
     The first model of an endpoint gets all its traffic. A further one is added beside those that are there and
     gets none, until 'tallystick split' says so (or --traffic does); requests go on being answered all the while.
     A model whose served entity has the same name is replaced by it and keeps its share: that is how settings of a
-    version are changed, and how an alias, folder or file is deployed again.
+    version are changed, and how one is deployed again whose alias, files or reference changed.
 
     Settings are what this command says: nothing is taken over from other versions.
 
@@ -215,7 +215,9 @@ def _send(
     if before["state"].get("suspend") == "STOPPED":
         raise InvalidState(f"Endpoint '{name}' is stopped. Start it first: tallystick endpoints start {name}")
     config = before.get("config", {})
-    return session.client.update_config(name, config_edit.with_model(config, entity, share=share, replace=replace))
+    # To say it again is to have it again: what is in the artifact may be new, as a reference is that was added.
+    wanted = entity | {"fetch_anew": True}
+    return session.client.update_config(name, config_edit.with_model(config, wanted, share=share, replace=replace))
 
 
 def _wait(session: Session, endpoint: Json, version: int, timeout_s: float) -> Json:
@@ -277,7 +279,10 @@ def _told(before: Json | None, after: Json, entity: Json, waited: bool, duration
     share = now.get(served)
     lines = [f"{name}: {served} is up after {duration_s:.1f} s."]
     if _id_of(before, served) == _id_of(after, served):
-        lines = [f"{name}: {served} was served already, and goes on. To have the model fetched anew: --as NAME"]
+        lines = [
+            f"{name}: {served} was served already; its workers go on, under the new settings. "
+            "Say it once more to have the model fetched anew."
+        ]
     # What the gate found: of a policy that only warns, this is the warning.
     states = (each.get("state", {}) for each in config.get("served_entities", []) if each["name"] == served)
     lines += [message for state in states if (message := state.get("deployment_state_message"))]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.commands.config_edit import BadUsage, Json
+from tallystick.commands.parity_words import moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
 from tallystick.tables import is_location
@@ -264,8 +265,8 @@ def _list(session: Session, name: str) -> None:
                 f"{each['family']} · {each['kind']} ({each['strength']})",
                 ", ".join(each["features"]),
                 _who(each["segment"]),
-                each["opened_at"],
-                each["updated_at"],
+                moment(each["opened_at"]),
+                moment(each["updated_at"]),
             ]
             for each in found
         ],
@@ -289,5 +290,6 @@ def _show_incident(session: Session, name: str, number: int, rows: bool) -> None
 
 def _state(found: Json) -> str:
     if found["state"] == "open":
-        return f"open since {found['opened_at']}, last seen {found['updated_at']}"
-    return f"closed {found['closed_at']} ({found['closed_because']}), opened {found['opened_at']}"
+        return f"open since {moment(found['opened_at'])}, last seen {moment(found['updated_at'])}"
+    closed, opened = moment(found["closed_at"]), moment(found["opened_at"])
+    return f"closed {closed} ({found['closed_because']}), opened {opened}"

@@ -15,9 +15,9 @@ import typer
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_ablation import ablation_lines, ablation_of
-from tallystick.commands.parity_words import ladder_table, lines_of, live_lines, verdict
+from tallystick.commands.parity_words import by_outcome, incident_line, ladder_table, lines_of, live_lines, verdict
 from tallystick.commands.session import EXIT_FAILED, Session, print_text, with_session
-from tallystick.errors import DeploymentFailed
+from tallystick.errors import DeploymentFailed, NotFound
 from tallystick.gate.report import Outcome, Policy
 
 #: A model has to be fetched, imported and loaded first.
@@ -73,7 +73,7 @@ def check(
     else:
         if ablate:
             raise BadUsage("--ablate is of models: give the model that the endpoint serves.")
-        found = session.client.parity_check(what, _entity_name(session, what, entity))
+        found = _check_endpoint(session, what, entity)
         session.result(found) if session.as_json else _show(what, found["entities"])
         outcome = found["outcome"]
     if exit_code and outcome != Outcome.PASSED:
@@ -132,6 +132,13 @@ def settings(
     else:
         found = session.client.parity(name)
     session.result(found, *described(name, found))
+
+
+def _check_endpoint(session: Session, name: str, entity: str | None) -> Json:
+    try:
+        return session.client.parity_check(name, _entity_name(session, name, entity))
+    except NotFound as error:
+        raise NotFound(f"{error.message} To check a model, name its version: {name}/1, models:/{name}/1.") from error
 
 
 def _check_model(session: Session, model: str, *, is_ablated: bool) -> Json:
@@ -203,15 +210,13 @@ def described(name: str, found: Json) -> Iterator[str]:
         yield f"  key       {wanted['key']}"
     for entity, known in found["gate"].items():
         for where, reports in (("", known["replicas"]), (" over HTTP", known["http"])):
-            for number, report in reports.items():
-                yield f"  {entity}, replica {number}{where}: {verdict(report)}"
+            for who, report in by_outcome(reports):
+                yield f"  {entity}, {who}{where}: {verdict(report)}"
     if not any(known["replicas"] for known in found["gate"].values()):
         yield "  No replica was checked yet."
     yield from live_lines(found.get("live") or {})
     for incident in found.get("incidents") or []:
-        yield f"  incident  {incident.get('id', '')} {incident.get('state', '')}: {incident.get('kind', '')}".rstrip(
-            ": "
-        )
+        yield f"  {incident_line(incident, name)}"
 
 
 _POLICIES: Mapping[str, str] = {
@@ -235,7 +240,8 @@ def _entity_name(session: Session, name: str, entity: str | None) -> str | None:
 
 
 def _told_model(what: str, found: Json) -> Iterator[str]:
-    yield f"{what} is {found['resolved_uri']}"
+    if what != found["resolved_uri"]:
+        yield f"{what} is {found['resolved_uri']}"
     for reason in found["environment"]:
         yield f"This Python is not the one that the model asks for: {reason}"
     if found["report"]:
@@ -251,6 +257,6 @@ def _show(name: str, entities: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _differences(name: str, entities: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for entity, reports in entities.items():
-        for number, report in reports.items():
-            yield f"{name}/{entity}, replica {number} ({report.get('digest', '')[:12]}): {verdict(report)}"
+        for who, report in by_outcome(reports):
+            yield f"{name}/{entity}, {who} ({report.get('digest', '')[:12]}): {verdict(report)}"
             yield from lines_of(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from tallystick.commands.session import print_table, print_text
 from tallystick.gate.report import GateReport
+from tallystick.printable import listed_names
 
 _FIELDS = ("encoding", "step", "column", "row", "expected", "got")
 
@@ -28,7 +30,54 @@ def ladder_table(report: Mapping[str, Any]) -> None:
     if rows:
         print_table(("rung", "outcome", "what was found"), rows)
     for lack in report.get("degraded", ()):
-        print_text(f"Not there: {lack}")
+        print_text(f"Limits: {lack}")
+
+
+def by_outcome(reports: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield replicas that came out alike, in words, with the report of the first of them; how long it took may differ.
+
+    >>> [who for who, _ in by_outcome({"0": {"outcome": "skipped"}, "1": {"outcome": "skipped"}})]
+    ['replicas 0 and 1']
+    """
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for number, report in reports.items():
+        same = (report.get("digest"), _SECONDS.sub("", verdict(report)), *lines_of(report))
+        alike.setdefault(same, []).append(number)
+    for numbers in alike.values():
+        *most, last = numbers
+        yield f"replicas {', '.join(most)} and {last}" if most else f"replica {last}", reports[numbers[0]]
+
+
+#: How long a check took, as its summary says.
+_SECONDS = re.compile(r" \(\d+(\.\d+)? s\)")
+
+
+def incident_line(incident: Mapping[str, Any], endpoint: str) -> str:
+    """Return an incident in a line: what is wrong, with which columns, who sends it, since when, and where more is.
+
+    >>> incident_line({"id": 1, "state": "open", "served_entity": "m-3", "kind": "unit", "features": ["temp"],
+    ...     "segment": {}, "opened_at": "2026-01-31T14:02:30Z"}, "m")
+    'incident  1 open since 2026-01-31 14:02:30Z: m-3, unit, temp; see tallystick diagnose m --incident 1'
+    """
+    segment = incident.get("segment") or {}
+    whose = f"{segment['column']} {segment['value']}" if segment.get("column") else ""
+    columns = listed_names(incident.get("features") or (), 4)
+    told = ", ".join(filter(None, (incident.get("served_entity"), incident.get("kind"), columns, whose)))
+    since = f" since {moment(incident['opened_at'])}" if incident.get("opened_at") else ""
+    number = incident.get("id", "")
+    return (
+        f"incident  {number} {incident.get('state', '')}{since}: {told}; "
+        f"see tallystick diagnose {endpoint} --incident {number}"
+    )
+
+
+def moment(text: str) -> str:
+    """Return a time of an incident as verdicts write theirs.
+
+    >>> moment("2026-01-31T14:02:30Z")
+    '2026-01-31 14:02:30Z'
+    """
+    return text.replace("T", " ", 1)
 
 
 def lines_of(report: Mapping[str, Any]) -> Iterator[str]:
@@ -53,10 +102,15 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
             yield f"  live      {entity}: not watched ({known['problem']})"
             continue
         yield f"  live      {entity}: {', '.join(_standing(known))}"
-        for column, kinds in (known.get("violations") or {}).items():
-            told = [f"{count:,} {_VIOLATIONS.get(kind, kind)}" for kind, count in kinds.items() if count]
-            if told:
-                yield f"              {column}: {', '.join(told)}"
+        counted = [
+            f"              {column}: {', '.join(told)}"
+            for column, kinds in (known.get("violations") or {}).items()
+            if (told := [f"{count:,} {_VIOLATIONS.get(kind, kind)}" for kind, count in kinds.items() if count])
+        ]
+        if counted:
+            # Nulls of a column that had some in training are among them.
+            yield "              values that are counted; whether training had as many, a diagnosis tells:"
+            yield from counted
 
 
 _VIOLATIONS: Mapping[str, str] = {
@@ -72,11 +126,11 @@ _VIOLATIONS: Mapping[str, str] = {
 
 def _standing(known: Mapping[str, Any]) -> Iterator[str]:
     rows = known.get("rows", 0)
-    yield f"{rows:,} row{'' if rows == 1 else 's'}"
+    yield f"{rows:,} row{'' if rows == 1 else 's'} counted" if rows else "no rows counted yet"
     if known.get("passed_over"):
         yield f"{known['passed_over']:,} more passed over"
     status = str(known.get("status") or "").replace("_", " ")
-    at = f" at {known['diagnosed_at']}" if known.get("diagnosed_at") else ""
+    at = f" at {moment(known['diagnosed_at'])}" if known.get("diagnosed_at") else ""
     yield f"{status}{at}" if status else "not diagnosed yet"
     opened = known.get("open_incidents") or ()
     if opened:

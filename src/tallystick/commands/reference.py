@@ -90,8 +90,8 @@ def add(
         found = show.document(*existing.read(place))
     session.result(found, f"Added a reference to {model}.", *show.lines(found))
     session.note(
-        "Endpoints that serve this model go on as they are. They take the reference when it is deployed under another "
-        f"name: tallystick deploy ENDPOINT {model} --as NAME"
+        "Endpoints that serve this model go on as they are. They take the reference when it is deployed again, as it "
+        f"was: tallystick deploy ENDPOINT {model}"
     )
 
 

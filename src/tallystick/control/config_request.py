@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -57,6 +58,8 @@ class RequestedConfig:
     served_entities: tuple[ServedEntity, ...]
     routes: tuple[Route, ...]
     auto_capture: dict[str, Any] | None = None
+    #: Names of served entities whose model is to be fetched though nothing of them changed.
+    fetch_anew: frozenset[str] = frozenset()
 
 
 def has_config(fields: Fields) -> bool:
@@ -69,14 +72,17 @@ def parse_config(fields: Fields) -> RequestedConfig:
 
     Raises NotImplementedHere for kinds of entities that this server does not serve.
     """
-    entities = _parse_entities(fields)
+    given = {key: fields.objects(key) for key in ("served_entities", "served_models") if fields.items(key)}
+    entities = _parse_entities(fields, given)
     routes = _parse_routes(fields.inner("traffic_config"), entities)
-    return RequestedConfig(entities, routes, _parse_auto_capture(fields))
+    flags = [item.flag("fetch_anew") for item in next(iter(given.values()), [])]
+    anew = frozenset(entity.name for entity, flag in zip(entities, flags, strict=True) if flag)
+    return RequestedConfig(entities, routes, _parse_auto_capture(fields), anew)
 
 
-def _parse_entities(fields: Fields) -> tuple[ServedEntity, ...]:
-    spellings = [key for key in ("served_entities", "served_models") if fields.items(key)]
-    parsed = [tuple(_parse_entity(item) for item in fields.objects(key)) for key in spellings]
+def _parse_entities(fields: Fields, given: Mapping[str, list[Fields]]) -> tuple[ServedEntity, ...]:
+    spellings = list(given)
+    parsed = [tuple(map(_parse_entity, items)) for items in given.values()]
     if not parsed:
         fields.wrong("served_entities", "is missing: give at least one")
         return ()

@@ -39,7 +39,9 @@ def with_update(
     """Return the endpoint with a new config to roll out.
 
     A served entity that runs the same as the active one of its name keeps its id, and so its workers. A config that
-    repeats the active one word for word is a wish to deploy again, so aliases, folders and files are fetched anew.
+    repeats the active one word for word is a wish to deploy again, so aliases, folders and files are fetched anew; so
+    is, whatever it is, a served entity of which that is said and nothing else is new (a version may have been given a
+    reference). With a new id it is a deployment like any other: the old workers serve until its own came through.
     """
     _refuse_while_updating(endpoint)
     if endpoint.is_stopped:
@@ -49,6 +51,13 @@ def with_update(
         entities = tuple(
             replace(entity, id=ServedEntityId(new_id())) if entity.may_have_moved else entity for entity in entities
         )
+    same = endpoint.active.served_entities if endpoint.active is not None else ()
+    entities = tuple(
+        replace(entity, id=ServedEntityId(new_id()))
+        if entity.name in requested.fetch_anew and entity in same
+        else entity
+        for entity in entities
+    )
     return _with_pending(endpoint, entities, requested, now_ms)
 
 

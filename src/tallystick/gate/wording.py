@@ -44,4 +44,4 @@ def ladder(report: GateReport) -> Iterator[str]:
     for rung in report.rungs:
         yield f"  {rung.rung.value:<12}{_MARKS[rung.outcome]:<9}{rung.text}"
     for lack in report.degraded:
-        yield f"  not there: {lack}"
+        yield f"  limits: {lack}"

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httptools
-import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from tallystick.gateway.joined_writes import JoinedWrites
 from tallystick.gateway.limits import too_large
+from tallystick.gateway.refusals import Refusal, render_refusal
 
 #: Refused connections that are told so and heard out, above the cap; further ones are cut without a word.
 _SPARE_CONNECTIONS = 32
@@ -49,65 +49,6 @@ class HttpLimits:
     linger_s: float = 10.0
     #: A client that reads nothing of its answer for so long is cut.
     write_stall_s: float = 60.0
-
-
-class JoinedWrites:
-    """A transport that sends what is written in one turn of the loop with one system call.
-
-    uvicorn writes headers and body of an answer one after the other; sent apart, they cost a tenth of the
-    throughput of a small answer. `before_sending` is called before any byte of a turn goes out. `lingers` may take
-    over a close: it returns whether it did.
-    """
-
-    __slots__ = ("_before_sending", "_is_closed", "_lingers", "_loop", "_pieces", "_transport", "given_bytes")
-
-    def __init__(
-        self,
-        transport: asyncio.BaseTransport,
-        loop: asyncio.AbstractEventLoop,
-        before_sending: Callable[[], None],
-        lingers: Callable[[], bool],
-    ) -> None:
-        self._transport: Any = transport
-        self._loop = loop
-        self._before_sending = before_sending
-        self._lingers = lingers
-        self._pieces: list[bytes] = []
-        self._is_closed = False
-        #: Bytes handed to the transport in all.
-        self.given_bytes = 0
-
-    def write(self, data: bytes) -> None:
-        """Send `data` at the end of this turn; after `close`, drop it."""
-        if self._is_closed:
-            return
-        if not self._pieces:
-            self._loop.call_soon(self._flush)
-        self._pieces.append(data)
-
-    def close(self) -> None:
-        """Close when what was written is out."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._flush()
-        if not self._lingers():
-            self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Whether nothing more can be sent."""
-        return self._is_closed or self._transport.is_closing()
-
-    def _flush(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        if pieces:
-            self._before_sending()
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self.given_bytes += len(data)
-            self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -196,7 +137,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            if not isinstance(cause, _Refusal):
+            if not isinstance(cause, Refusal):
                 self.refuse(400, "BAD_REQUEST", "The HTTP request is not valid.")
             else:
                 self.refuse(cause.status, cause.error_code, str(cause))
@@ -250,13 +191,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """Bound the URL."""
         super().on_url(url)
         if len(self.url) > self.limits.max_url_bytes:
-            raise _Refusal(414, f"The URL is longer than {self.limits.max_url_bytes} bytes.")
+            raise Refusal(414, f"The URL is longer than {self.limits.max_url_bytes} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Bound the headers, and take one Host and one kind of length only."""
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self.limits.max_header_bytes or len(self.headers) >= self.limits.max_headers:
-            raise _Refusal(
+            raise Refusal(
                 431, f"More than {self.limits.max_headers} headers, or {self.limits.max_header_bytes} bytes of them."
             )
         if self.in_body:
@@ -274,19 +215,19 @@ class GuardedProtocol(HttpToolsProtocol):
         elif size == 17 and name.lower() == b"transfer-encoding":
             self._has_coding = True
             if value.strip().lower() != b"chunked":
-                raise _Refusal(400, "Transfer-Encoding is chunked, or is left out.")
+                raise Refusal(400, "Transfer-Encoding is chunked, or is left out.")
 
     def on_headers_complete(self) -> None:
         """Refuse what is ambiguous, then start the request."""
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            raise _Refusal(400, "The HTTP version is 1.1 or 1.0.")
+            raise Refusal(400, "The HTTP version is 1.1 or 1.0.")
         if self._has_coding and version == "1.0":
-            raise _Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
+            raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
         if self._hosts != 1 and not (self._hosts == 0 and version == "1.0"):
-            raise _Refusal(400, f"A request has one Host header, this one has {self._hosts}.")
+            raise Refusal(400, f"A request has one Host header, this one has {self._hosts}.")
         if self.parser.get_method() == b"CONNECT":
-            raise _Refusal(405, "This server is no proxy.")
+            raise Refusal(405, "This server is no proxy.")
         if not self.url.startswith(b"/"):
             self._check_absolute_target()
         if self.parser.should_upgrade():
@@ -294,7 +235,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._is_reread = True
             return
         if len(self.pipeline) >= self.limits.max_pipelined:
-            raise _Refusal(
+            raise Refusal(
                 429,
                 f"More than {self.limits.max_pipelined} requests wait on this connection.",
                 "REQUEST_LIMIT_EXCEEDED",
@@ -317,7 +258,7 @@ class GuardedProtocol(HttpToolsProtocol):
         for mark in (b"/", b"?", b"#"):
             rest = rest.partition(mark)[0]
         if rest.lower() != self._host.strip().lower():
-            raise _Refusal(400, "The request's target is not a path, and names another host than the Host header.")
+            raise Refusal(400, "The request's target is not a path, and names another host than the Host header.")
 
     def on_body(self, body: bytes) -> None:
         """Count the body; a chunked one has no length to refuse by."""
@@ -374,9 +315,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()
         cycle.on_response()
 
-    def _too_large(self) -> _Refusal:
+    def _too_large(self) -> Refusal:
         error = too_large(self.limits.max_body_bytes)
-        return _Refusal(error.status, error.message, error.error_code)
+        return Refusal(error.status, error.message, error.error_code)
 
     # -- refusals --------------------------------------------------------------------------------------------
 
@@ -388,7 +329,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         request_id = secrets.token_hex(16)
         type(self).note_refused(request_id, status, error_code, getattr(self, "url", b""))
-        answer = _render_refusal(status, error_code, message, request_id)
+        answer = render_refusal(status, error_code, message, request_id)
         if not self.in_body:
             waits = self.cycle is not None and not self.cycle.response_complete
         elif self.pipeline and self.pipeline[0][0] is self.cycle:
@@ -480,21 +421,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Log nothing: whoever asks for an upgrade could fill the log."""
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, message: str, error_code: str = "BAD_REQUEST") -> None:
-        super().__init__(message)
-        self.status, self.error_code = status, error_code
-
-
-def _render_refusal(status: int, error_code: str, message: str, request_id: str) -> bytes:
-    body = msgspec.json.encode({"error_code": error_code, "message": message})
-    again = "retry-after: 1\r\n" if status in (429, 503) else ""
-    return (
-        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n{again}connection: close\r\n\r\n"
-    ).encode() + body
 
 
 def guarded(

@@ -15,6 +15,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.gate.report import GateReport
 from tallystick.monitor.judge import judge
+from tallystick.monitor.labels import labels_as_trained
 from tallystick.monitor.ledger import verdict_of_ledger, with_ledger
 from tallystick.monitor.refusals import beside, with_refusals
 from tallystick.monitor.replays import (
@@ -25,6 +26,7 @@ from tallystick.monitor.replays import (
     failed_replay,
     not_reached,
     ruled_out,
+    still_open,
     wrong_version,
 )
 from tallystick.monitor.rows import LiveRows, Senders
@@ -46,6 +48,8 @@ HIDDEN = "(hidden)"
 MOST_CAUSES = 5
 #: What says that nothing is broken; too few rows say nothing.
 _CLEAN = (Status.CONSISTENT, Status.POPULATION_CHANGED)
+#: The last question about other rows than training's, that are whole.
+_IS_IT_GOOD = "labels of some of these rows ('tallystick feedback'): is the model as good on them as in training?"
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -119,13 +123,14 @@ def explain_each(
     who = Senders(rest.rows.segments, rest.rows.times)
     checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
     last = _explain(reference, rest, place, replicas, notes, checked)
-    found = [last]
+    found, whole = [last], len(rest)
     while is_claim(last.verdict) and len(found) < MOST_CAUSES:
         others = _others(rest, last.verdict)
         if others is None or others.sum() < FEWEST_ROWS:
             break
+        notes = (*notes, _left_out(len(rest) - int(others.sum()), last.verdict))
         rest = rest.taken(others)
-        last = _explain(reference, rest, place, replicas, notes, checked)
+        last = _of_all(_explain(reference, rest, place, replicas, notes, checked), len(rest) / whole)
         found += [last] if is_claim(last.verdict) else []
     if is_claim(found[0].verdict) or found[0].verdict.status is Status.POPULATION_CHANGED:
         segments = [each.verdict.segment for each in found]
@@ -145,6 +150,20 @@ def _others(rows: Sent, verdict: Verdict) -> Any:
     if column not in rows.rows.segments.columns:
         return None
     return (rows.rows.segments[column].astype(str) != str(verdict.segment["value"])).to_numpy()
+
+
+def _left_out(rows: int, verdict: Verdict) -> str:
+    whose = f"{verdict.segment['column']} {verdict.segment['value']}"
+    return f"judged without the {rows} row{'' if rows == 1 else 's'} of {whose}, where {verdict.kind} was found"
+
+
+def _of_all(explained: Explained, part: float) -> Explained:
+    """Return a verdict on a part of the rows, with the sender's share of all of them."""
+    segment = explained.verdict.segment
+    if "share_of_rows" not in segment:
+        return explained
+    segment = dict(segment) | {"share_of_rows": float(segment["share_of_rows"]) * part}
+    return replace(explained, verdict=msgspec.structs.replace(explained.verdict, segment=segment))
 
 
 def _leaves_clean(rows: Sent, last: Explained) -> bool:
@@ -185,6 +204,8 @@ def _explain(
     if told is not None:
         verdict = with_ledger(verdict, told)
     finished = _finished(verdict, reference, place, limits, cleared, verdict.rows)
+    if finished.status is Status.POPULATION_CHANGED and rows.labels is None:
+        finished = msgspec.structs.replace(finished, settle=(*finished.settle, _IS_IT_GOOD))
     finished = with_refusals(finished, sent.refusals)
     answered = None if rows.predictions is None else rows.predictions[examined.judged]
     is_numeric = answered is not None and answered.dtype.kind in "biuf"
@@ -283,45 +304,6 @@ def _how_answers_differ(reference: Reference, replicas: Replicas) -> tuple[str, 
     return relation(stored, answered) if len(stored) == len(answered) else ("prediction_differs", None)
 
 
-def labels_as_trained(labels: Any, shares: Mapping[str, float], classes: Sequence[str] = ()) -> Any:
-    """Return labels in training's words: feedback has numbers where training may have had 1, 1.0 or True.
-
-    `classes` are training's where they are texts; None when no label is one of them.
-
-    >>> labels_as_trained(np.array([1.0, 0.0]), {"True": 0.5, "False": 0.5}).tolist()
-    ['True', 'False']
-    """
-    if labels is None or not (shares or classes):
-        return labels
-    names = list(classes or shares)
-    words = {number: name for name in names if (number := _number_of(name)) is not None}
-    known = [None if pd.isna(value) else _in_words(value, words) for value in labels.tolist()]
-    if classes:
-        return np.array(known, dtype=object) if set(known) & set(classes) else None
-    if len(words) < len(names):
-        return labels
-    if all(_is_integer(name) for name in shares):
-        numbers = [np.nan if name is None or _number_of(name) is None else float(name) for name in known]
-        return np.array(numbers)
-    return np.array(known, dtype=object)
-
-
-def _in_words(value: Any, words: Mapping[float, str]) -> str:
-    number = _number_of(str(value))
-    return str(value) if number is None else words.get(number, str(value))
-
-
-def _number_of(text: str) -> float | None:
-    try:
-        return float({"true": "1", "false": "0"}.get(text.lower(), text))
-    except ValueError:
-        return None
-
-
-def _is_integer(text: str) -> bool:
-    return text.lstrip("-").isdecimal()
-
-
 def _finished(
     verdict: Verdict,
     reference: Reference,
@@ -335,6 +317,7 @@ def _finished(
         rows=rows,
         first_seen=short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),
+        settle=still_open(verdict.settle, cleared),
         degraded=tuple(dict.fromkeys((*(verdict.degraded or reference.degraded), *limits))),
         reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
         if is_claim(verdict) and place.endpoint

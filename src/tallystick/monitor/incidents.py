@@ -14,8 +14,8 @@
 | closed | the same cause again | a new incident is opened | open |
 
 The same cause is the same kind of fault in the same served entity, with a column in common, from the same sender as
-far as one is named. Several causes in the same rows are one incident, under the first of them; which is the first may
-change from look to look.
+far as one is named (`alike`); two causes of one look are never one incident. Several causes in the same rows are one
+incident, under the first of them; which is the first may change from look to look.
 
 A look says nothing of a cause when there are too few rows to tell, or rows that no found cause explains are not clean,
 or another cause is in its columns, or one of these was not compared, or, for one in a replica, no replica was asked.
@@ -33,6 +33,16 @@ from typing import Any
 
 import msgspec
 
+from tallystick.monitor.alike import (
+    NOBODY,
+    are_alike,
+    cause_of,
+    causes_of,
+    incidents_of,
+    is_beside,
+    sender_of,
+    told_beside,
+)
 from tallystick.protocol.monitoring import IncidentState, IncidentSummary
 
 #: How long a cause has to stay away, and how long no row may come, until its incident is closed.
@@ -42,8 +52,6 @@ MAX_OPEN = 20
 #: Rows of its sender that a cause has to stay away from; fewer, where fewer have shown it.
 ENOUGH_ROWS = 30
 _CLAIMED = ("cause_found", "suspected")
-#: Sender of a cause that names none.
-NOBODY = ("", "")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,12 +162,12 @@ def note(book: Book, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...
         others = tuple(each for each in book.suspicions if each not in before)
         book = replace(book, suspicions=others)
     changes: list[Change] = []
-    for claim in claims:
-        book, change = _claimed(book, claim, before, time_text(now))
+    for claim, known in zip(claims, incidents_of(book, claims), strict=True):
+        book, change = _claimed(book, claim, known, before, time_text(now))
         changes += change
     again = {change.incident.id for change in changes}
     for each in book.open:
-        if each.id not in again and any(_is_beside(each, claim) for claim in claims):
+        if each.id not in again and any(is_beside(each, claim) for claim in claims):
             touched = msgspec.structs.replace(each, updated_at=time_text(now), seen=each.seen + 1, clean_rows=0)
             book = _with(book, each, touched)
             changes.append(Change(touched, False))
@@ -173,7 +181,7 @@ def note(book: Book, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...
 
 def _not_found(book: Book, incident: Incident, look: Look, now: datetime) -> tuple[Book, tuple[Change, ...]]:
     """Return the book after a look that should have found an incident's cause, and did not."""
-    sender = _sender(incident.verdict)
+    sender = sender_of(incident.verdict)
     clean_rows = incident.clean_rows + look.senders.get(sender, 0)
     is_rows_matter = not _is_in_replica(incident.verdict) and sender != NOBODY
     is_enough = not is_rows_matter or clean_rows >= max(1, min(ENOUGH_ROWS, affected(incident.verdict)))
@@ -197,16 +205,16 @@ def _speaks_against(look: Look, incident: Incident) -> bool:
         return False
     if _is_in_replica(verdict):
         return look.is_replayed
-    sender = _sender(verdict)
+    sender = sender_of(verdict)
     columns = set(verdict["features"])
     if columns & look.withheld:
         return False
     for claim in look.found:
-        whose = _sender(claim.verdict)
+        whose = sender_of(claim.verdict)
         if (
             claim.is_claim
             and whose in (sender, NOBODY)
-            and columns & {name for _, names in _causes(claim) for name in names}
+            and columns & {name for _, names in causes_of(claim) for name in names}
         ):
             # What is wrong with a column hides what else is.
             return False
@@ -225,66 +233,19 @@ def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) ->
     return _without(book, changes), tuple(Change(each, True) for each in changes)
 
 
-def is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
-    """Whether a diagnosis found the cause of an incident again, as its first."""
-    return _is_of_sender(incident, diagnosis) and _are_alike(_cause(incident.verdict), _cause(diagnosis.verdict))
-
-
-def _is_beside(incident: Incident, diagnosis: Diagnosis) -> bool:
-    """Whether a diagnosis found the cause of an incident again, beside another."""
-    mine = _cause(incident.verdict)
-    return _is_of_sender(incident, diagnosis) and any(_are_alike(mine, each) for each in _causes(diagnosis)[1:])
-
-
-def _told_beside(incident: Incident, diagnosis: Diagnosis) -> dict[str, Any] | None:
-    """Return what an incident tells of a diagnosis' first cause beside its own; None where it does not."""
-    first = _cause(diagnosis.verdict)
-    if not _is_of_sender(incident, diagnosis):
-        return None
-    return next((each for each in incident.verdict.get("others", ()) if _are_alike(_cause(each), first)), None)
-
-
-def _is_of_sender(incident: Incident, diagnosis: Diagnosis) -> bool:
-    if incident.served_entity_id != diagnosis.served_entity_id:
-        return False
-    senders = _sender(incident.verdict), _sender(diagnosis.verdict)
-    return senders[0] == senders[1] or NOBODY in senders
-
-
-def _sender(verdict: Mapping[str, Any]) -> tuple[str, str]:
-    segment = verdict["segment"]
-    return str(segment.get("column", "")), str(segment.get("value", ""))
-
-
-def _cause(verdict: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    return verdict["kind"], tuple(verdict["features"])
-
-
-def _causes(diagnosis: Diagnosis) -> list[tuple[str, tuple[str, ...]]]:
-    """Return kind and columns of all causes of a diagnosis, the first one first."""
-    return [_cause(each) for each in (diagnosis.verdict, *diagnosis.verdict.get("others", ()))]
-
-
-def _are_alike(one: tuple[str, tuple[str, ...]], other: tuple[str, tuple[str, ...]]) -> bool:
-    """Whether two causes are of one kind, with a column in common where they have any."""
-    columns = set(one[1]), set(other[1])
-    return one[0] == other[0] and (bool(columns[0] & columns[1]) or not any(columns))
-
-
 def _claimed(
-    book: Book, diagnosis: Diagnosis, before: Sequence[Diagnosis], stamp: str
+    book: Book, diagnosis: Diagnosis, known: Incident | None, before: Sequence[Diagnosis], stamp: str
 ) -> tuple[Book, tuple[Change, ...]]:
-    """Return the book with a claim; `before` are the weak suspicions of the look before."""
-    known = next((each for each in book.open if is_same(each, diagnosis)), None)
+    """Return the book with a claim; `known` is its incident, `before` are the weak suspicions of the look before."""
     if known is not None:
         updated = _updated(known, diagnosis, stamp)
         return _with(book, known, updated), (Change(updated, _has_more(known, updated)),)
-    told = [(each, other) for each in book.open for other in [_told_beside(each, diagnosis)] if other is not None]
-    if any(_is_beside(each, diagnosis) for each, _ in told):
+    told = [(each, other) for each in book.open for other in [told_beside(each, diagnosis)] if other is not None]
+    if any(is_beside(each, diagnosis) for each, _ in told):
         # The same two: only which of them is the first is another.
         return book, ()
     is_clear = diagnosis.verdict["status"] == "cause_found" or diagnosis.verdict["strength"] == "strong"
-    was_there = bool(told) or any(_are_alike(_cause(each.verdict), _cause(diagnosis.verdict)) for each in before)
+    was_there = bool(told) or any(are_alike(cause_of(each.verdict), cause_of(diagnosis.verdict)) for each in before)
     if not (is_clear or was_there) or len(book.open) >= MAX_OPEN:
         return replace(book, suspicions=(*book.suspicions, diagnosis)), ()
     number = book.last_id + 1
@@ -299,7 +260,7 @@ def _claimed(
         updated_at=stamp,
         rows_affected=affected(diagnosis.verdict),
         rows=diagnosis.rows,
-        **_told(diagnosis, book.endpoint, number, (began, False), _since(diagnosis, (), stamp)),
+        **_told(diagnosis, book.endpoint, number, (began, False), _since(diagnosis, diagnosis.verdict, (), stamp)),
     )
     book = replace(book, open=(*book.open, opened), last_id=opened.id)
     return book, (Change(opened, True),)
@@ -335,21 +296,27 @@ def _in_words(first_seen: str, is_older: bool) -> str:
     return f"{first_seen} or before" if is_older else first_seen
 
 
-def _since(diagnosis: Diagnosis, known: Sequence[Mapping[str, Any]], stamp: str) -> list[dict[str, Any]]:
-    """Return the other causes of a diagnosis with the time when each was first told."""
+def _since(
+    diagnosis: Diagnosis, verdict: Mapping[str, Any], known: Sequence[Mapping[str, Any]], stamp: str
+) -> list[dict[str, Any]]:
+    """Return the other causes of a diagnosis with the time when each was first told, but for those of the `verdict`."""
     found = []
     for other in diagnosis.verdict.get("others", ()):
-        before = next((each for each in known if _are_alike(_cause(each), _cause(other))), None)
+        # The verdict that is kept may be of more columns than this look's: they have their cause.
+        features = [name for name in other["features"] if name not in verdict["features"]]
+        if other["features"] and not features:
+            continue
+        before = next((each for each in known if are_alike(cause_of(each), cause_of(other))), None)
         first = stamp.replace("T", " ") if before is None else before["first_seen"]
-        found.append(other | {"first_seen": first})
+        found.append(other | {"features": features, "first_seen": first})
     return found
 
 
 def _has_more(known: Incident, updated: Incident) -> bool:
     """Whether another cause is told beside an incident's that was not."""
-    before = [_cause(each) for each in known.verdict.get("others", ())]
+    before = [cause_of(each) for each in known.verdict.get("others", ())]
     return not all(
-        any(_are_alike(_cause(each), other) for other in before) for each in updated.verdict.get("others", ())
+        any(are_alike(cause_of(each), other) for other in before) for each in updated.verdict.get("others", ())
     )
 
 
@@ -361,9 +328,10 @@ def affected(verdict: dict[str, Any]) -> int:
 def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     ranks = {"proof": 2, "strong": 1}
     known = incident.verdict
-    others = _since(diagnosis, known.get("others", ()), stamp)
+    is_kept = ranks.get(diagnosis.verdict["strength"], 0) < ranks.get(known["strength"], 0)
+    others = _since(diagnosis, known if is_kept else diagnosis.verdict, known.get("others", ()), stamp)
     told: dict[str, Any] = {"verdict": known | {key: diagnosis.verdict[key] for key in ("share", "rows")}}
-    if ranks.get(diagnosis.verdict["strength"], 0) >= ranks.get(known["strength"], 0):
+    if not is_kept:
         # When it began was seen best by the first diagnosis: later ones have later rows only.
         told = _told(
             diagnosis, incident.endpoint, incident.id, (known["first_seen"], known.get("is_older", False)), others

@@ -89,14 +89,15 @@ def with_ledger(verdict: Verdict, told: Verdict) -> Verdict:
 
     In its own columns that is more evidence; in others it is another cause, in words only where it is another sender's.
     """
-    if set(told.features) <= {*verdict.features, *(name for other in verdict.others for name in other.features)}:
+    known = {*verdict.features, *(name for other in verdict.others for name in other.features)}
+    if set(told.features) <= known:
         count = len(verdict.evidence)
         more = tuple(msgspec.structs.replace(each, number=count + each.number) for each in told.evidence)
         return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, *more))
     other = OtherCause(
         family=told.family,
         kind=told.kind,
-        features=told.features,
+        features=tuple(name for name in told.features if name not in known),
         transformation=told.transformation,
         share=told.share,
         fix=told.fix,

@@ -103,7 +103,7 @@ def _dated(looked: Looked, earlier: Earlier, now: datetime) -> Looked:
 
 def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
     """Return why a diagnosis sees nothing, and what to do."""
-    when = "ever" if since is None else f"in the last {_words(since)}"
+    when = "since it was deployed" if since is None else f"in the last {_words(since)}"
     return (
         f"no invocation of {served_entity} was recorded {when}; a route of 0 % gets none, and 'tallystick table "
         f"{endpoint}' shows what there is"

@@ -82,7 +82,7 @@ def _entity(entity: EntityRoute, data_dir: Path, *, is_recorded: bool) -> Watche
         problem = (
             "Its model has no reference of training to compare with. Log it with tallystick.log_model(…, X=X_train), "
             "or add one to a version that is there: tallystick reference add MODEL --data train.parquet; then deploy "
-            "it under another name (--as NAME)."
+            "it again: tallystick deploy ENDPOINT MODEL."
         )
     elif not is_recorded:
         problem = (

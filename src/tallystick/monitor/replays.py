@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.gate.report import GateReport, Outcome, Rung
-from tallystick.parity.advice import fix_for
+from tallystick.parity.advice import DIGESTS, ENVIRONMENT, fix_for
 from tallystick.parity.intervene import Replay
 from tallystick.parity.kinds import Status
 from tallystick.parity.verdict import Evidence, Verdict, family_of
@@ -232,6 +232,20 @@ def ruled_out(checked: Checked, digest: str) -> tuple[str, ...]:
     if rungs and all(rung.outcome is Outcome.PASSED for rung in rungs):
         lines.append("environment (no relevant difference)")
     return tuple(lines)
+
+
+def still_open(settle: Sequence[str], cleared: Sequence[str]) -> tuple[str, ...]:
+    """Return what is left to settle, as a verdict has it, after what replicas have answered.
+
+    >>> still_open(["digests of what the replicas serve", "labels"], ["routing (1/1 replica serves …)"])
+    ('labels',)
+    """
+    answered = {step for step, word in _CLEARED_BY.items() if any(line.startswith(word) for line in cleared)}
+    return tuple(step for step in settle if step not in answered)
+
+
+#: What is to be settled -> how the line begins that says it is.
+_CLEARED_BY = {DIGESTS: "routing (", ENVIRONMENT: "environment ("}
 
 
 def as_replay(checked: Checked) -> Replay | None:

@@ -16,7 +16,8 @@ import pyarrow.dataset as ds
 
 from tallystick.monitor.lookback import TooManyRows
 from tallystick.records.added import Added
-from tallystick.records.reading import PREDICTION, InferenceTable
+from tallystick.records.reading import InferenceTable
+from tallystick.records.view import PREDICTION
 
 #: Columns of the inference table that are read beside the decoded view.
 BESIDE = ("usage_context", "coercions")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import TallystickError
+from tallystick.monitor.alike import incidents_of
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
 from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
@@ -19,7 +20,6 @@ from tallystick.monitor.incidents import (
     Diagnosis,
     Look,
     close_silent,
-    is_same,
     note,
     time_text,
 )
@@ -103,17 +103,12 @@ class Work:
                 if proven:
                     self._note(endpoint, entity, replace(looked, found=proven, is_clean=False), now)
             reference = load_reference(entity.reference) if asked.html else None
-            for explained in looked.found:
-                incident_id = self._incident_of(endpoint, entity, explained)
-                documents.append(as_document(explained, entity.name, incident_id, reference, wanted))
+            found = incidents_of(self._book(endpoint), [_diagnosis(entity, each) for each in looked.found])
+            documents += [
+                as_document(explained, entity.name, incident.id if incident else None, reference, wanted)
+                for explained, incident in zip(looked.found, found, strict=True)
+            ]
         return msgspec.json.encode({"verdicts": documents})
-
-    def _incident_of(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained) -> int | None:
-        """Return the number of the open incident that a verdict is about."""
-        diagnosis = _diagnosis(entity, explained)
-        if not diagnosis.is_claim:
-            return None
-        return next((each.id for each in self._book(endpoint).open if is_same(each, diagnosis)), None)
 
     def standing(self, watched: Mapping[str, WatchedEndpoint]) -> dict[str, EndpointParity]:
         """Return how all endpoints stand."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: What has to be asked of an endpoint before a new model is trained.
+DIGESTS = "digests of what the replicas serve"
+ENVIRONMENT = "the environment compared with training's"
+
 _FIXES: dict[str, str] = {
     "numeric_as_text": "send numbers as JSON numbers; parse text where the request is made",
     "decimal_comma": "format numbers without locale in the client",
@@ -87,11 +91,11 @@ def before_training(is_replayed: bool, is_routing_cleared: bool, is_environment_
     """
     steps = []
     if not is_routing_cleared:
-        steps.append("digests of what the replicas serve")
+        steps.append(DIGESTS)
     if not is_replayed:
         steps.append("golden rows replayed through the endpoint, before a new model is trained")
     elif not is_environment_compared:
-        steps.append("the environment compared with training's")
+        steps.append(ENVIRONMENT)
     return tuple(steps)
 
 

@@ -35,6 +35,8 @@ FEWEST_TRAINED = 50
 FEWEST_ROWS = 30
 #: Other causes that are told beside the first.
 MOST_OTHERS = 5
+#: Kinds that are about columns together: of one alone they say nothing.
+_JOINT = frozenset({"columns_swapped", "column_shift"})
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
     """
     main, same = inquiry.findings[0], of_one_cause(inquiry)
     left = [f for f in inquiry.findings if _is_strong(f) and not any(f is one for one in same)]
-    left = [f for f in left if not set(f.features) <= features]
+    left = [f for f in left if not set(f.features) <= features and not (f.kind in _JOINT and features & {*f.features})]
     inside = np.logical_or.reduce([finding.rows for finding in same])
     found: list[tuple[str, OtherCause | None]] = []
     while left and len(found) < MOST_OTHERS:
@@ -284,7 +286,8 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
         other = OtherCause(
             family=family_of(kind),
             kind=kind,
-            features=tuple(dict.fromkeys(name for finding in alike for name in finding.features)),
+            # A column has one cause: of those that the first has, nothing else is told.
+            features=tuple(dict.fromkeys(n for f in alike for n in f.features if n not in features)),
             transformation=plain(parameters_of(inquiry.sent.reference, alike)),
             share=float(max(finding.share for finding in alike)),
             fix=fix_for(kind, parameters_of(inquiry.sent.reference, alike)),
@@ -353,8 +356,12 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
 
 
 def _replay_text(replayed: Replay) -> str:
-    cleared = ", the endpoint is not the cause" if replayed.is_equal else f", largest difference {replayed.largest:.3g}"
-    return f"golden rows: {replayed.equal}/{replayed.rows} equal{cleared}"
+    told = f"golden rows: {replayed.equal}/{replayed.rows} equal"
+    if replayed.is_equal:
+        return f"{told}, the endpoint is not the cause"
+    if replayed.no_numbers:
+        told += f", {replayed.no_numbers} answers are no numbers where training's are"
+    return told if replayed.largest <= 0 else f"{told}, largest difference {replayed.largest:.3g}"
 
 
 def _transplant_text(moved: Transplant) -> str:

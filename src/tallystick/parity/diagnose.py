@@ -33,7 +33,8 @@ from tallystick.parity.endpoint import (
     wrong_version,
 )
 from tallystick.parity.given import Beside, read_given
-from tallystick.parity.history import Asked, History, asked_of
+from tallystick.parity.hiding import without_hidden
+from tallystick.parity.history import Asked, History, asked_of, unread
 from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.joint import one_thread
@@ -43,6 +44,7 @@ from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_t
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
 from tallystick.parity.verdict import Verdict
+from tallystick.printable import printable
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -107,6 +109,8 @@ def diagnose(
     found; with `history`, the source of the features, rows are compared with what it had for their keys at each lag.
     Keys are matched and forgotten: no verdict holds them.
 
+    Values of columns that the reference keeps to itself (`hashed`, `bucketed`, `none`) are `(hidden)` in the verdict.
+
     Raises InvalidParameter when one has another length than `live`, or another form. Takes tens of milliseconds for a
     thousand rows of ten columns.
     """
@@ -148,6 +152,7 @@ def examine(
     surroundings, routing = read_environment(environment), read_identity(identity)
     given = plain_objects(given.reset_index(drop=True))
     frame, asked = _with_keys(reference, given, keys, beside.timestamps, history)
+    limits = _untimed(beside.timestamps, asked)
     kept = _kept_rows(reference, frame, asked.keys)
     asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
     inquiry = inquire(reference, rows, asked)
@@ -182,7 +187,8 @@ def examine(
         routing=routing,
     )
     verdict = conclude(reference, inquiry, context)
-    verdict = msgspec.structs.replace(verdict, seconds=round(time.perf_counter() - started, 3))
+    seconds, limits = round(time.perf_counter() - started, 3), (*verdict.degraded, *limits)
+    verdict = msgspec.structs.replace(without_hidden(verdict, reference), seconds=seconds, degraded=limits)
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
 
@@ -198,6 +204,17 @@ def _with_keys(
     names = list(keys.columns) if isinstance(keys, pd.DataFrame) else [getattr(keys, "name", None)]
     extra = [name for name in names if name in frame.columns and str(name) not in reference.names]
     return frame.drop(columns=extra), asked_of(len(frame), keys, timestamps, history)
+
+
+def _untimed(timestamps: Any, asked: Asked) -> tuple[str, ...]:
+    """Return what is not known because some of the timestamps are no times."""
+    odd = [] if asked.times is None else unread(timestamps, asked.times)
+    if not odd:
+        return ()
+    shown = printable(repr(odd[0]))[:40]
+    return (
+        f"{len(odd)} of {len(timestamps)} timestamps are no times, such as {shown}: when these rows came is not known",
+    )
 
 
 def _taken(values: Any, kept: Ints) -> Any:

@@ -16,7 +16,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import EPOCH_RANGE_S, EPOCH_UNITS, Floats, Texts, read_texts, seconds_in
 from tallystick.parity.profile import Ints
-from tallystick.printable import listed_names
+from tallystick.printable import listed_names, printable
 
 #: Between the parts of a key of several columns; it is in no text that people write.
 _JOINT = "\x1f"
@@ -96,7 +96,10 @@ class Asked:
 
 
 def asked_of(rows: int, keys: Any = None, timestamps: Any = None, history: History | None = None) -> Asked:
-    """Return what is known of so many rows. Raises InvalidParameter for other lengths, and keys without times."""
+    """Return what is known of so many rows.
+
+    Raises InvalidParameter for other lengths, for timestamps of which none is a time, and for keys without times.
+    """
     faults = [
         f"{name} has {len(given)} entries, expected {rows}"
         for name, given in (("keys", keys), ("timestamps", timestamps))
@@ -114,6 +117,12 @@ def asked_of(rows: int, keys: Any = None, timestamps: Any = None, history: Histo
     if faults:
         raise InvalidParameter("; ".join(faults))
     times = None if timestamps is None or not len(timestamps) else seconds_of(timestamps)
+    odd = [] if times is None else unread(timestamps, times)
+    if times is not None and len(odd) and not np.isfinite(times).any():
+        raise InvalidParameter(
+            f"timestamps: none of {rows} entries is a time (the first is {printable(repr(odd[0]))[:40]}); expected "
+            "dates with times, ISO 8601 text, or seconds, ms, µs or ns since 1970"
+        )
     return Asked(times, None if keys is None else key_texts(keys), history)
 
 
@@ -157,7 +166,9 @@ def seconds_of(times: Any) -> Floats:
     >>> seconds_of(["1970-01-01T00:01:00Z", "soon"]).tolist()
     [60.0, nan]
     """
-    given = times if isinstance(times, pd.Series) else pd.Series(np.asarray(times))
+    given = (times if isinstance(times, pd.Series) else pd.Series(np.asarray(times))).infer_objects()
+    if pd.api.types.is_bool_dtype(given.dtype):
+        return np.full(len(given), np.nan)
     if pd.api.types.is_numeric_dtype(given.dtype):
         numbers = given.astype("Float64").to_numpy(np.float64, na_value=np.nan)
         known = numbers[np.isfinite(numbers)]
@@ -166,6 +177,12 @@ def seconds_of(times: Any) -> Floats:
         factor = next((f for f in EPOCH_UNITS.values() if low * f < middle < high * f), 1.0)
         return np.asarray(numbers / factor, dtype=np.float64)
     return seconds_in(given)
+
+
+def unread(given: Any, times: Floats) -> list[Any]:
+    """Return what was given and is none of the `times` that were read of it; what is missing is no fault."""
+    values = given.to_numpy(dtype=object) if isinstance(given, pd.Series) else np.asarray(given, dtype=object)
+    return [value for value in values[~np.isfinite(times)] if not pd.isna(value)]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pandas as pd
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
+from tallystick.parity.apart import apart
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
@@ -60,6 +61,8 @@ class Replay:
     log_odds: float | None = None
     #: Class -> the class in whose place its probability stands, of three classes or more.
     classes: Mapping[str, str] = field(default_factory=dict)
+    #: Answers that are no numbers where training's are.
+    no_numbers: int = 0
 
     @property
     def is_equal(self) -> bool:
@@ -116,23 +119,21 @@ def replay(reference: Reference, predict: Callable[[pd.DataFrame], Any]) -> Repl
     if pair is None:
         return None
     stored, answer = pair
-    apart = np.abs(answer - stored)
-    scale = np.maximum(np.abs(stored), 1e-9)
-    equal = int(np.sum(apart <= SAME * np.maximum(scale, float(np.std(stored)))))
+    found = apart(stored, answer, SAME)
+    equal = int(np.sum(~found.differs))
     kind, shift = "", None
     if len(stored) - equal > FLIP_SHARE * len(stored):
         kind, shift = relation(stored, answer)
-    return Replay(equal, len(stored), float(apart.max(initial=0.0)), kind, log_odds=shift)
+    return Replay(equal, len(stored), found.largest, kind, log_odds=shift, no_numbers=found.no_numbers)
 
 
 def _replayed_table(reference: Reference, known: Floats, table: Floats) -> Replay:
     found = paired_tables(reference, table, known, "golden")
-    apart = np.abs(table - known).max(axis=1)
-    equal = int(np.sum(apart <= SAME))
-    if found is None:
-        return Replay(equal, len(known), float(apart.max(initial=0.0)))
-    classes = found.transformation.get("map", {})
-    return Replay(equal, len(known), float(apart.max(initial=0.0)), found.kind, classes=classes)
+    distance = np.abs(table - known).max(axis=1)
+    is_number = np.isfinite(distance)
+    equal, largest = int(np.sum(distance <= SAME)), float(distance[is_number].max(initial=0.0))
+    kind, classes = ("", {}) if found is None else (found.kind, found.transformation.get("map", {}))
+    return Replay(equal, len(known), largest, kind, classes=classes, no_numbers=int((~is_number).sum()))
 
 
 def replay_of(report: GateReport) -> Replay | None:
@@ -165,7 +166,9 @@ def replay_of(report: GateReport) -> Replay | None:
 
 def replay_finding(replayed: Replay, rows: int) -> Finding:
     """Return what a replay that is not equal says; `rows` is the number of live rows, all of which are affected."""
-    parameters: dict[str, Any] = {"largest": replayed.largest}
+    parameters: dict[str, Any] = {"largest": replayed.largest} if replayed.largest > 0 else {}
+    if replayed.no_numbers:
+        parameters["no_numbers"] = replayed.no_numbers
     if replayed.log_odds is not None:
         parameters = {"log_odds": replayed.log_odds, "rate": float(np.exp(replayed.log_odds))}
     if replayed.classes:

@@ -76,13 +76,17 @@ def are_apart(first: Mask, other: Mask, frame: pd.DataFrame | None) -> bool:
 
 
 def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:
-    """Return when the first of the affected rows came, and whether it was a step: few before, most after."""
-    if timestamps is None or len(timestamps) != len(affected) or not affected.any():
+    """Return when the first of the affected rows came, and whether it was a step: few before, most after.
+
+    Rows without a time are left out.
+    """
+    if timestamps is None or len(timestamps) != len(affected):
         return "", False
-    given = pd.Series(np.asarray(timestamps))
-    if pd.api.types.is_numeric_dtype(given.dtype):
-        given = pd.to_datetime(pd.Series(np.round(1e3 * seconds_of(given))).astype("Int64"), unit="ms")
-    stamps = pd.to_datetime(given, errors="coerce")
+    stamps = _stamps(timestamps)
+    known = stamps.notna().to_numpy()
+    stamps, affected = stamps[known].reset_index(drop=True), affected[known]
+    if not affected.any():
+        return "", False
     order = np.argsort(stamps.to_numpy(), kind="stable")
     hits = affected[order].astype(np.float64)
     count = len(hits)
@@ -98,3 +102,15 @@ def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:
     is_step = bool(place > 2 and before[place] < 0.1 * after[place] and hits.mean() < 0.97)
     first = stamps.iloc[order[place + 1]] if is_step else stamps[affected].min()
     return str(first), is_step
+
+
+def _stamps(given: Any) -> pd.Series[Any]:
+    """Return times in the zone that they have, NaT for what is none."""
+    series = pd.Series(np.asarray(given)).infer_objects()
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return pd.to_datetime(pd.Series(np.round(1e3 * seconds_of(series))).astype("Int64"), unit="ms")
+    try:
+        return pd.to_datetime(series, errors="coerce", format="mixed")
+    except ValueError:
+        # Of several zones: there is no other that they have in common.
+        return pd.to_datetime(series, errors="coerce", format="mixed", utc=True)

@@ -115,7 +115,9 @@ WORDS: dict[str, Words] = {
         _ANSWERED,
     ),
     "prediction_differs": Words(
-        "other than the model gives for the same rows[ (largest difference {largest})]", subject=_ANSWERED
+        "other than the model gives for the same rows"
+        "[ (largest difference {largest})][: {no_numbers} of them are no numbers]",
+        subject=_ANSWERED,
     ),
     "environment_differs": Words(
         "those of [{differences}|other libraries or another platform than training's]", "{packages}", _ANSWERED

@@ -195,7 +195,8 @@ def whole_number_judge(low: int, high: int, name: str) -> Judge:
         kind: Coercion | None = None
         match value:
             case bool():
-                kind = Coercion.NUMBER_FROM_BOOLEAN
+                said = f"got {describe(value)}, {expected}; send {int(value)}"
+                return Fault(Coercion.NUMBER_FROM_BOOLEAN, said)
             case int():
                 if not low <= value <= high:
                     kind = Coercion.OVERFLOW
@@ -227,7 +228,8 @@ def float_judge(limit: float, largest: float, smallest: float, name: str) -> Jud
             case None:
                 return None
             case bool():
-                kind = Coercion.NUMBER_FROM_BOOLEAN
+                said = f"got {describe(value)}, {expected}; send {int(value)}"
+                return Fault(Coercion.NUMBER_FROM_BOOLEAN, said)
             case int() if abs(value) > largest:
                 kind = Coercion.FLOAT_OVERFLOW
             case int():

@@ -206,6 +206,8 @@ def read_arrow(body: bytes, columns: Sequence[Column], mode: Enforcement, report
             raw.append(())
             continue
         chunked = table.column(position)
+        if column.type is ScalarType.DATETIME and getattr(chunked.type, "tz", None) is not None:
+            chunked = _without_zone(pyarrow, chunked, name, mode, report)
         done = _arrow_exact(pyarrow, chunked, column.type)
         if done is not None:
             ready[name] = done
@@ -213,6 +215,18 @@ def read_arrow(body: bytes, columns: Sequence[Column], mode: Enforcement, report
         if isinstance(column.type, MapType):
             raw[-1] = [dict(cell) if isinstance(cell, list) else cell for cell in raw[-1]]
     return Source(names, table.num_rows, raw, lambda r, c: f"row {r}, column {str(c)[:60]!r}", ready)
+
+
+def _without_zone(pyarrow: Any, times: Any, name: Any, mode: Enforcement, report: Report) -> Any:
+    """Return times of a zone in UTC, without it. No MLflow model is given a zone, and JSON's offsets end so too."""
+    known = len(times) - times.null_count
+    if known and mode is Enforcement.STRICT:
+        problem = f"got times of the zone {times.type.tz[:40]!r}, expected times in UTC without a zone (datetime)"
+        report.violate(f"column {str(name)[:60]!r}", problem)
+    elif known:
+        report.count(str(name), Coercion.TIMEZONE_DROPPED, known)
+    # Arrow holds the instant, so that only the zone's name goes.
+    return times.cast(pyarrow.timestamp(times.type.unit))
 
 
 def _arrow_exact(pyarrow: Any, chunked: Any, kind: Any) -> Values | None:

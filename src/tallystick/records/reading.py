@@ -8,11 +8,9 @@ asks no server: finding a table by its endpoint's name is `tallystick.tables`.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,17 +24,14 @@ import pyarrow.fs as fs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from tallystick.errors import DeploymentFailed, InvalidParameter, NotFound
-from tallystick.protocol.signature import Signature, parse_signature
+from tallystick.errors import InvalidParameter, NotFound
 from tallystick.records import schema
 from tallystick.records.added import Added, added_since
-from tallystick.records.bodies import Ints, connect, one_chunk
+from tallystick.records.bodies import connect
 from tallystick.records.damage import READ_ERRORS, damaged_table
-from tallystick.records.decode import InputDecoder, Requests, as_recorded, infer_fields
 from tallystick.records.files import with_known_ranges
 from tallystick.records.labels import Labels
-from tallystick.records.predictions import Answers, PredictionReader, declared_type, prediction_type
-from tallystick.records.values import promoted, signature_fields, to_type
+from tallystick.records.view import BODY_COLUMNS, IDENTITY, Model, View, decode, head, model_of, plan_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,62 +39,12 @@ if TYPE_CHECKING:
 #: A moment, or how long ago.
 When: TypeAlias = datetime | timedelta
 
-PREDICTION = "prediction"
-#: What stands in the view beside input, prediction and feedback: name -> column of the inference table.
-IDENTITY = {
-    "_request_id": "databricks_request_id",
-    "_client_request_id": "client_request_id",
-    "_row": "",
-    "_request_time": "request_time",
-    "_served_entity": "served_entity_name",
-    "_model_version": "model_version",
-    "_requester": "requester",
-    "_user_agent": "user_agent",
-    "_arm": "arm",
-}
 BATCH_ROWS = 65_536
 #: Invocations, and bytes of bodies, that are decoded at a time: enough for all cores, little beside any memory.
 _STEP_INVOCATIONS = 65_536
 _STEP_BYTES = 64 << 20
 #: What a row of a Parquet file is when it is read, for each of its bytes in the file. Bodies pack well.
 _UNPACKED = 5
-#: Invocations that are looked at for the types of what no signature names.
-_SAMPLES = 200
-_BODY_COLUMNS = (
-    "databricks_request_id",
-    "served_entity_id",
-    "request",
-    "response",
-    "logging_error_codes",
-    "request_content_type",
-    "response_content_type",
-    "request_rows",
-)
-
-
-@dataclass(frozen=True)
-class _Model:
-    """How the invocations of one served entity are decoded."""
-
-    inputs: InputDecoder
-    predictions: PredictionReader
-
-
-@dataclass(frozen=True)
-class _View:
-    """The decoded view of one read: its columns, and how each is made."""
-
-    models: Mapping[str, _Model]
-    labels: Labels
-    input_fields: Mapping[str, pa.DataType]
-    #: Type of `prediction`.
-    prediction: pa.DataType
-    #: Our own columns, and those of feedback: what it is -> its name here.
-    names: Mapping[str, str]
-    label_names: Mapping[str, str]
-    #: As `IDENTITY`, with what was asked for beside it.
-    identity: Mapping[str, str]
-    schema: pa.Schema
 
 
 class InferenceTable:
@@ -191,9 +136,9 @@ class InferenceTable:
         if unknown:
             raise InvalidParameter(f"The decoded view has no column {unknown[0]!r}; it has {_listed(view.schema)}.")
         shown = view.schema if columns is None else pa.schema([view.schema.field(name) for name in columns])
-        source = (*_BODY_COLUMNS, *(name for name in identity.values() if name and name not in _BODY_COLUMNS))
+        source = (*BODY_COLUMNS, *(name for name in identity.values() if name and name not in BODY_COLUMNS))
         batches = _steps(_scan(table, dataset, list(source), wanted))
-        return pa.RecordBatchReader.from_batches(shown, _decode(batches, view, shown, max(1, batch_rows), undecoded))
+        return pa.RecordBatchReader.from_batches(shown, decode(batches, view, shown, max(1, batch_rows), undecoded))
 
     def to_arrow(self, **options: Any) -> pa.Table:
         """Return the decoded view as one table; `options` are those of `decoded`."""
@@ -316,7 +261,7 @@ class InferenceTable:
         with_feedback: bool,
         since: When | None,
         identity: Mapping[str, str],
-    ) -> _View:
+    ) -> View:
         opened = self._open_if_there(schema.feedback_table(self.location)) if with_feedback else None
         lines = None if opened is None else opened[1]
         if lines is not None and since is not None:
@@ -325,16 +270,16 @@ class InferenceTable:
             lines = lines.filter((ds.field("feedback_date") >= first.date()) & (ds.field("feedback_time") >= first))
         labels = Labels(connection, lines)
         signatures = self._signatures()
-        models: dict[str, _Model] = {}
-        shared: dict[str, _Model] = {}
+        models: dict[str, Model] = {}
+        shared: dict[str, Model] = {}
         for entity in _distinct(table, dataset, wanted):
             text = signatures.get(entity, "")
             if text and text in shared:
                 models[entity] = shared[text]
                 continue
-            samples = _head(dataset, _all_of(wanted, ds.field("served_entity_id") == entity))
-            models[entity] = shared[text] = _model(text, samples, connection)
-        return _plan_view(models, labels, with_feedback, identity)
+            samples = head(dataset, _all_of(wanted, ds.field("served_entity_id") == entity))
+            models[entity] = shared[text] = model_of(text, samples, connection)
+        return plan_view(models, labels, with_feedback, identity)
 
 
 class _Stream:
@@ -445,133 +390,3 @@ def _distinct(table: DeltaTable, dataset: ds.Dataset, wanted: ds.Expression | No
     for batch in _scan(table, dataset, ["served_entity_id"], wanted):
         found |= dict.fromkeys(pc.unique(batch.column(0)).to_pylist())
     return [entity for entity in found if entity]
-
-
-def _head(dataset: ds.Dataset, wanted: ds.Expression | None) -> pa.RecordBatch:
-    columns = list(_BODY_COLUMNS)
-    scanner = dataset.scanner(
-        columns=columns, filter=wanted, batch_size=_SAMPLES, batch_readahead=1, fragment_readahead=1
-    )
-    table = scanner.head(_SAMPLES).combine_chunks()
-    return pa.RecordBatch.from_arrays([one_chunk(column) for column in table.columns], names=columns)
-
-
-def _requests(batch: pa.RecordBatch) -> Requests:
-    return Requests(
-        batch.column("request"),
-        batch.column("request_content_type"),
-        batch.column("logging_error_codes"),
-        batch.column("request_rows"),
-    )
-
-
-def _answers(batch: pa.RecordBatch) -> Answers:
-    return Answers(batch.column("response"), batch.column("response_content_type"), batch.column("logging_error_codes"))
-
-
-def _model(signature_json: str, samples: pa.RecordBatch, connection: duckdb.DuckDBPyConnection) -> _Model:
-    try:
-        signature = parse_signature(json.loads(signature_json)) if signature_json else Signature()
-    except (ValueError, AttributeError, DeploymentFailed):
-        # One that this version does not know: its invocations are read as those of a model without one.
-        signature = Signature()
-    requests = _requests(samples)
-    signature = as_recorded(signature, requests)
-    fields = signature_fields(signature) or infer_fields(requests)
-    inputs = InputDecoder(signature, connection, fields)
-    rows = inputs.decode(requests)
-    counts = np.bincount(rows.requests, minlength=samples.num_rows).tolist()
-    kind = prediction_type(declared_type(signature), _answers(samples), counts)
-    return _Model(inputs, PredictionReader(kind, connection))
-
-
-def _plan_view(
-    models: Mapping[str, _Model], labels: Labels, with_feedback: bool, identity: Mapping[str, str] = IDENTITY
-) -> _View:
-    kinds: dict[str, list[pa.DataType]] = {}
-    for model in models.values():
-        for name, kind in model.inputs.fields.items():
-            kinds.setdefault(name, []).append(kind)
-    fields = {name: promoted(each) for name, each in kinds.items()}
-    prediction = promoted(each.predictions.kind for each in models.values()) if models else pa.float64()
-    columns = list(fields.items())
-
-    def add(name: str, kind: pa.DataType) -> str:
-        while any(name == other for other, _ in columns):
-            name = f"_{name}"
-        columns.append((name, kind))
-        return name
-
-    names = {PREDICTION: add(PREDICTION, prediction)}
-    label_names = {name: add(name, kind) for name, kind in labels.fields.items()} if with_feedback else {}
-    for name, column in identity.items():
-        names[name] = add(name, schema.INFERENCE_SCHEMA.field(column).type if column else pa.int64())
-    return _View(models, labels, fields, prediction, names, label_names, identity, pa.schema(columns))
-
-
-def _decode(
-    batches: Iterator[pa.RecordBatch], view: _View, shown: pa.Schema, batch_rows: int, undecoded: Counter[str]
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        out = _decode_batch(batch, view, shown, undecoded)
-        for start in range(0, out.num_rows, batch_rows):
-            yield out.slice(start, batch_rows)
-
-
-def _decode_batch(batch: pa.RecordBatch, view: _View, shown: pa.Schema, undecoded: Counter[str]) -> pa.RecordBatch:
-    """Return the rows of a batch of invocations, in their order."""
-    entities = batch.column("served_entity_id").dictionary_encode()
-    pieces: list[tuple[Ints, pa.RecordBatch]] = []
-    codes = entities.indices.to_numpy(zero_copy_only=False)
-    for code, entity in enumerate(entities.dictionary.to_pylist()):
-        model = view.models.get(entity)
-        if model is None:
-            # It answered first after the view was planned.
-            continue
-        places = np.flatnonzero(codes == code)
-        part = batch if len(places) == batch.num_rows else batch.take(pa.array(places))
-        requests, rows = _decode_part(part, model, view, shown, undecoded)
-        pieces.append((places[requests], rows))
-    if not pieces:
-        return _empty(shown)
-    if len(pieces) == 1:
-        return pieces[0][1]
-    order = np.argsort(np.concatenate([places for places, _ in pieces]), kind="stable")
-    return pa.concat_batches([rows for _, rows in pieces]).take(pa.array(order))
-
-
-def _empty(columns: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in columns], schema=columns)
-
-
-def _decode_part(
-    batch: pa.RecordBatch, model: _Model, view: _View, shown: pa.Schema, undecoded: Counter[str]
-) -> tuple[Ints, pa.RecordBatch]:
-    """Return the rows of one model's invocations, and for each the position of its invocation in `batch`."""
-    rows = model.inputs.decode(_requests(batch))
-    undecoded.update(rows.undecoded)
-    is_one_each = len(rows.requests) == batch.num_rows and bool((rows.requests == np.arange(batch.num_rows)).all())
-    places = None if is_one_each else pa.array(rows.requests)
-
-    def spread(name: str) -> pa.Array:
-        column = batch.column(name)
-        return column if places is None else column.take(places)
-
-    made: dict[str, pa.Array] = {
-        name: to_type(rows.columns[name], kind) if name in rows.columns else pa.nulls(len(rows.row), kind)
-        for name, kind in view.input_fields.items()
-        if name in shown.names
-    }
-    if view.names[PREDICTION] in shown.names:
-        counts = np.bincount(rows.requests, minlength=batch.num_rows)
-        present = np.flatnonzero(counts)
-        found = model.predictions.read(_answers(batch), present, counts[present], undecoded)
-        made[view.names[PREDICTION]] = to_type(found, view.prediction)
-    wanted_labels = [name for name, as_shown in view.label_names.items() if as_shown in shown.names]
-    if wanted_labels:
-        values = view.labels.look_up(spread("databricks_request_id"), spread("client_request_id"), rows.row)
-        made |= {view.label_names[name]: values[name] for name in wanted_labels}
-    for name, column in view.identity.items():
-        if view.names[name] in shown.names:
-            made[view.names[name]] = spread(column) if column else pa.array(rows.row)
-    return rows.requests, pa.RecordBatch.from_arrays([made[name] for name in shown.names], schema=shown)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from tallystick.protocol.routes import Recorded, TableStatus
 from tallystick.records.delta import TableProblem
 from tallystick.records.rows import Redactions, entity_rows, feedback_rows, invocation_rows
 from tallystick.records.schema import ENTITY_SCHEMA, ENTITY_TABLE, FEEDBACK_SCHEMA, INFERENCE_SCHEMA
+from tallystick.records.sink import RETRY_FIRST_S, RETRY_LAST_S, Sink, Waiting, Writer
 
 #: Rows and bytes of bodies that one commit holds at most; two such commits are in memory at a time.
 COMMIT_ROWS, COMMIT_BYTES = 20_000, 6 << 20
@@ -36,24 +37,8 @@ _READ_BYTES = 2 << 20
 _MAX_UNCOUNTED = 64
 #: Records that are added between two looks at whether a commit is due.
 _ADD_RECORDS = 256
-#: A table that cannot be written is tried again after this long, twice as long each time, up to the last figure.
-_RETRY_FIRST_S, _RETRY_LAST_S = 1.0, 60.0
 
 _log = logging.getLogger("tallystick.records")
-
-
-class Writer(Protocol):
-    """One table, as `delta.DeltaWriter` has it."""
-
-    @property
-    def version(self) -> int:
-        """Version of the table as last seen."""
-
-    def committed(self, stream_id: str) -> int:
-        """Return the sequence up to which a stream is in the table. Raises TableProblem."""
-
-    def append(self, rows: pa.Table, sequences: Mapping[str, int]) -> None:
-        """Add rows and sequences in one commit. Raises TableProblem."""
 
 
 class Observer(Protocol):
@@ -75,59 +60,11 @@ class FeedbackLines:
     rows: pa.Table
 
 
-_Waiting = list[tuple[Record, Context | None]]
 OnFeedback = Callable[[FeedbackLines], None]
 #: (table, partition column, retention in days)
 OnCommit = Callable[[str, str | None, int], None]
 #: (table, schema, partition column) -> its writer
 OpenTable = Callable[[str, pa.Schema, str | None], Writer]
-
-
-@dataclass
-class _Sink:
-    """One table and what waits for it."""
-
-    table: str
-    writer: Writer
-    waiting: _Waiting = field(default_factory=list)
-    waiting_bytes: int = 0
-    oldest_at: float = 0.0
-    oldest_us: int = 0
-    #: By stream: what is in the table, and the last and first of what waits.
-    committed: dict[str, int] = field(default_factory=dict)
-    last: dict[str, int] = field(default_factory=dict)
-    first: dict[str, int] = field(default_factory=dict)
-    #: By stream: the first record that was passed over because the table could not be written.
-    passed_over: dict[str, int] = field(default_factory=dict)
-    #: How many those are that were passed over or taken out again, and since when: clock, and microseconds.
-    stuck_rows: int = 0
-    stuck_at: float = 0.0
-    stuck_us: int = 0
-    problem: str = ""
-    #: The last problem that was logged.
-    said: str = ""
-    retry_at: float = 0.0
-    retry_s: float = _RETRY_FIRST_S
-    rows_total: int = 0
-    commits: int = 0
-    commit_s: float = 0.0
-    retention_days: int = 0
-
-    def lag_s(self, now: float) -> float:
-        """How long the oldest record has waited, in seconds."""
-        since = [at for at, is_so in ((self.stuck_at, self.stuck_rows), (self.oldest_at, self.waiting)) if is_so]
-        return max(0.0, now - min(since)) if since else 0.0
-
-    def note_stuck(self, rows: int, at: float, us: int) -> None:
-        """Count records that stay in the journal for now."""
-        if rows and not self.stuck_rows:
-            self.stuck_at, self.stuck_us = at, us
-        self.stuck_rows += rows
-
-    @property
-    def kind(self) -> type[Record]:
-        """What its rows are made of."""
-        return type(self.waiting[0][0])
 
 
 class Recorder:
@@ -150,7 +87,7 @@ class Recorder:
         self._on_feedback, self._on_commit = on_feedback, on_commit
         self._clock, self._wall = clock, wall
         self._streams: dict[str, StreamReader] = {}
-        self._sinks: dict[str, _Sink] = {}
+        self._sinks: dict[str, Sink] = {}
         self._torn_bytes = self._damaged_bytes = 0
         self._last_read_us = 0
         self._left_out = 0
@@ -256,7 +193,7 @@ class Recorder:
             self._add(sink, stream_id, mine)
         self._last_read_us = getattr(entries[-1].record, "time_us", self._last_read_us)
 
-    def _add(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
+    def _add(self, sink: Sink, stream_id: str, entries: list[Entry]) -> None:
         """Let records of one stream wait for their commit, but for those that are in the table already."""
         if sink.problem:
             self._pass_over(sink, stream_id, entries)
@@ -277,11 +214,11 @@ class Recorder:
                 return
             self._add_some(sink, stream_id, entries[start : start + _ADD_RECORDS])
 
-    def _pass_over(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
+    def _pass_over(self, sink: Sink, stream_id: str, entries: list[Entry]) -> None:
         sink.passed_over.setdefault(stream_id, entries[0].sequence)
         sink.note_stuck(len(entries), self._clock(), getattr(entries[0].record, "time_us", 0))
 
-    def _add_some(self, sink: _Sink, stream_id: str, entries: list[Entry]) -> None:
+    def _add_some(self, sink: Sink, stream_id: str, entries: list[Entry]) -> None:
         if not sink.waiting:
             sink.oldest_at, sink.oldest_us = self._clock(), getattr(entries[0].record, "time_us", 0)
         sink.waiting += [(record, context) for _, record, context in entries]
@@ -296,9 +233,9 @@ class Recorder:
         if len(sink.waiting) >= COMMIT_ROWS or sink.waiting_bytes >= COMMIT_BYTES:
             self._commit(sink)
 
-    def _new_sink(self, table: str, record: Record) -> _Sink:
+    def _new_sink(self, table: str, record: Record) -> Sink:
         schema, partition = _SHAPES[type(record)]
-        sink = _Sink(table, self._open_table(table, schema, partition))
+        sink = Sink(table, self._open_table(table, schema, partition))
         self._sinks[table] = sink
         return sink
 
@@ -318,7 +255,7 @@ class Recorder:
         while sum(sink.waiting_bytes for sink in self._sinks.values()) > 2 * COMMIT_BYTES:
             self._commit(max(self._sinks.values(), key=lambda sink: sink.waiting_bytes))
 
-    def _commit(self, sink: _Sink) -> None:
+    def _commit(self, sink: Sink) -> None:
         started, version_before = self._clock(), sink.writer.version
         rows = self._rows(sink)
         try:
@@ -336,16 +273,16 @@ class Recorder:
             lines = FeedbackLines(first.endpoint_name, first.payload_table, sink.table, version_before, rows)
             self._uncounted.append(lines)
             del self._uncounted[:-_MAX_UNCOUNTED]
-        _clear(sink)
+        sink.clear()
         took_s = self._clock() - started
         sink.commit_s = took_s if not sink.commit_s else 0.8 * sink.commit_s + 0.2 * took_s
-        sink.retry_s = _RETRY_FIRST_S
+        sink.retry_s = RETRY_FIRST_S
 
-    def _rows(self, sink: _Sink) -> pa.Table:
+    def _rows(self, sink: Sink) -> pa.Table:
         tables = list(self._convert_most(sink.kind, sink.waiting))
         return pa.concat_tables(tables) if tables else _SHAPES[sink.kind][0].empty_table()
 
-    def _convert_most(self, kind: type[Record], waiting: _Waiting) -> Iterator[pa.Table]:
+    def _convert_most(self, kind: type[Record], waiting: Waiting) -> Iterator[pa.Table]:
         """Yield rows; a record that cannot be converted holds up no other, and an invocation has a row in any case."""
         try:
             yield self._convert(kind, waiting)
@@ -364,7 +301,7 @@ class Recorder:
             bare = {"request": None, "response": None, "answer": None, "user_agent": "", "traceparent": ""}
             yield self._convert(kind, [(msgspec.structs.replace(record, **bare), context)])
 
-    def _convert(self, kind: type[Record], waiting: _Waiting) -> pa.Table:
+    def _convert(self, kind: type[Record], waiting: Waiting) -> pa.Table:
         if kind is Invocation:
             return invocation_rows(waiting, self._redactions)  # type: ignore[arg-type]
         records = [record for record, _ in waiting]
@@ -389,18 +326,18 @@ class Recorder:
             rows = pa.concat_tables([piece.rows for piece in pieces])
             self._on_feedback(replace(pieces[0], rows=rows))
 
-    def _block(self, sink: _Sink, problem: str) -> None:
+    def _block(self, sink: Sink, problem: str) -> None:
         """The table cannot be written now: its records stay in the journal, and other tables go on."""
         if sink.said != problem:
             _log.error("the table %s cannot be written; its rows stay in the journal: %s", sink.table, problem)
         sink.problem, sink.said, sink.retry_at = problem, problem, self._clock() + sink.retry_s
         sink.note_stuck(len(sink.waiting), sink.oldest_at, sink.oldest_us)
-        sink.retry_s = min(sink.retry_s * 2, _RETRY_LAST_S)
+        sink.retry_s = min(sink.retry_s * 2, RETRY_LAST_S)
         for stream_id, sequence in sink.first.items():
             sink.passed_over[stream_id] = min(sequence, sink.passed_over.get(stream_id, sequence))
         # Whether a commit that failed is in the table all the same, only the table can say.
         sink.committed.clear()
-        _clear(sink)
+        sink.clear()
 
     def _retry(self) -> None:
         now = self._clock()
@@ -408,7 +345,7 @@ class Recorder:
             if sink.problem and now >= sink.retry_at:
                 self._catch_up(sink)
 
-    def _catch_up(self, sink: _Sink) -> None:
+    def _catch_up(self, sink: Sink) -> None:
         """Read again, for one table, what was passed over."""
         sink.problem = ""
         passed_over, sink.passed_over = sink.passed_over, {}
@@ -462,12 +399,6 @@ _SHAPES: dict[type, tuple[pa.Schema, str | None]] = {
     Feedback: (FEEDBACK_SCHEMA, "feedback_date"),
     Entity: (ENTITY_SCHEMA, None),
 }
-
-
-def _clear(sink: _Sink) -> None:
-    sink.waiting, sink.waiting_bytes = [], 0
-    sink.first, sink.last = {}, {}
-    sink.oldest_us = 0
 
 
 def _table_of(record: Record, context: Context | None = None) -> str:

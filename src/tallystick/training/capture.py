@@ -121,6 +121,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
         findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV")
+    findings += lint.truths(wires.truths_as_numbers(plan.rows.frame, saved.signature))
     if ask is None:
         if saved.predict is None:
             raise InvalidParameter("the model could not be asked for predictions: " + "; ".join(saved.findings))
@@ -169,7 +170,8 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     if room < LEAST_GOLDEN_BYTES:
         room = LEAST_GOLDEN_BYTES
         made = msgspec.structs.replace(made, degraded=(*made.degraded, fit.LARGE))
-    made, block = fit.fit(made, room, wires.cutter(made.columns, rows.frame, is_array=plan.rows.is_array))
+    cutter = wires.cutter(made.columns, rows.frame, saved.signature, is_array=plan.rows.is_array)
+    made, block = fit.fit(made, room, cutter)
     files[golden.FILE] = block
     return Captured(reference, files, reference.lint)
 

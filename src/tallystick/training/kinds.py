@@ -62,16 +62,32 @@ def is_nested(series: pd.Series[Any]) -> bool:
     return any(isinstance(value, (list, tuple, set, dict, bytes, bytearray, np.ndarray)) for value in known)
 
 
+def is_truth(series: pd.Series[Any]) -> bool:
+    """Whether a column holds truth values, with nulls or without; one of nulls alone does not."""
+    if series.dtype == object:
+        return pd.api.types.infer_dtype(series, skipna=True) == "boolean"
+    return pd.api.types.is_bool_dtype(series.dtype)
+
+
 def for_signature(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame as a signature should have it: whole numbers and truth values with nulls are doubles.
 
     MLflow's `long` refuses a null, and its `boolean` reads one as False.
     """
     changed = {
-        name: frame[name].astype("float64")
+        name: as_numbers(frame[name])
         for name in frame.columns
-        if pd.api.types.is_extension_array_dtype(frame[name].dtype)
-        and (pd.api.types.is_integer_dtype(frame[name].dtype) or pd.api.types.is_bool_dtype(frame[name].dtype))
-        and bool(frame[name].isna().any())
+        if (is_truth(frame[name]) or _is_nullable_whole(frame[name])) and bool(frame[name].isna().any())
     }
     return frame.assign(**changed) if changed else frame
+
+
+def as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return whole numbers or truth values as doubles, nulls as NaN."""
+    if series.dtype == object:
+        series = series.astype("boolean")
+    return series.astype("float64")
+
+
+def _is_nullable_whole(series: pd.Series[Any]) -> bool:
+    return pd.api.types.is_extension_array_dtype(series.dtype) and pd.api.types.is_integer_dtype(series.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from tallystick.gate.golden import Matrix
+from tallystick.printable import listed_names
 from tallystick.training import origin
 
 #: One machine, one process, minutes apart: what is further apart than rounding is another model.
@@ -92,6 +93,16 @@ def _share_of_differing(expected: Matrix, got: Matrix, noise: float) -> float:
         same = (one == other) | (np.abs(one - other) <= limit)
     same |= np.isnan(one) & np.isnan(other)
     return float(np.mean(~same.all(axis=1)))
+
+
+def truths(names: list[str]) -> list[str]:
+    """Return a line when columns of truth values are numbers in the signature: clients have to know."""
+    if not names:
+        return []
+    return [
+        f"truth values are numbers in the signature: {listed_names(names)}; clients send 1, 0 and null for them "
+        "(true and false become numbers and are counted, and --strict refuses them)"
+    ]
 
 
 def requirements(path: Path) -> list[str]:

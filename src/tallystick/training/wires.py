@@ -23,7 +23,8 @@ from tallystick.errors import TallystickError
 from tallystick.gate.golden import Column, Wire
 from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON
 from tallystick.protocol.enforce import compile_decoder
-from tallystick.protocol.signature import parse_signature
+from tallystick.protocol.signature import ScalarType, parse_signature
+from tallystick.training.kinds import as_numbers, is_truth
 from tallystick.worker.frame import assemble
 
 #: Rows of one body: enough for every level and null of a column to be in one of them, small enough for five bodies.
@@ -31,6 +32,7 @@ WIRE_ROWS = 128
 #: Encodings that can carry every value of a signature. What these lose, model and signature do not agree on; the others
 #: have limits of their own (`inputs` makes text of a missing text, CSV reads the text NA as missing).
 _FULL = ("dataframe_records", "dataframe_split")
+_NUMBERS = frozenset({ScalarType.INTEGER, ScalarType.LONG, ScalarType.FLOAT, ScalarType.DOUBLE})
 
 
 @dataclass
@@ -71,7 +73,8 @@ def render_bodies(
     """Return the first rows in every encoding, each read back by the decoder for `signature`."""
     rows = min(WIRE_ROWS, len(frame))
     found = Bodies()
-    bodies = _array_bodies(columns, rows) if is_array else _frame_bodies(columns, frame, rows)
+    sent, frame = _as_signed(columns, frame, signature)
+    bodies = _array_bodies(sent, rows) if is_array else _frame_bodies(sent, frame, rows)
     decoder = compile_decoder(parse_signature(signature))
     for encoding, media, body in bodies:
         try:
@@ -91,12 +94,41 @@ def render_bodies(
     return found
 
 
-def cutter(columns: Sequence[Column], frame: pd.DataFrame, *, is_array: bool) -> Callable[[Wire, int], Wire]:
+def truths_as_numbers(frame: pd.DataFrame, signature: dict[str, Any] | None) -> list[str]:
+    """Return the columns of truth values that are numbers in the signature: clients send 1 and 0 for them."""
+    types = {column.name: column.type for column in parse_signature(signature).columns}
+    return [name for name in frame.columns if types.get(name) in _NUMBERS and is_truth(frame[name])]
+
+
+def _as_signed(
+    columns: Sequence[Column], frame: pd.DataFrame, signature: dict[str, Any] | None
+) -> tuple[Sequence[Column], pd.DataFrame]:
+    """Return rows as a client of this signature sends them, which `strict` takes as well.
+
+    Truth values are 1 and 0 where the signature has numbers, and times are in UTC, without a zone.
+    """
+    numbers = truths_as_numbers(frame, signature)
+    zoned = [name for name in frame.columns if isinstance(frame[name].dtype, pd.DatetimeTZDtype)]
+    changed = {name: as_numbers(frame[name]) for name in numbers}
+    changed |= {name: frame[name].dt.tz_convert("UTC").dt.tz_localize(None) for name in zoned}
+    sent = [
+        Column(column.name, column.dtype, tuple(None if value is None else int(value) for value in column.values))
+        if column.name in numbers
+        else column
+        for column in columns
+    ]
+    return sent, frame.assign(**changed) if changed else frame
+
+
+def cutter(
+    columns: Sequence[Column], frame: pd.DataFrame, signature: dict[str, Any] | None, *, is_array: bool
+) -> Callable[[Wire, int], Wire]:
     """Return a function that gives the same encoding of fewer rows."""
+    sent, frame = _as_signed(columns, frame, signature)
 
     @functools.cache
     def bodies(rows: int) -> dict[str, tuple[str, bytes]]:
-        made = _array_bodies(columns, rows) if is_array else _frame_bodies(columns, frame, rows)
+        made = _array_bodies(sent, rows) if is_array else _frame_bodies(sent, frame, rows)
         return {name: (media, body) for name, media, body in made}
 
     def cut(wire: Wire, rows: int) -> Wire:

@@ -75,9 +75,10 @@ def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))), uri, run_id
     except MlflowException as error:
         where = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
-        raise DeploymentFailed(
-            f"{spec.model_uri} could not be fetched: {error.message} (asked {_without_password(where)})"
-        ) from error
+        asked = f"asked {_without_password(where)}"
+        if not (spec.tracking_uri or spec.registry_uri):
+            asked += "; MLFLOW_TRACKING_URI names another store"
+        raise DeploymentFailed(f"{spec.model_uri} could not be fetched: {error.message} ({asked})") from error
     except OSError as error:
         raise DeploymentFailed(f"{spec.model_uri} could not be fetched: {error.strerror or error}") from error
 

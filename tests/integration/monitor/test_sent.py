@@ -490,3 +490,6 @@ def test_two_clients_with_faults_of_one_kind_get_a_verdict_each(place, sender):
     ((_, looked),) = diagnose_endpoint(place, "", Asked(timedelta(hours=1)), None, datetime.now(UTC))
     told = {(each.verdict.kind, each.verdict.features, each.verdict.segment.get("value")) for each in looked.found}
     assert told == {("unit", ("temp",), "ios/4.2"), ("unit", ("wind",), "android/7.1")}
+    first, second = (each.verdict for each in looked.found)
+    assert [round(each.segment["share_of_rows"], 2) for each in (first, second)] == [0.31, 0.31]
+    assert f"judged without the 120 rows of client {first.segment['value']}, where unit was found" in second.degraded

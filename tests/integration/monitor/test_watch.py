@@ -421,7 +421,7 @@ def test_why_a_diagnosis_sees_nothing_is_said_with_what_to_do(place: WatchedEndp
     assert "not recorded" in said(nothing)
     ((_, explained),) = diagnosed(place, "", Asked(), None, now())
     assert explained.verdict.status is Status.CANNOT_TELL
-    assert any("no invocation of m was recorded" in limit for limit in explained.verdict.degraded)
+    assert any("no invocation of m was recorded since it was deployed" in limit for limit in explained.verdict.degraded)
 
 
 def test_an_entity_without_a_reference_is_told_how_to_get_one(tmp_path: Path) -> None:
@@ -608,6 +608,17 @@ def test_replicas_that_hold_the_right_model_rule_routing_out(place: WatchedEndpo
     assert "environment (no relevant difference)" in verdict.ruled_out
     assert any("golden rows: 64/64 equal" in piece.text for piece in verdict.evidence)
     assert verdict.stage == "client request"
+
+
+def test_a_changed_population_asks_for_labels_and_for_nothing_that_replicas_answered(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    rows = frame(1500, 3)
+    table.add(rows[rows.temp > 24].reset_index(drop=True))
+    ((_, explained),) = diagnosed(place, "", Asked(), Line(checked(one="d" * 64)), now())
+    assert explained.verdict.status is Status.POPULATION_CHANGED
+    (asked,) = explained.verdict.settle
+    assert asked.startswith("labels of some of these rows")
 
 
 def test_golden_rows_that_differ_convict_the_endpoint(place: WatchedEndpoint, table: Table) -> None:

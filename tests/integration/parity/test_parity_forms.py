@@ -65,9 +65,17 @@ def test_what_stands_beside_rows_can_be_columns_of_them_by_name():
     [
         ([[1.0, 2.0, 3.0]], {}, "live rows: expected a pandas DataFrame or a 2-D NumPy array of features, got list"),
         (SENT, {"segments": "client"}, "segments: the live rows have no column 'client'"),
+        (SENT, {"timestamps": ["soon"] * 200}, "timestamps: none of 200 entries is a time"),
         (SENT, {"labels": 3}, "labels: expected an entry for each row, or the name of a column, got int"),
     ],
 )
 def test_another_form_is_refused_with_what_would_do(live, beside, told):
     with pytest.raises(InvalidParameter, match=told):
         diagnose(Reference.from_frame(TRAINED), live, **beside)
+
+
+def test_timestamps_that_are_no_times_are_among_the_limits():
+    times = ["soon", *pd.date_range("2026-01-01", periods=199, freq="min").astype(str)]
+    verdict = diagnose(Reference.from_frame(TRAINED), SENT, timestamps=times)
+    told = "1 of 200 timestamps are no times, such as 'soon': when these rows came is not known"
+    assert (verdict.first_seen, verdict.degraded[-1]) == ("2026-01-01 00:00:00", told)

@@ -113,4 +113,4 @@ def test_rows_without_a_number_or_of_unlike_length_are_refused(trained, given):
 @pytest.mark.filterwarnings("error")
 def test_answers_that_are_no_numbers_differ_by_no_amount(trained):
     verdict = diagnose(trained, rows(200, 5), predictions=np.full(200, np.nan))
-    assert (verdict.kind, verdict.transformation) == ("prediction_differs", {})
+    assert (verdict.kind, verdict.transformation) == ("prediction_differs", {"no_numbers": 200})

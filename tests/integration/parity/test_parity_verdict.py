@@ -1,14 +1,20 @@
 """The verdict: proof by replay and intervention, segments, onset, honesty about what cannot be told, and its form."""
 
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from parity_rows import rows_of
 
 from tallystick.errors import InvalidParameter
+from tallystick.monitor.ledger import with_ledger
 from tallystick.parity import Family, Reference, Status, Verdict, diagnose
+from tallystick.parity.conclude import Context, conclude
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.inquire import inquire
 from tallystick.parity.kinds import FAMILY_OF, meaning
 from tallystick.parity.verdict import json_schema
 
@@ -166,3 +172,24 @@ def test_a_reference_of_few_rows_accuses_nobody(training, live):
         assert "50 rows or more" in verdict.settle[0]
         assert any("rows only" in limit for limit in verdict.degraded)
         assert diagnose(small, live.drop(columns="fare")).kind == "missing_column"
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "told"),
+    [("nulls", ("fare", "temp"), [("nulls", ("temp",))]), ("columns_swapped", ("fare", "temp"), [])],
+)
+def test_another_cause_tells_nothing_of_the_columns_of_the_first(reference, live, kind, features, told):
+    everything = np.ones(len(live), dtype=bool)
+    first, other = (
+        Finding(kind, features, {}, 1.0, 99.0, True, (), everything)
+        for kind, features in (("unit", ("fare",)), (kind, features))
+    )
+    verdict = conclude(reference, replace(inquire(reference, live), findings=(first, other)), Context())
+    assert [(each.kind, each.features) for each in verdict.others] == told
+
+
+def test_what_the_ledger_tells_beside_a_cause_is_of_other_columns(reference, live):
+    verdict = diagnose(reference, live.assign(fare=live.fare * 100))
+    told = msgspec.structs.replace(verdict, kind="lossy_cast", features=("fare", "temp"), segment={})
+    (other,) = with_ledger(verdict, told).others
+    assert (verdict.features, other.kind, other.features) == (("fare",), "lossy_cast", ("temp",))

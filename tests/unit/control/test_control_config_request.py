@@ -54,6 +54,13 @@ def test_one_entity_needs_nothing_else() -> None:
     assert found.routes == (Route("churn-1", 10_000),)
 
 
+def test_what_is_to_be_fetched_anew_is_named() -> None:
+    assert parse(served_entities=[churn()]).fetch_anew == frozenset()
+    both = [churn(), churn("2", fetch_anew=True)]
+    assert parse(served_entities=both, traffic_config=routes(churn_1=0, churn_2=100)).fetch_anew == {"churn-2"}
+    assert "served_entities[0].fetch_anew: expected true or false" in refusal(served_entities=[churn(fetch_anew=3)])
+
+
 def test_older_spelling_means_the_same() -> None:
     older = parse(
         served_models=[{"model_name": "churn", "model_version": "1", "scale_to_zero_enabled": False}],

@@ -150,6 +150,20 @@ def test_a_config_said_again_fetches_anew_what_may_have_moved_and_nothing_else()
     assert kept == {endpoint.active.served_entities[0].id}
 
 
+def test_a_version_is_fetched_anew_where_that_is_said_and_nothing_else_is_new() -> None:
+    one, other = entity("churn", "1"), entity("churn", "2")
+    endpoint = serving(one, other)
+    first, second = endpoint.active.served_entities
+    wanted = replace(wanting(one, other), fetch_anew=frozenset({one.name}))
+    again = lifecycle.with_update(endpoint, wanted, "root", 3, NEW_ID)
+    (new, kept) = again.pending.served_entities
+    assert (new.id != first.id, new.name, kept.id) == (True, first.name, second.id)
+    assert again.active == endpoint.active
+    larger = replace(wanting(replace(one, max_concurrency=16), other), fetch_anew=frozenset({one.name}))
+    grown = lifecycle.with_update(endpoint, larger, "root", 3, NEW_ID)
+    assert [each.id for each in grown.pending.served_entities] == [first.id, second.id]
+
+
 def test_a_change_of_weights_alone_keeps_the_workers_of_an_alias() -> None:
     endpoint = serving(entity("models:/churn@best"), entity("churn", "1"))
     first, second = endpoint.active.served_entities

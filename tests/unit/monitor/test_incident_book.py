@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tallystick.monitor import incident_files, incidents
+from tallystick.monitor.alike import incidents_of
 from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
     CLEAN_S,
@@ -68,6 +69,41 @@ def look(*diagnoses: Diagnosis, **fields: Any) -> Look:
 
 def note(book: Book, diagnosis: Diagnosis, now: datetime) -> tuple[Book, tuple[Change, ...]]:
     return incidents.note(book, look(diagnosis), now)
+
+
+def test_two_causes_of_one_look_are_two_incidents_and_the_sender_s_is_its_own() -> None:
+    senders, nobodys = found(), found(segment={}, features=("temp", "hum"))
+    for first, second in ((senders, nobodys), (nobodys, senders)):
+        book = Book("churn")
+        for seconds in (0, 60):
+            book, _ = incidents.note(book, look(first, second), after(seconds))
+        assert [(each.id, each.seen) for each in book.open] == [(1, 2), (2, 2)]
+        told = {each.id: each.verdict["segment"] for each in book.open}
+        for diagnoses in ((first, second), (second, first)):
+            numbers = [each.id for each in incidents_of(book, diagnoses)]
+            assert [told[number] for number in numbers] == [each.verdict["segment"] for each in diagnoses]
+
+
+def test_a_cause_of_nobody_beside_a_sender_s_opens_an_incident_of_its_own() -> None:
+    book, _ = note(Book("churn"), found(), START)
+    book, changes = incidents.note(book, look(found(segment={}), found()), after(60))
+    assert [(each.id, each.seen, each.verdict["segment"]) for each in book.open] == [(1, 2, IOS), (2, 1, {})]
+    assert [change.is_news for change in changes] == [True, False]
+
+
+def test_what_is_no_claim_is_about_no_incident() -> None:
+    book, _ = note(Book("churn"), found(), START)
+    assert incidents_of(book, [clean(), found("log")]) == [None, None]
+
+
+def test_an_incident_tells_no_other_cause_of_its_own_columns() -> None:
+    other = OtherCause(
+        family=Family.AVAILABILITY, kind="nulls", features=("hum",), transformation={}, share=0.2, fix=""
+    )
+    book, _ = note(Book("churn"), found(features=("temp", "hum")), START)
+    book, _ = note(book, found(strength="strong", others=(other,)), after(60))
+    (one,) = book.open
+    assert (set(one.verdict["features"]), one.verdict["others"]) == ({"temp", "hum"}, [])
 
 
 def test_a_look_that_did_not_compare_a_column_of_the_incident_says_nothing_of_it() -> None:

@@ -339,3 +339,10 @@ def test_missing_columns_and_wrong_values_are_told_in_one_answer():
     assert "column 'b': missing" in refused.value.message
     assert "'B'" in refused.value.message
     assert "dataframe_records[0].a" in refused.value.message
+
+
+@pytest.mark.parametrize("kind", ["double", "float", "long", "integer"])
+def test_a_truth_value_for_a_number_is_refused_with_what_to_send(kind: str) -> None:
+    decoder = compile_decoder(parse_signature({"inputs": json.dumps([{"name": "flag", "type": kind}])}))
+    with pytest.raises(InvalidInput, match=r"flag: got true, expected a .*; send 1$"):
+        decoder.decode(b'{"dataframe_records": [{"flag": true}]}', "application/json", Enforcement.STRICT)

@@ -1,6 +1,7 @@
 """CSV as pandas reads it for MLflow; Arrow columns by name, cast where that is exact."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -109,6 +110,17 @@ def test_arrow_follows_the_mode_where_it_is_not(kind: str, values: list[Any], co
     assert arrow(decoder(x=kind), table).ledger == {"x": {coercion: 1}}
     with pytest.raises(InvalidInput, match="row 0, column 'x'"):
         arrow(decoder(x=kind), table, Enforcement.STRICT)
+
+
+def test_arrow_times_of_a_zone_become_utc_and_are_counted() -> None:
+    at = pa.array([datetime(2024, 7, 1, 10, tzinfo=UTC), None]).cast(pa.timestamp("us", tz="Europe/Berlin"))
+    table, on = pa.table({"at": at}), decoder(at="datetime")
+    decoded = arrow(on, table)
+    assert decoded.ledger == {"at": {"timezone_dropped": 1}}
+    assert [str(value) for value in decoded.data.columns[0]] == ["2024-07-01T10:00:00.000000000", "NaT"]
+    with pytest.raises(InvalidInput, match=r"'at'.*the zone 'Europe/Berlin', expected times in UTC without a zone"):
+        arrow(on, table, Enforcement.STRICT)
+    assert arrow(on, pa.table({"at": at.slice(1)}), Enforcement.STRICT).ledger == {}
 
 
 def test_what_is_no_arrow_stream() -> None:

@@ -79,10 +79,20 @@ def test_what_may_be_missing_is_a_double_in_a_signature():
             "missing": pd.array([1, None], dtype="Int64"),
             "whole": pd.array([1, 2], dtype="Int64"),
             "flag": pd.array([True, None], dtype="boolean"),
+            "object": pd.Series([True, pd.NA], dtype=object),
+            "sure": pd.Series([True, False], dtype=object),
             "text": pd.array(["a", None], dtype="string"),
         }
     )
-    assert [str(kind) for kind in for_signature(frame).dtypes] == ["float64", "Int64", "float64", "string"]
+    kinds = for_signature(frame).dtypes.astype(str).to_dict()
+    assert kinds == {
+        "missing": "float64",
+        "whole": "Int64",
+        "flag": "float64",
+        "object": "float64",
+        "sure": "object",
+        "text": "string",
+    }
 
 
 def test_dates_are_times_however_they_come():

@@ -5,10 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tallystick.entities import Enforcement
+from tallystick.protocol.enforce import compile_decoder
+from tallystick.protocol.signature import parse_signature
 from tallystick.training import wires
 from tallystick.training.wires import column_of, render_bodies
+from tallystick.worker.frame import assemble
 
 SIGNATURE = {"inputs": '[{"name": "x", "type": "double"}, {"name": "s", "type": "string", "required": false}]'}
+
+
+FLAG = {"inputs": '[{"name": "flag", "type": "double", "required": false}]'}
 
 
 def bodies(frame, signature=SIGNATURE, **options):
@@ -60,8 +67,42 @@ def test_a_body_holds_the_first_rows_only_and_can_be_cut():
     columns = [column_of(frame[name], name) for name in frame]
     found = bodies(frame)
     assert {wire.rows for wire in found.wires} == {wires.WIRE_ROWS}
-    less = wires.cutter(columns, frame, is_array=False)(found.wires[3], 2)
+    less = wires.cutter(columns, frame, SIGNATURE, is_array=False)(found.wires[3], 2)
     assert (less.encoding, less.rows, less.body) == ("csv", 2, b"x,s\n0.0,a\n1.0,a\n")
+
+
+@pytest.mark.parametrize("dtype", ["boolean", "object", "bool[pyarrow]"])
+def test_strict_takes_truth_values_that_the_signature_has_as_numbers(dtype):
+    frame = pd.DataFrame({"flag": pd.Series([True, None, False], dtype=dtype)})
+    found = bodies(frame, FLAG)
+    assert (len(found.wires), found.degraded, found.faults) == (5, [], [])
+    decoder = compile_decoder(parse_signature(FLAG))
+    for wire in [*found.wires, cut(frame, found.wires[0], FLAG)]:
+        read = assemble([decoder.decode(wire.body, wire.content_type, Enforcement.STRICT)]).flag
+        assert read.tolist() == pytest.approx([1, np.nan, 0][: wire.rows], nan_ok=True)
+
+
+def cut(frame, wire, signature):
+    columns = [column_of(frame[name], name) for name in frame]
+    return wires.cutter(columns, frame, signature, is_array=False)(wire, 2)
+
+
+def test_truth_values_that_are_numbers_in_the_signature_are_told():
+    frame = pd.DataFrame({"flag": [True, None], "x": [1.0, 2.0]})
+    assert wires.truths_as_numbers(frame, FLAG) == ["flag"]
+    assert wires.truths_as_numbers(frame, {"inputs": '[{"name": "flag", "type": "boolean"}]'}) == []
+    assert wires.truths_as_numbers(frame, None) == []
+
+
+def test_times_of_a_zone_are_sent_in_utc_in_every_encoding():
+    signature = {"inputs": '[{"name": "at", "type": "datetime"}]'}
+    at = pd.Series(pd.to_datetime(["2024-07-01 12:00", "2024-12-01 12:00"])).dt.tz_localize("Europe/Berlin")
+    found = bodies(at.to_frame("at"), signature)
+    assert (len(found.wires), found.degraded, found.faults) == (5, [], [])
+    decoder = compile_decoder(parse_signature(signature))
+    for wire in found.wires:
+        read = assemble([decoder.decode(wire.body, wire.content_type, Enforcement.STRICT)])
+        assert read["at"].astype(str).tolist() == ["2024-07-01 10:00:00", "2024-12-01 11:00:00"]
 
 
 @pytest.mark.parametrize(

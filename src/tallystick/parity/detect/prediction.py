@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.answer_form import differ_in_form
+from tallystick.parity.apart import apart, largest_of
 from tallystick.parity.classes import mix_of_scores, preference
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.answers import explain
@@ -42,9 +43,8 @@ def paired_difference(
 
     Of labels, only all rows together tell that classes are exchanged: those of the segment that differs, by `segments`.
     """
-    apart = np.abs(predictions - rescored)
-    scale = SAME * np.maximum(np.abs(rescored), float(np.std(rescored)) or 1.0)
-    differs = ~(apart <= np.maximum(scale, 1e-12))
+    found = apart(rescored, predictions, SAME)
+    differs = found.differs
     if differs.mean() <= TOLERATED:
         return None
     kind, shift = relation(rescored, predictions)
@@ -52,9 +52,7 @@ def paired_difference(
     if whose and segments is not None:
         inside = (segments[whose["column"]] == whose["value"]).to_numpy()
         kind, shift = relation(rescored[inside], predictions[inside]) if inside.sum() >= LEAST_INSIDE else (kind, shift)
-    # Answers that are no numbers are no distance from anything.
-    known = apart[np.isfinite(apart)]
-    parameters, text = {"largest": float(known.max())} if len(known) else {}, "no simple relation was found"
+    parameters, text = largest_of(found), found.told or "no simple relation was found"
     if kind == "class_order":
         parameters, text = {}, "each is one minus the other"
     elif shift is not None:

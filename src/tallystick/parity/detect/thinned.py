@@ -10,15 +10,13 @@ exceed others which they never exceeded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.drawn import Drawn, draw, other_window
+from tallystick.parity.detect.drawn import Drawn, draw
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
@@ -30,6 +28,7 @@ from tallystick.parity.detect.window import (
     is_too_even,
     is_usual,
     window_evidence,
+    window_finding,
     window_name,
 )
 from tallystick.parity.live import Live
@@ -177,23 +176,8 @@ def _judge(live: Live, column: int, fit: _Fit) -> Finding | None:
     evidence = window_evidence(numbers, values[affected], factor, before, after, bound)
     if said > 1:
         evidence.append(f"the other columns agree with the counts that these stand for ({said:.0f} nats)")
-
-    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
-        return {profile.name: other_window(np.asarray(columns[profile.name], dtype=np.float64), factor)}
-
-    return Finding(
-        "window_changed",
-        (profile.name,),
-        {"factor": factor, "name": window_name(factor) if fit.is_named else "unnamed"},
-        share,
-        nats,
-        False,
-        tuple(evidence),
-        affected,
-        {column: undone},
-        put,
-        gain=fit.gain,
-    )
+    name = window_name(factor) if fit.is_named else "unnamed"
+    return window_finding(live, column, factor, name, affected, undone, nats, evidence, share=share, gain=fit.gain)
 
 
 def _distances(numbers: NumberProfile, counts: Floats, drawn: Drawn, share: float) -> tuple[float, float]:

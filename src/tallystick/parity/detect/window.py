@@ -10,13 +10,13 @@ the count in training must know the window's count too, by rank: an agreement th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from tallystick.parity.columns import Floats, Role
+from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.drawn import other_window, training_counts
 from tallystick.parity.detect.finding import Finding, agreement
@@ -151,22 +151,41 @@ def _judge(
     evidence = window_evidence(numbers, values[known], factor, before, after, bound)
     if heard > 1:
         evidence.append(f"the other columns agree with the count's rank, not with its size ({heard:.0f} nats)")
+    gain = nats + 10.0 + _own_gain(numbers, values[known], undone[known])
+    return window_finding(live, column, factor, name, known, undone, nats, evidence, gain=gain)
+
+
+def window_finding(
+    live: Live,
+    column: int,
+    factor: float,
+    name: str,
+    rows: Mask,
+    undone: Floats,
+    nats: float,
+    evidence: Sequence[str],
+    *,
+    share: float = 1.0,
+    gain: float,
+) -> Finding:
+    """Return that a column counts over a window `factor` times as long, in these rows; `undone` are all its values."""
+    counted = live.reference.names[column]
 
     def put(columns: Mapping[str, Any]) -> dict[str, Any]:
-        return {profile.name: other_window(np.asarray(columns[profile.name], dtype=np.float64), factor)}
+        return {counted: other_window(np.asarray(columns[counted], dtype=np.float64), factor)}
 
     return Finding(
         "window_changed",
-        (profile.name,),
+        (counted,),
         {"factor": factor, "name": name},
-        1.0,
+        share,
         nats,
         False,
         tuple(evidence),
-        known,
+        rows,
         {column: undone},
         put,
-        gain=nats + 10.0 + _own_gain(numbers, values[known], undone[known]),
+        gain=gain,
     )
 
 
