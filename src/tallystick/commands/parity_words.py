@@ -54,9 +54,18 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield f"  live      {entity}: {', '.join(_standing(known))}"
         for column, kinds in (known.get("violations") or {}).items():
-            told = [f"{count:,} {_VIOLATIONS.get(kind, kind)}" for kind, count in kinds.items() if count]
+            told = [f"{count:,} {violation_words(kind)}" for kind, count in kinds.items() if count]
             if told:
                 yield f"              {column}: {', '.join(told)}"
+
+
+def violation_words(kind: str) -> str:
+    """Return what values do that break training's contract.
+
+    >>> violation_words("unseen")
+    'never seen in training'
+    """
+    return _VIOLATIONS.get(kind, kind)
 
 
 _VIOLATIONS: Mapping[str, str] = {

@@ -16,6 +16,7 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
+from tallystick.monitor import counting
 from tallystick.monitor import watch as watching
 from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
@@ -120,7 +121,7 @@ def test_however_much_comes_a_sample_is_decoded_and_the_rest_is_counted(
 def test_segments_are_bounded_and_named_by_product_and_version(
     place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "MAX_SEGMENTS", 6)
+    monkeypatch.setattr(counting, "MAX_SEGMENTS", 6)
     agents = [f"app/{number}.1.{number}" for number in range(40)]
     table.add(frame(40, 1), agents, usage_context=[("region", "eu")])
     watch = Watch(place)
@@ -141,7 +142,7 @@ def test_a_big_client_is_watched_though_agents_that_come_once_were_there_first(
     table.add(frame(90, 7), ["ios/4.2" if each % 3 else f"again{each}/1.0" for each in range(90)])
     watch.advance(place, now())
     assert ("client", "ios/4.2") in watch.entities[ENTITY].segments
-    assert len(watch.entities[ENTITY].segments) == watching.MAX_SEGMENTS
+    assert len(watch.entities[ENTITY].segments) == counting.MAX_SEGMENTS
     again = Watch(place)
     table.add(frame(1, 8), "once/1.0")
     again.advance(place, now())
