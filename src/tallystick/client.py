@@ -248,8 +248,8 @@ class Client:
     ) -> list[Json]:
         """Return what live rows look like beside training, for each served entity.
 
-        `window` is `hour` or `day`, in UTC: the current one, or that `ago` before it. `segment` is `COLUMN=VALUE`, as in
-        `client=ios/4.2`. Raises NotFound for a segment or column that is not there.
+        `window` is `hour` or `day`, in UTC: the current one, or that `ago` before it. `segment` is `COLUMN=VALUE`, such
+        as `client=ios/4.2`. Raises NotFound for a segment or column that is not there.
         """
         asked = {"served_entity": served_entity, "window": window, "ago": ago, "segment": segment, "column": column}
         path = f"{_path(name)}/parity/profile?{urlencode(asked)}"

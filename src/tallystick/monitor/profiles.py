@@ -234,7 +234,7 @@ class _Column:
         return {kind.name.lower(): count for kind in kinds if (count := self._count(kind))}
 
     def _numbers(self, sketch: ColumnSketch) -> dict[str, Any]:
-        values = sketch.values
+        values = sketched.values_of(sketch)
         told = [rank for rank in (0.0, *RANKS.values(), 1.0) if self._is_told(rank, values)]
         found = dict(zip(told, sketched.quantiles_of(self.profile, sketch, told), strict=True)) if told else {}
         live: dict[str, Any] = {
@@ -274,7 +274,9 @@ class _Column:
             "levels": [
                 {
                     "level": level,
-                    "live": _rounded(live.get(level, 0) / rows) if rows else None,
+                    "live": _rounded(live.get(level, 0) / rows)
+                    if rows and not 0 < live.get(level, 0) < floor
+                    else None,
                     "training": _rounded(known[level]),
                 }
                 for level in order[:MOST_LEVELS]

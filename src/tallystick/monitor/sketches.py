@@ -60,11 +60,6 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
         )
 
     @property
-    def values(self) -> int:
-        """Number of values that quantiles are of."""
-        return int(ds.kll_floats_sketch.deserialize(self.quantiles).n) if self.quantiles else 0
-
-    @property
     def size_bytes(self) -> int:
         """Bytes of content."""
         return sum(map(len, (self.quantiles, self.distinct, self.levels, self.decimals)))
@@ -283,8 +278,16 @@ def quantiles_of(profile: ColumnProfile, sketch: ColumnSketch, ranks: Collection
     if not sketch.quantiles:
         return []
     base = base_of(profile)
-    found = ds.kll_floats_sketch.deserialize(sketch.quantiles).get_quantiles([float(rank) for rank in ranks])
+    kll = ds.kll_floats_sketch.deserialize(sketch.quantiles)
+    # The outermost values are kept apart from those that quantiles are of.
+    ends = {0.0: kll.get_min_value, 1.0: kll.get_max_value}
+    found = [ends[rank]() if rank in ends else kll.get_quantile(rank) for rank in ranks]
     return [base + each if base else float(f"{each:.7g}") for each in found]
+
+
+def values_of(sketch: ColumnSketch) -> int:
+    """Return how many values quantiles are of."""
+    return int(ds.kll_floats_sketch.deserialize(sketch.quantiles).n) if sketch.quantiles else 0
 
 
 def distinct_of(sketch: ColumnSketch) -> int:
