@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tallystick.errors import NotFound, TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.monitor.line import MonitorLine
-from tallystick.monitor.routes import Routes
+from tallystick.monitor.routes import Routes, drop_old_sketches
 from tallystick.protocol.monitoring import AskProfile, Diagnose, Diagnosed, Watching
 from tallystick.settings import Settings, read_settings
 
@@ -43,6 +43,7 @@ class Monitor:
     def turn(self) -> None:
         """Look at all that is new. Imports what it takes only when something is."""
         watched = self._routes.read()
+        drop_old_sketches(watched, time.time())
         if self._work is None and not self._routes.has_work(watched):
             self._line.send(Watching(os.getpid(), self._routes.standing(watched)))
             return

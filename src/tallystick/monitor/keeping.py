@@ -18,6 +18,7 @@ import numpy as np
 from tallystick.monitor.counters import BETS, Counters, Violation, width_of
 from tallystick.monitor.rings import Rings
 from tallystick.monitor.routes import PROFILE_FILE as FILE
+from tallystick.monitor.routes import SKETCHES_FILE
 from tallystick.monitor.sketches import Sketches, forgotten, kept_levels
 from tallystick.parity.reference import Reference
 from tallystick.private_file import replace_private
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tallystick.monitor.watch import EntityWatch
 
 _FORMAT = 1
-SKETCHES_FILE = "sketches.msgpack"
 #: Other sizes of sketches are another format.
 _SKETCHES_FORMAT = 1
 _DIGEST_BYTES = 16
@@ -144,24 +144,21 @@ def to_kept_sketches(watch: EntityWatch) -> KeptSketches:
     return KeptSketches(watch.digest, reference.names, kept(watch.rings), [each for each in segments if each[2]])
 
 
-def without_sketches(kept: KeptSketches, names: Collection[str]) -> KeptSketches:
-    """Return what is kept without sketches of columns, and of segments, of these names; the same object without any."""
+def without_sketches(kept: KeptSketches, names: Collection[str], oldest_s: int = 0) -> KeptSketches:
+    """Return what is kept without sketches of columns and segments of these names, and of windows over by `oldest_s`.
+
+    It is equal to what was given where there were none.
+    """
     places = [place for place, name in enumerate(kept.columns) if name in names]
-    segments = [each for each in kept.segments if each[0] not in names]
-    every = [kept.rings, *(each[2] for each in segments)]
-    has_had = any(each[place] is not None for rings in every for each in _each(rings) for place in places)
-    if not has_had and len(segments) == len(kept.segments):
-        return kept
 
     def rest(rings: KeptRings) -> KeptRings:
-        return {w: {n: forgotten(each, places) for n, each in ring.items()} for w, ring in rings.items()}
+        return {
+            width: {n: forgotten(each, places) for n, each in ring.items() if (n + 1) * width > oldest_s}
+            for width, ring in rings.items()
+        }
 
-    left = [(column, value, rest(rings)) for column, value, rings in segments]
-    return msgspec.structs.replace(kept, rings=rest(kept.rings), segments=left)
-
-
-def _each(rings: KeptRings) -> list[Sketches]:
-    return [sketches for ring in rings.values() for sketches in ring.values()]
+    segments = [(column, value, rest(rings)) for column, value, rings in kept.segments if column not in names]
+    return msgspec.structs.replace(kept, rings=rest(kept.rings), segments=segments)
 
 
 def restore_sketches(watch: EntityWatch, kept: KeptSketches) -> None:

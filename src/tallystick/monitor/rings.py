@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from tallystick.monitor.counters import Counters
+from tallystick.monitor.routes import SKETCH_DAYS
 from tallystick.monitor.sketches import Sketches, forgotten, merged
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -17,7 +18,7 @@ LENGTHS: Mapping[int, int] = {MINUTE: 60, HOUR: 48, DAY: 30}
 #: Of a segment less is kept, as there are many: what tests look at.
 SEGMENT_LENGTHS: Mapping[int, int] = {HOUR: 2, DAY: 2}
 #: How many of them have sketches, which take ten times as much memory as counts: a day of hours, two weeks of days.
-SKETCHED: Mapping[int, int] = {HOUR: 24, DAY: 14}
+SKETCHED: Mapping[int, int] = {HOUR: 24, DAY: SKETCH_DAYS}
 SEGMENT_SKETCHED: Mapping[int, int] = {DAY: 2}
 
 
@@ -107,6 +108,15 @@ class Rings:
             for number, sketches in ring.sketches.items():
                 has_had |= any(sketches[place] is not None for place in places)
                 ring.sketches[number] = forgotten(sketches, places)
+        return has_had
+
+    def drop_before(self, oldest_s: int) -> bool:
+        """Keep no sketch of windows that ended by `oldest_s`; return whether there were any."""
+        has_had = False
+        for ring in self.by_width.values():
+            left = {number: each for number, each in ring.sketches.items() if (number + 1) * ring.width_s > oldest_s}
+            has_had |= len(left) < len(ring.sketches)
+            ring.sketches = left
         return has_had
 
     @property

@@ -21,7 +21,7 @@ from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
-from tallystick.monitor.rings import Rings
+from tallystick.monitor.rings import DAY, Rings
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, is_traffic, no_live_rows, read_rows, read_senders
 from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
@@ -44,6 +44,12 @@ _log = logging.getLogger("tallystick.monitor")
 def withheld_of(endpoint: WatchedEndpoint) -> frozenset[str]:
     """Return the columns of which no value may be kept: those kept off the records, and the key."""
     return endpoint.hidden | ({endpoint.key} if endpoint.key else frozenset())
+
+
+def oldest_s(endpoint: WatchedEndpoint, now: datetime) -> int:
+    """Return the time of the oldest rows that the endpoint's retention keeps, in seconds; 0 where it keeps all."""
+    days = endpoint.retention_days
+    return (seconds_of(now) // DAY - days) * DAY if days else 0
 
 
 @dataclass
@@ -85,10 +91,11 @@ class EntityWatch:
         )
         return bool(held)
 
-    def withhold(self, names: Collection[str]) -> bool:
-        """Keep no sketch of columns; return whether there were any."""
+    def withhold(self, names: Collection[str], before_s: int) -> bool:
+        """Keep no sketch of columns, or of windows over by `before_s`; return whether there were any."""
         places = [] if self.reference is None else [j for j, name in enumerate(self.reference.names) if name in names]
-        had = [rings.forget(places) for rings in (self.rings, *self.segments.values())]
+        every = (self.rings, *self.segments.values())
+        had = [rings.forget(places) for rings in every] + [rings.drop_before(before_s) for rings in every]
         return any(had)
 
     def is_due(self, now: datetime, got_rows: bool) -> bool:
@@ -114,7 +121,9 @@ class Watch:
         #: Sketches of served entities that were not looked at yet, and when sketches were kept last.
         self._sketches = keeping.load_sketches(self._folder)
         self._sketched_at: datetime | None = None
+        #: Columns without sketches, and the end of the windows that have none.
         self._withheld: frozenset[str] = frozenset()
+        self._dropped_s = 0
         self.entities: dict[str, EntityWatch] = {}
 
     def advance(self, endpoint: WatchedEndpoint, now: datetime, open_ids: Collection[str] = ()) -> list[WatchedEntity]:
@@ -122,7 +131,7 @@ class Watch:
 
         `open_ids` are the served entities with open incidents.
         """
-        self.keep_to(endpoint)
+        self.keep_to(endpoint, now)
         table = InferenceTable(endpoint.table, name=endpoint.name)
         got: set[str] = set()
         try:
@@ -146,12 +155,12 @@ class Watch:
             watch.is_open = entity_id in open_ids
         return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
 
-    def keep_to(self, endpoint: WatchedEndpoint) -> None:
+    def keep_to(self, endpoint: WatchedEndpoint, now: datetime) -> None:
         """Take an endpoint's settings as they are now; forget what they say is not to be kept."""
         self._endpoint = endpoint
         if endpoint.key:
             self._forget(endpoint.key)
-        self._withhold(withheld_of(endpoint))
+        self._withhold(withheld_of(endpoint), oldest_s(endpoint, now))
 
     def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime) -> None:
         """Note that a served entity was diagnosed."""
@@ -205,17 +214,17 @@ class Watch:
         if has_had:
             self.save()
 
-    def _withhold(self, names: frozenset[str]) -> None:
-        """Keep no value of columns that are kept off the records, whatever came before they were."""
-        if names <= self._withheld:
+    def _withhold(self, names: frozenset[str], before_s: int) -> None:
+        """Keep no value of columns that are kept off the records, or of rows that are past their retention."""
+        if names <= self._withheld and before_s <= self._dropped_s:
             self._withheld = names
             return
-        self._withheld = names
-        kept = {key: keeping.without_sketches(each, names) for key, each in self._sketches.items()}
-        has_had = any(kept[key] is not each for key, each in self._sketches.items())
+        self._withheld, self._dropped_s = names, before_s
+        kept = {key: keeping.without_sketches(each, names, before_s) for key, each in self._sketches.items()}
+        has_had = kept != self._sketches
         self._sketches = kept
         for watch in self.entities.values():
-            has_had |= watch.withhold(names)
+            has_had |= watch.withhold(names, before_s)
         if has_had:
             self.save()
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, TallystickError
+from tallystick.monitor.counting import seconds_of
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
 from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
@@ -124,14 +125,14 @@ class Work:
         if endpoint.is_watched and has_new_rows(endpoint):
             self._guarded_look(endpoint)
         watch = self._watch(endpoint)
-        watch.keep_to(endpoint)
-        now_s = int(self._clock().timestamp())
+        now = self._clock()
+        watch.keep_to(endpoint, now)
         found = []
         for entity in having:
             known = watch.of(entity)
             if known.reference is None:
                 raise InvalidParameter(f"{entity.name}: its reference cannot be read")
-            found.append(profile_of(endpoint, entity.name, known, asked, now_s))
+            found.append(profile_of(endpoint, entity.name, known, asked, seconds_of(now)))
         return msgspec.json.encode({"profiles": found})
 
     def _incident_of(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tallystick.monitor.counters import observe
 from tallystick.monitor.counting import count
 from tallystick.monitor.places import WatchedEndpoint
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_SKETCHED, SKETCHED
+from tallystick.monitor.routes import drop_old_sketches
 from tallystick.monitor.sketches import (
     LEVELS_LG,
     MAX_CHARS,
@@ -185,7 +187,7 @@ def test_values_of_what_becomes_a_key_or_goes_off_the_records_are_forgotten_also
     place = WatchedEndpoint("i", "churn", str(tmp_path / "none"), (), tmp_path)
     keeping.save_sketches(tmp_path, {"e": keeping.to_kept_sketches(watched(trained, secret))})
     before = (tmp_path / keeping.SKETCHES_FILE).read_bytes()
-    Watch(place).keep_to(place)
+    Watch(place).keep_to(place, NOON)
     assert (tmp_path / keeping.SKETCHES_FILE).read_bytes() == before
     for changes in ({"key": "kind"}, {"hidden": frozenset({"kind"})}):
         keeping.save_sketches(tmp_path, {"e": keeping.to_kept_sketches(watched(trained, secret))})
@@ -193,13 +195,48 @@ def test_values_of_what_becomes_a_key_or_goes_off_the_records_are_forgotten_also
         assert withheld_of(changed) == {"kind"}
         watch = Watch(changed)
         watch.entities["loaded"] = watched(trained, secret)
-        watch.keep_to(changed)
+        watch.keep_to(changed, NOON)
         assert b"secret" not in (tmp_path / keeping.SKETCHES_FILE).read_bytes()
         kept = keeping.load_sketches(tmp_path)
         assert set(kept) == {"e", "loaded"}
         for each in kept.values():
             (sketches,) = each.rings[DAY].values()
             assert [sketch is None for sketch in sketches] == [False, False, False, True]
+
+
+def test_values_past_the_endpoints_retention_are_forgotten_also_on_disk(tmp_path: Path) -> None:
+    trained = reference()
+    watch = watched(trained, live_rows(frame(60)))
+    for days in (1, 2, 5):
+        at = NOON - timedelta(days=days)
+        count(watch, trained, live_rows(frame(20), at=at), NOON)
+    keeping.save_sketches(tmp_path, {"e": keeping.to_kept_sketches(watch)})
+    place = WatchedEndpoint("i", "churn", str(tmp_path / "none"), (), tmp_path, retention_days=1)
+    made = Watch(place)
+    made.entities["loaded"] = watch
+    made.keep_to(place, NOON)
+    kept = keeping.load_sketches(tmp_path)
+    today = int(NOON.timestamp()) // DAY
+    assert [sorted(each.rings[DAY]) for each in kept.values()] == [[today - 1, today]] * 2
+    assert len(watch.rings.by_width[DAY].windows) == 4
+    made.keep_to(place, NOON + timedelta(days=1))
+    assert sorted(watch.rings.by_width[DAY].sketches) == [today]
+
+
+@pytest.mark.parametrize(
+    ("retention_days", "age_days", "is_there"),
+    [(0, 14, True), (0, 15, False), (900, 15, False), (2, 2, True), (2, 3, False)],
+)
+def test_sketches_that_nobody_opens_are_deleted_when_their_newest_rows_are_too_old(
+    tmp_path: Path, retention_days: int, age_days: int, is_there: bool
+) -> None:
+    keeping.save_sketches(tmp_path, {})
+    path = tmp_path / keeping.SKETCHES_FILE
+    written = NOON - timedelta(days=age_days)
+    os.utime(path, (written.timestamp(),) * 2)
+    place = WatchedEndpoint("i", "churn", "", (), tmp_path, retention_days=retention_days)
+    drop_old_sketches({"churn": place, "new": dataclasses.replace(place, folder=tmp_path / "new")}, NOON.timestamp())
+    assert path.exists() is is_there
 
 
 # -- over a restart --------------------------------------------------------------------------------------------
