@@ -69,7 +69,7 @@ def test_columns_stand_beside_training_and_those_that_are_far_come_first(
     assert [line.split("\t")[0] for line in lines[:5]] == ["temp", "kind", "hum", "wind", "note"]
     assert "FAR: 100 % of rows lie elsewhere; 100 % out of training's range" in lines[0]
     # What a terminal would obey is shown, not done.
-    assert "new: hot\\x1b[2J 34 %" in lines[1]
+    assert "34 % never seen in training: hot\\x1b[2J 34 %" in lines[1]
     assert lines[2].split("\t")[1:] == ["-", "-", "-", "its values are not recorded"]
     assert lines[4].endswith("values of free text are not kept")
     assert lines[5] == "Why: tallystick diagnose churn"
@@ -86,11 +86,12 @@ def test_one_column_is_told_whole(server: FakeServer, run: Run, capsys: Output) 
     out = capsys.readouterr().out
     assert "temp (number)" in out
     words = [line.split("\t")[0] for line in out.splitlines()]
-    assert words[words.index("rows") :] == [
+    assert words[words.index("rows") : words.index("where rows lie")] == [
         "rows", "null", "distinct values", "smallest", "p1", "p5", "p25", "p50", "p75", "p95", "p99", "largest",
         "decimals", "whole numbers",
     ]  # fmt: skip
     assert "rows\t200\t600" in out
+    assert [word[:5] for word in words[words.index("where rows lie") + 1 :]] == ["up to"] + ["above"] * 13
     assert run("parity", "profile", "churn", "--column", "kind") == 0
     out = capsys.readouterr().out
     assert "level\tlive\ttraining\nhot\\x1b[2J\t11 %\tnew\nwarm\t" in out

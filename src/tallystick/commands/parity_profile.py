@@ -18,6 +18,8 @@ from tallystick.protocol.monitoring import Window
 _LEVELS_IN_LINE, _IN_LINE = 3, ("p5", "p50", "p95")
 _MOST_CHARS = 24
 _UNKNOWN = "-"
+#: Characters of the bar of the largest share, live or in training.
+_BAR = 20
 #: Whole numbers beyond this are written with a power of ten.
 _LONGEST = 1e15
 
@@ -131,11 +133,13 @@ def remarks(column: Mapping[str, Any]) -> Iterator[str]:
     if column["is_far"]:
         moved = column["moved_share"]
         yield "FAR" + (f": {100 * moved:.0f} % of rows lie elsewhere" if moved else "")
-    rows = column["live"]["rows"]
+    rows, new = column["live"]["rows"], column.get("new_levels") or []
+    named = listed_names([f"{_short(each['level'])} {percent(each['live'])}" for each in new], 3)
     for kind, count in column["violations"].items():
-        yield f"{percent(count / rows) if rows else count} {violation_words(kind)}"
-    if new := column.get("new_levels"):
-        yield "new: " + listed_names([f"{_short(each['level'])} {percent(each['live'])}" for each in new], 3)
+        which = f": {named}" if kind == "unseen" and new else ""
+        yield f"{percent(count / rows) if rows else count} {violation_words(kind)}{which}"
+    if new and "unseen" not in column["violations"]:
+        yield f"new: {named}"
     if column["withheld"]:
         yield column["withheld"]
 
@@ -161,6 +165,8 @@ def _tell_column(column: Mapping[str, Any]) -> None:
     for remark in remarks(column):
         print_text(f"  {remark}")
     print_table(("", "live", "training"), list(lines_of(column)))
+    if column.get("cells"):
+        print_table(("where rows lie", "live", "training", ""), list(cell_lines(column["cells"])))
     if "levels" in column:
         new = [(each["level"], percent(each["live"]), "new") for each in column["new_levels"]]
         known = [(each["level"], percent(each["live"]), percent(each["training"])) for each in column["levels"]]
@@ -184,6 +190,35 @@ def lines_of(column: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield from line("largest", "maximum", exact)
     yield from line("decimals", "decimals", _decimals)
     yield from line("whole numbers", "whole_share", percent)
+
+
+def cell_lines(cells: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield which part of the rows is where, with a bar for the live ones.
+
+    >>> for line in cell_lines([{"from": None, "to": 2.5, "live": 0.1, "training": 0.5},
+    ...                         {"value": 7.0, "live": 0.9, "training": 0.5}]):
+    ...     print(line)
+    ('up to 2.5', '10 %', '50 %', '██')
+    ('7', '90 %', '50 %', '████████████████████')
+    """
+    largest = max((max(cell["live"] or 0.0, cell["training"]) for cell in cells), default=0.0) or 1.0
+    for cell in cells:
+        if cell.get("elsewhere") and not cell["live"]:
+            continue
+        bar = "█" * round(_BAR * (cell["live"] or 0.0) / largest)
+        yield _where(cell), percent(cell["live"]), percent(cell["training"]), bar
+
+
+def _where(cell: Mapping[str, Any]) -> str:
+    if cell.get("elsewhere"):
+        return "in none of these"
+    if "hour" in cell:
+        return f"{cell['hour']:02d}:00 to {cell['hour']:02d}:59"
+    if "value" in cell:
+        return exact(cell["value"])
+    if cell["from"] is None:
+        return f"up to {exact(cell['to'])}"
+    return f"above {exact(cell['from'])}" + ("" if cell["to"] is None else f", up to {exact(cell['to'])}")
 
 
 def percent(share: float | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,8 @@ def _columns(reference: Reference, looked: Looked, only: str, withheld: frozense
         found = column.document()
         found["is_far"] = bool(far[j])
         found["moved_share"] = _rounded(moved[j]) if expected.has_cells[j].any() else None
+        if only:
+            found["cells"] = column.cells()
         columns.append(found)
     return columns
 
@@ -217,6 +220,30 @@ class _Column:
             trained["distinct"] = len(profile.levels.levels) if len(profile.levels.levels) < MAX_LEVELS else None
             found |= self._levels(profile.levels, sketch)
         return found
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Return how live and training's rows are spread over the reference's cells of numbers, or hours of times."""
+        profile = self.profile
+        if profile.numbers is None or not sketched.is_sketched(profile):
+            return []
+        places: list[dict[str, Any]] = []
+        if len(profile.edges):
+            bounds = [None, *(self._shown(float(edge)) for edge in profile.edges), None]
+            places += [{"from": low, "to": high} for low, high in pairwise(bounds)]
+        word = "hour" if profile.role is Role.TIME else "value"
+        places += [{word: int(each) if word == "hour" else float(each)} for each in profile.points]
+        shares = [*profile.cell_shares[: len(places)].tolist(), 0.0]
+        counts = [0] * len(shares)
+        if self.counters is not None:
+            counts = self.counters.cells[self.place, [*range(len(places)), profile.cell_count]].tolist()
+        return [
+            place | {"live": self._live_share(count), "training": _rounded(share)}
+            for place, count, share in zip([*places, {"elsewhere": True}], counts, shares, strict=True)
+        ]
+
+    def _live_share(self, count: int) -> float | None:
+        """Return what share of the rows these are; None where fewer are than may be told of."""
+        return _rounded(count / self._rows) if self._rows and not 0 < count < max(1, self.k_anonymity) else None
 
     @property
     def _rows(self) -> int:

@@ -110,6 +110,19 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     assert columns(hour)["temp"]["live"]["quantiles"]["p50"] is None
 
 
+def test_one_column_alone_has_where_its_rows_lie() -> None:
+    (temp,) = told(two_clients(), segment="client=ios/4.2", column="temp")["columns"]
+    *inside, beyond = temp["cells"]
+    assert (len(inside), beyond) == (14, {"elsewhere": True, "live": 1.0, "training": 0.0})
+    assert (inside[0]["from"], inside[0]["to"], inside[1]["from"]) == (None, inside[1]["from"], inside[0]["to"])
+    assert sum(cell["training"] for cell in inside) == pytest.approx(1, abs=1e-4)
+    (web,) = told(two_clients(), segment="client=web/1.0", column="temp")["columns"]
+    assert sum(cell["live"] for cell in web["cells"]) == pytest.approx(1, abs=1e-4)
+    (kind,) = told(two_clients(), column="kind")["columns"]
+    assert kind["cells"] == []
+    assert "cells" not in columns(told(two_clients()))["temp"]
+
+
 # -- privacy ---------------------------------------------------------------------------------------------------
 
 
@@ -144,6 +157,7 @@ def test_columns_that_the_reference_keeps_to_itself_have_counts_only(option: str
         column = columns(found)[name]
         assert column["withheld"] == "the reference does not keep values of this column"
         assert set(column["live"]) == set(column["training"]) == {"rows", "null_share"}
+        assert told(watched(trained, live_rows(rows)), column=name)["columns"][0]["cells"] == []
 
 
 def test_neither_free_text_nor_what_is_off_the_records_has_values() -> None:
@@ -165,3 +179,5 @@ def test_times_are_told_as_times() -> None:
     assert column["live"]["quantiles"]["p50"] == "2026-11-26T08:15:00Z"
     assert column["training"]["minimum"] == "2025-01-01T00:00:00Z"
     assert "decimals" not in column["live"]
+    (column,) = told(watched(trained, live_rows(rows)), column="at")["columns"]
+    assert [(cell["hour"], cell["live"]) for cell in column["cells"][:-1] if cell["live"]] == [(8, 1.0)]
