@@ -107,6 +107,7 @@ class Batch:
     """The values of some rows, read once for all windows and segments that get some of them."""
 
     def __init__(self, reference: Reference, observed: Observed, withheld: Collection[str] = ()) -> None:
+        self._rows = observed.rows
         self._columns: list[_Numbers | _Levels | None] = []
         for j, profile in enumerate(reference.columns):
             values = observed.values[j]
@@ -123,7 +124,21 @@ class Batch:
         That is half of the work, and segments are many.
         """
         places = np.flatnonzero(members)
+        if len(places) < len(members):
+            return self._sketched(places, is_segment)
+        # One sender of all rows is no rare case.
+        return (
+            tuple(each and msgspec.structs.replace(each, distinct=b"") for each in self._whole)
+            if is_segment
+            else self._whole
+        )
+
+    def _sketched(self, places: Ints, is_segment: bool) -> Sketches:
         return tuple(None if each is None else each.sketched(places, is_segment) for each in self._columns)
+
+    @cached_property
+    def _whole(self) -> Sketches:
+        return self._sketched(np.arange(self._rows), False)
 
 
 class _Numbers:
@@ -204,7 +219,8 @@ def decimals_each(values: Floats) -> Ints:
     [0, 2, 10]
     """
     found = np.full(len(values), MOST_DECIMALS + 1, dtype=np.int64)
-    left = np.arange(len(values))
+    # Results of a computation have more, and are done with at once.
+    left = np.flatnonzero(has_decimals(values, MOST_DECIMALS))
     for digits in range(MOST_DECIMALS + 1):
         fits = has_decimals(values[left], digits)
         found[left[fits]] = digits

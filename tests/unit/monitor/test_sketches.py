@@ -144,6 +144,11 @@ def test_a_days_sketch_has_the_rows_of_all_its_hours_and_a_segments_its_own() ->
     assert day is not None
     assert ios is not None
     assert (values_of(day), [values_of(each) for each in hours if each], values_of(ios)) == (300, [200, 100], 50)
+    assert (distinct_of(day) > 100, distinct_of(ios)) == (True, 0)
+    # Who sends all rows has what all rows have, but no count of distinct values.
+    ann = watch.segments["requester", "ann"].by_width[DAY].sketches[int(NOON.timestamp()) // DAY][0]
+    assert ann is not None
+    assert (values_of(ann), distinct_of(ann), ann.decimals) == (300, 0, day.decimals)
     both = quantiles_of(trained.columns[0], day, (0.0, 1.0))
     assert both == [min(rows["temp"].min(), more["temp"].min()), max(rows["temp"].max(), more["temp"].max())]
     assert quantiles_of(trained.columns[0], ios, (0.0, 1.0)) == [rows["temp"][::4].min(), rows["temp"][::4].max()]
