@@ -170,7 +170,7 @@ def test_what_a_clients_column_looks_like_stands_beside_training(server):
     assert (age["is_far"], age["violations"]["out_of_range"] > 90) == (True, True)
     said = command(server, "parity", "profile", "rides", "--segment", "client=android/7.1")
     assert ": 200 rows" in said
-    assert "no column is far from training" in said
+    assert "No column is far from training." in said
     missing = server.http.get("/api/2.0/serving-endpoints/rides/parity/profile?column=agee")
     assert (missing.status_code, missing.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 

@@ -12,7 +12,7 @@ from monitor_rows import frame
 from profile_rows import NOON, live_rows, watched
 
 from builders.cli_server import Asked, Output, Run
-from tallystick.commands.parity_profile import remarks
+from tallystick.commands.parity_profile import remarks, row_of
 from tallystick.errors import TallystickError
 from tallystick.monitor.places import WatchedEndpoint
 from tallystick.monitor.profiles import profile_of
@@ -63,16 +63,16 @@ def test_columns_stand_beside_training_and_those_that_are_far_come_first(
 ) -> None:
     assert run("parity", "profile", "churn", "--segment", "client=ios/4.2") == 0
     out = capsys.readouterr().out
-    head, far, names, *lines = out.splitlines()
+    head, names, *lines = out.splitlines()
     assert head == "churn/m, day from 2026-11-26 00:00 UTC until now, client=ios/4.2: 100 rows"
-    assert (far, names.split("\t")[0]) == ("  far from training: temp, kind", "column")
+    assert names.split("\t")[0] == "column"
     assert [line.split("\t")[0] for line in lines[:5]] == ["temp", "kind", "hum", "wind", "note"]
     assert "FAR: 100 % of rows lie elsewhere; 100 % out of training's range" in lines[0]
     # What a terminal would obey is shown, not done.
     assert "34 % never seen in training: hot\\x1b[2J 34 %" in lines[1]
     assert lines[2].split("\t")[1:] == ["-", "-", "-", "its values are not recorded"]
     assert lines[4].endswith("values of free text are not kept")
-    assert lines[5] == "Why: tallystick diagnose churn"
+    assert lines[5] == "Far from training: temp, kind. Why: tallystick diagnose churn"
 
 
 def test_who_sends_is_told_where_all_rows_are_shown(server: FakeServer, run: Run, capsys: Output) -> None:
@@ -91,7 +91,8 @@ def test_one_column_is_told_whole(server: FakeServer, run: Run, capsys: Output) 
         "decimals", "whole numbers",
     ]  # fmt: skip
     assert "rows\t200\t600" in out
-    assert [word[:5] for word in words[words.index("where rows lie") + 1 :]] == ["up to"] + ["above"] * 13
+    assert [word[:5] for word in words[words.index("where rows lie") + 1 : -1]] == ["up to"] + ["above"] * 13
+    assert words[-1] == "Not far from training."
     assert run("parity", "profile", "churn", "--column", "kind") == 0
     out = capsys.readouterr().out
     assert "level\tlive\ttraining\nhot\\x1b[2J\t11 %\tnew\nwarm\t" in out
@@ -114,6 +115,19 @@ def test_json_is_the_servers_answer(server: FakeServer, run: Run, capsys: Output
     (found,) = json.loads(capsys.readouterr().out)["profiles"]
     assert [column["name"] for column in found["columns"]] == ["wind"]
     assert server.queries[-1]["column"] == "wind"
+
+
+def test_times_of_several_days_are_told_by_their_days() -> None:
+    days = {"p5": "2026-11-24T08:15:00Z", "p50": "2026-11-25T08:15:00Z", "p95": "2026-11-26T08:15:00Z"}
+    one = dict.fromkeys(days, "2026-11-26T08:15:00Z")
+    column = {
+        "name": "at", "is_far": False, "moved_share": 0.0, "violations": {}, "withheld": "",
+        "live": {"rows": 10, "null_share": 0.1, "quantiles": days},
+        "training": {"null_share": 0.0, "quantiles": one},
+    }  # fmt: skip
+    assert row_of(column) == (
+        "at", "2026-11-24 · 2026-11-25 · 2026-11-26", " · ".join(["2026-11-26 08:15"] * 3), "10 %, was 0 %", "",
+    )  # fmt: skip
 
 
 def test_what_is_not_sent_has_no_share_that_moved() -> None:

@@ -63,7 +63,7 @@ def _config(session: Session, name: str) -> Json:
 
 def _tell(name: str, found: Json, *, alone: bool) -> None:
     print_text(heading(name, found))
-    for line in asides(found, alone=alone):
+    for line in asides(found):
         print_text(line)
     if not found["rows"]:
         return
@@ -72,8 +72,8 @@ def _tell(name: str, found: Json, *, alone: bool) -> None:
             _tell_column(column)
     else:
         print_table(_HEADER, [row_of(column) for column in far_first(found["columns"])])
-    if any(column.get("is_far") for column in found["columns"]):
-        print_text(f"Why: tallystick diagnose {name}")
+    for line in summary(name, found["columns"]):
+        print_text(line)
 
 
 def heading(name: str, found: Mapping[str, Any]) -> str:
@@ -90,7 +90,21 @@ def heading(name: str, found: Mapping[str, Any]) -> str:
     return f"{name}/{found['served_entity']}, {when}{of}: {rows:,} row{'' if rows == 1 else 's'}"
 
 
-def asides(found: Mapping[str, Any], *, alone: bool) -> Iterator[str]:
+def summary(name: str, columns: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield which columns are far from training: below the table, where the eye rests when a long one has scrolled by.
+
+    >>> list(summary("churn", [{"name": "temp", "is_far": True}, {"name": "wind", "is_far": False}]))
+    ['Far from training: temp. Why: tallystick diagnose churn']
+    """
+    compared = [column for column in columns if "is_far" in column]
+    far = [column["name"] for column in compared if column["is_far"]]
+    if far:
+        yield f"Far from training: {listed_names(far)}. Why: tallystick diagnose {name}"
+    elif compared:
+        yield "Not far from training." if len(columns) == 1 else "No column is far from training."
+
+
+def asides(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield what to know before the table is read."""
     for note in found["notes"]:
         yield f"  {note}"
@@ -99,9 +113,6 @@ def asides(found: Mapping[str, Any], *, alone: bool) -> Iterator[str]:
     if not found["segment"] and found["segments"]:
         told = [f"{each['segment']} ({each['rows']:,})" for each in found["segments"]]
         yield f"  told apart by --segment: {listed_names(told)}"
-    far = [column["name"] for column in found["columns"] if column.get("is_far")]
-    if not alone:
-        yield f"  far from training: {listed_names(far)}" if far else "  no column is far from training"
 
 
 _HEADER = ("column", "live (p5 · p50 · p95)", "training", "null", "beside training")
@@ -146,7 +157,11 @@ def remarks(column: Mapping[str, Any]) -> Iterator[str]:
 
 def _quantiles(side: Mapping[str, Any]) -> str:
     values = [side.get("quantiles", {}).get(rank) for rank in _IN_LINE]
-    return _UNKNOWN if None in values else " · ".join(brief(value) for value in values)
+    if None in values:
+        return _UNKNOWN
+    days = {value[:10] for value in values if isinstance(value, str)}
+    # Three times of different days are told by their days.
+    return " · ".join(value[:10] if len(days) > 1 else brief(value) for value in values)
 
 
 def _levels_in_line(column: Mapping[str, Any]) -> tuple[str, str]:

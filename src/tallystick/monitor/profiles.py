@@ -87,7 +87,7 @@ def profile_of(endpoint: WatchedEndpoint, name: str, watch: EntityWatch, asked: 
         "segment": asked.segment,
         "rows": looked.counters.rows if looked.counters is not None else 0,
         "segments": _segments(watch, width, number),
-        "notes": _notes(looked, asked, watch),
+        "notes": [*_notes(looked, asked, watch), *([] if endpoint.is_watched else [_OFF])],
         "columns": _columns(reference, looked, asked.column, withheld_of(endpoint)),
     }
 
@@ -181,6 +181,7 @@ def _columns(reference: Reference, looked: Looked, only: str, withheld: frozense
     return columns
 
 
+_OFF = "watching is off for this endpoint: what comes now is not counted"
 _OFF_RECORD = "its values are not recorded"
 _CLOSED = "the reference does not keep values of this column"
 _FREE_TEXT = "values of free text are not kept"

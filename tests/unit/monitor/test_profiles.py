@@ -104,6 +104,8 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     with pytest.raises(InvalidParameter, match="COLUMN=VALUE"):
         told(watch, segment="ios")
     assert [column["name"] for column in told(watch, column="hum")["columns"]] == ["hum"]
+    off = told(watch, WatchedEndpoint("i", "churn", "", (), Path("/nowhere"), is_watched=False))
+    assert off["notes"] == ["watching is off for this endpoint: what comes now is not counted"]
     hour = told(watch, window=Window.HOUR, segment="client=ios/4.2")
     assert hour["notes"] == ["segments have quantiles by day only; of this hour there are counts"]
     assert (hour["rows"], columns(hour)["temp"]["is_far"]) == (100, True)
