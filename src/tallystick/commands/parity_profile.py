@@ -226,7 +226,7 @@ def cell_lines(cells: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, s
 
 def _where(cell: Mapping[str, Any]) -> str:
     if cell.get("elsewhere"):
-        return "in none of these"
+        return "outside all of these"
     if "hour" in cell:
         return f"{cell['hour']:02d}:00 to {cell['hour']:02d}:59"
     if "value" in cell:
