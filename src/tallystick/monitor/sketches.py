@@ -26,7 +26,7 @@ from tallystick.parity.profile import LEVEL_CELLS, MOST_DECIMALS, ColumnProfile,
 from tallystick.parity.reference import Reference
 
 #: Size of the sketch of quantiles: ranks are within 1.33 % of the truth with 99 % confidence, 0.2 % off in the mean.
-#: 2.3 kB of single floats; as many bytes of doubles would be a sketch of half that size, and off by twice as much.
+#: 2.4 kB of single floats; as many bytes of doubles would be a sketch of half that size, and off by twice as much.
 KLL_K = 200
 #: Registers of the count of distinct values, as a power of two: 3 % of standard error in 0.6 kB.
 HLL_LG_K = 10
