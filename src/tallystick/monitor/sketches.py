@@ -116,7 +116,7 @@ class Batch:
             elif profile.numbers is not None:
                 self._columns.append(_Numbers(profile, values))
             else:
-                self._columns.append(_Levels(profile, values, observed.cells[:, j]))
+                self._columns.append(_Levels(profile, values, observed.cells[:, j], reference.k_anonymity))
 
     def sketched(self, members: Mask, *, is_segment: bool = False) -> Sketches:
         """Return the sketches of the rows that are members; those of a segment do not count distinct values.
@@ -170,13 +170,15 @@ class _Numbers:
 
 
 class _Levels:
-    def __init__(self, profile: ColumnProfile, values: Values, cells: Ints) -> None:
+    def __init__(self, profile: ColumnProfile, values: Values, cells: Ints, k_anonymity: int) -> None:
         codes, distinct = pd.factorize(np.asarray(values, dtype=object))
         self._known = _Known(np.asarray(codes >= 0))
         self._codes = np.asarray(codes)[self._known.rows]
         self._names = [shortened(str(each)) for each in distinct]
         # The frequent levels of training have cells of their own, and exact counts.
         named = 0 if profile.levels is None else min(len(profile.levels.levels), LEVEL_CELLS)
+        # Whoever guesses a rare level would find its hash in the count of distinct ones.
+        self._is_counted = k_anonymity <= 1
         self._is_beside = np.zeros(len(distinct), dtype=bool)
         self._is_beside[self._codes] = cells[self._known.rows] >= named
 
@@ -187,7 +189,8 @@ class _Levels:
         counts = _counted(self._codes[picked], len(self._names))
         beside = np.flatnonzero(self._is_beside & (counts > 0))
         levels = _frequent({self._names[place]: int(counts[place]) for place in beside})
-        return ColumnSketch(b"", b"" if is_segment else _distinct(counts, self._names), levels)
+        is_counted = self._is_counted and not is_segment
+        return ColumnSketch(b"", _distinct(counts, self._names) if is_counted else b"", levels)
 
 
 class _Known:

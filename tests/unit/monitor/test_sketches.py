@@ -182,6 +182,9 @@ def test_a_file_has_no_level_of_fewer_rows_than_the_reference_wants(tmp_path: Pa
     written = (tmp_path / keeping.SKETCHES_FILE).read_bytes()
     assert b"of-one-person" not in written
     assert b"of-five-people" in written
+    # Nor a hash, which a guess could be held against.
+    (day,) = keeping.load_sketches(tmp_path)["e"].rings[DAY].values()
+    assert [each is not None and bool(each.distinct) for each in day] == [True, True, True, False]
     keeping.save(tmp_path, keeping.Kept("t", 3, {"e": keeping.to_kept(watch)}))
     assert b"of-five-people" not in (tmp_path / keeping.FILE).read_bytes()
 
