@@ -44,6 +44,7 @@ def rows_of(seed: int):
     rows = frame(ROWS, seed)
     temp = random.choice([random.lognormal(1, 2, ROWS), random.normal(20, 6, ROWS).round(1)], axis=0)
     kind = [f"new-{min(500, level)}" for level in random.zipf(1.4, ROWS)]
+    temp[random.random(ROWS) < 0.1] = -999
     return rows.assign(temp=np.where(random.random(ROWS) < 0.05, np.nan, temp), kind=kind)
 
 
@@ -75,12 +76,15 @@ def test_the_sum_of_pieces_tells_of_all_rows_to_within_the_stated_error(
     found = np.array(quantiles_of(reference().columns[0], numbers, (0.0, *RANKS, 1.0)))
     assert np.allclose(found[[0, -1]], known[[0, -1]], rtol=1e-6)
     # A value that many rows have has all of their ranks. Single floats may lie a little beside it.
-    low = np.searchsorted(known, found[1:-1] * (1 - 1e-6), side="left") / len(known)
-    high = np.searchsorted(known, found[1:-1] * (1 + 1e-6), side="right") / len(known)
+    inner, beside = found[1:-1], 1e-6 * np.abs(found[1:-1])
+    low = np.searchsorted(known, inner - beside, side="left") / len(known)
+    high = np.searchsorted(known, inner + beside, side="right") / len(known)
     assert np.maximum(low - RANKS, RANKS - high).max() <= RANK_ERROR
     assert abs(distinct_of(numbers) / len(np.unique(known)) - 1) <= DISTINCT_ERROR
     assert int(decimals_of(numbers).sum()) == len(known)
     assert int(decimals_of(numbers)[:2].sum()) == int(np.isclose(known * 10, np.round(known * 10), 1e-12, 1e-9).sum())
+    repeated = Counter(rows["temp"])
+    assert all(count <= repeated[float(value)] for value, count in levels_of(numbers))
     true = Counter(rows["kind"])
     told = dict(levels_of(levels))
     assert all(count <= true[level] for level, count in told.items())

@@ -130,6 +130,14 @@ def test_times_of_several_days_are_told_by_their_days() -> None:
     )  # fmt: skip
 
 
+def test_a_number_that_is_filled_in_is_told_with_its_shares() -> None:
+    spike = {"value": -999.0, "rows": 12, "live": 0.12, "training": 0.0004}
+    column = {
+        "is_far": False, "moved_share": 0.1, "live": {"rows": 100}, "violations": {}, "withheld": "", "spikes": [spike],
+    }  # fmt: skip
+    assert list(remarks(column)) == ["spike: -999 in 12 %, was <0.1 %"]
+
+
 def test_what_is_not_sent_has_no_share_that_moved() -> None:
     column = {
         "is_far": True, "moved_share": None, "live": {"rows": 10}, "violations": {"missing": 10}, "withheld": "",

@@ -151,6 +151,11 @@ def remarks(column: Mapping[str, Any]) -> Iterator[str]:
         yield f"{percent(count / rows) if rows else count} {violation_words(kind)}{which}"
     if new and "unseen" not in column["violations"]:
         yield f"new: {named}"
+    if spikes := column.get("spikes"):
+        told = [
+            f"{exact(each['value'])} in {percent(each['live'])}, was {percent(each['training'])}" for each in spikes
+        ]
+        yield "spike: " + listed_names(told, 3)
     if column["withheld"]:
         yield column["withheld"]
 

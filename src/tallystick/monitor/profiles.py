@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import sketches as sketched
@@ -20,7 +21,7 @@ from tallystick.monitor.counters import Counters, Violation, is_open
 from tallystick.monitor.frequent import Segment
 from tallystick.monitor.places import WatchedEndpoint
 from tallystick.monitor.rings import DAY, HOUR, Ring
-from tallystick.monitor.screening import Expected, are_far, moved_shares
+from tallystick.monitor.screening import Expected, are_far, moved_shares, upper_rates
 from tallystick.monitor.sketches import ColumnSketch, Sketches, shortened
 from tallystick.monitor.watch import EntityWatch, withheld_of
 from tallystick.parity.columns import Role
@@ -31,6 +32,7 @@ from tallystick.parity.profile import (
     LevelProfile,
     NumberProfile,
     has_decimals,
+    number_shares,
 )
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import AskProfile, Window
@@ -49,6 +51,9 @@ RANKS: Mapping[str, float] = {
 FEWEST_VALUES = 10
 #: Levels, new levels and segments that are told of.
 MOST_LEVELS, MOST_NEW, MOST_SEGMENTS = 12, 12, 24
+#: A number is a spike that this part of the rows has, and so many times as many as in training; and chance of one in a
+#: column, where rows are independent.
+SPIKE_SHARE, SPIKE_TIMES, SPIKE_ALPHA = 0.02, 3.0, 1e-3
 #: As `profile_numbers` reads decimals: this part of the values has at most so many.
 _DECIMALS_SHARE = 0.999
 #: Times beyond this many seconds have no year that anybody writes.
@@ -217,6 +222,8 @@ class _Column:
         if profile.numbers is not None:
             trained |= _trained_numbers(profile, profile.numbers)
             live |= self._numbers(sketch)
+            if profile.role is Role.NUMBER:
+                found["spikes"] = self._spikes(sketch)
         elif profile.levels is not None:
             trained["distinct"] = len(profile.levels.levels) if len(profile.levels.levels) < MAX_LEVELS else None
             found |= self._levels(profile.levels, sketch)
@@ -277,6 +284,30 @@ class _Column:
             live["decimals"] = int(np.argmax(fits)) if total else None
             live["whole_share"] = _rounded(counts[0] / total) if total else None
         return live
+
+    def _spikes(self, sketch: ColumnSketch) -> list[dict[str, Any]]:
+        """Return single numbers that far more rows have than in training, such as one that is filled in."""
+        profile, rows = self.profile, self._rows
+        if self.counters is None or rows < FEWEST_VALUES:
+            return []
+        counts = {float(name): count for name, count in sketched.levels_of(sketch)}
+        first = profile.cell_count - 1 - len(profile.points)
+        for place, point in enumerate(profile.points):
+            counts[float(point)] = int(self.counters.cells[self.place, first + place])
+        hits, shares = np.array(list(counts.values())), number_shares(profile, np.array(list(counts)))
+        is_sure = binom.sf(hits - 1, rows, upper_rates(shares, profile.rows)) * max(1, len(counts)) <= SPIKE_ALPHA
+        is_large = hits >= np.maximum(max(SPIKE_SHARE * rows, self.k_anonymity), SPIKE_TIMES * shares * rows)
+        order = sorted(np.flatnonzero(is_sure & is_large).tolist(), key=lambda place: -hits[place])
+        values = list(counts)
+        return [
+            {
+                "value": _shown(profile, values[place]),
+                "rows": int(hits[place]),
+                "live": _rounded(hits[place] / rows),
+                "training": _rounded(shares[place]),
+            }
+            for place in order[:MOST_NEW]
+        ]
 
     def _is_told(self, rank: float, values: int) -> bool:
         """Whether enough values are at least as far out as a quantile, so that it is nobody's own."""

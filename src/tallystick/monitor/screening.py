@@ -107,13 +107,13 @@ class Expected:
         for j, profile in enumerate(reference.columns):
             self.has_order[j, : _ordered_cells(profile)] = is_open(profile)
         rows = max(1, min((column.rows for column in reference.columns), default=1))
-        self.upper = _upper(self.shares, rows)
-        self.violations_upper = _upper(self.violations, rows)
+        self.upper = upper_rates(self.shares, rows)
+        self.violations_upper = upper_rates(self.violations, rows)
         below, above = in_order(np.where(self.has_order, self.shares, 0.0))
-        self.below_upper, self.above_upper = _upper(below, rows), _upper(above, rows)
+        self.below_upper, self.above_upper = upper_rates(below, rows), upper_rates(above, rows)
 
 
-def _upper(rates: Floats, rows: int) -> Floats:
+def upper_rates(rates: Floats, rows: int) -> Floats:
     """Return rates that training's sample does not rule out."""
     return np.asarray(np.minimum(1.0, rates + REFERENCE_Z * np.sqrt(rates * np.maximum(0.0, 1 - rates) / rows) + SLACK))
 

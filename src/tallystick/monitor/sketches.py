@@ -30,8 +30,11 @@ from tallystick.parity.reference import Reference
 KLL_K = 200
 #: Registers of the count of distinct values, as a power of two: 3 % of standard error in 0.6 kB.
 HLL_LG_K = 10
-#: Levels beside the frequent ones of training, as a power of two: one with 5.5 % of these rows is among them.
+#: Levels and values beside the frequent ones of training, as a power of two: what 5.5 % of these rows have is among
+#: them.
 LEVELS_LG = 6
+#: Part of a batch's values, and rows of it, that one number has to be to count as frequent.
+OFTEN, OFTEN_ROWS = 0.05, 3
 #: Characters that are kept of a level.
 MAX_CHARS = 64
 #: Columns of one reference that have sketches, the first ones; the others have counts only.
@@ -47,6 +50,7 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     #: Values from `base_of` the column on.
     quantiles: bytes = b""
     distinct: bytes = b""
+    #: Frequent levels, or numbers as texts, beside those of training that are counted.
     levels: bytes = b""
     #: How many values need 0, 1 … `MOST_DECIMALS` decimals, or more; 32-bit numbers.
     decimals: bytes = b""
@@ -114,7 +118,7 @@ class Batch:
             if j >= MAX_COLUMNS or not is_sketched(profile) or profile.name in withheld:
                 self._columns.append(None)
             elif profile.numbers is not None:
-                self._columns.append(_Numbers(profile, values))
+                self._columns.append(_Numbers(profile, values, observed.cells[:, j]))
             else:
                 self._columns.append(_Levels(profile, values, observed.cells[:, j], reference.k_anonymity))
 
@@ -142,17 +146,37 @@ class Batch:
 
 
 class _Numbers:
-    def __init__(self, profile: ColumnProfile, values: Values) -> None:
+    def __init__(self, profile: ColumnProfile, values: Values, cells: Ints) -> None:
         given = np.asarray(values, dtype=np.float64)
         self._known = _Known(np.isfinite(given))
         self._values = given[self._known.rows]
         self._kept = np.clip(self._values - base_of(profile), -_LARGEST, _LARGEST).astype(np.float32)
         self._decimals = None if profile.role is Role.TIME else decimals_each(self._values)
+        self._cells = cells[self._known.rows]
+        # The last cell is null's, before it are those of values that were frequent in training.
+        self._points = profile.cell_count - 1 - len(profile.points), profile.cell_count - 1
 
     @cached_property
     def _coded(self) -> tuple[Ints, list[float]]:
         codes, distinct = pd.factorize(self._values)
         return np.asarray(codes), distinct.tolist()
+
+    @cached_property
+    def _beside(self) -> Mask:
+        """Which values may be frequent, and were not in training: these have cells of their own, and exact counts."""
+        first, last = self._points
+        codes, values = self._coded
+        is_beside = (self._cells < first) | (self._cells >= last)
+        return np.asarray(is_beside & (_counted(codes, len(values)) >= OFTEN_ROWS)[codes])
+
+    def _often(self, picked: Ints) -> bytes:
+        # Hours of the day are no values.
+        if self._decimals is None or not self._beside.any():
+            return b""
+        codes, values = self._coded
+        counts = _counted(codes[picked[self._beside[picked]]], len(values))
+        often = np.flatnonzero(counts >= max(OFTEN_ROWS, OFTEN * len(picked)))
+        return _frequent({repr(values[place]): int(counts[place]) for place in often})
 
     def sketched(self, rows: Ints, is_segment: bool) -> ColumnSketch | None:
         picked = self._known.places(rows)
@@ -166,7 +190,7 @@ class _Numbers:
         if not is_segment:
             codes, values = self._coded
             distinct = _distinct(_counted(codes[picked], len(values)), values)
-        return ColumnSketch(quantiles.serialize(), distinct, b"", decimals)
+        return ColumnSketch(quantiles.serialize(), distinct, self._often(picked), decimals)
 
 
 class _Levels:
@@ -315,7 +339,7 @@ def distinct_of(sketch: ColumnSketch) -> int:
 
 
 def levels_of(sketch: ColumnSketch) -> list[tuple[str, int]]:
-    """Return levels beside the frequent ones of training, with how many rows they had at least; most frequent first."""
+    """Return what is frequent beside training's own, with how many rows had it at least; most frequent first."""
     if not sketch.levels:
         return []
     kind = ds.frequent_items_error_type.NO_FALSE_NEGATIVES

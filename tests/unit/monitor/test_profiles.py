@@ -70,11 +70,31 @@ def test_all_rows_have_levels_nulls_distinct_values_and_who_sends_them() -> None
     assert [each["segment"] for each in found["segments"]] == ["requester=ann", "client=web/1.0", "client=ios/4.2"]
 
 
+def test_a_number_that_is_filled_in_is_a_spike_and_so_is_one_that_training_had_seldom() -> None:
+    random = np.random.default_rng(3)
+
+    def rows(count: int, zeros: float, filled: float) -> pd.DataFrame:
+        paid = np.where(random.random(count) < zeros, 0.0, random.gamma(2, 30, count))
+        paid[: int(filled * count)] = -999
+        return pd.DataFrame({"paid": paid, "month": random.integers(1, 13, count)})
+
+    trained = Reference.from_frame(rows(2000, 0.1, 0))
+    (paid, month) = told(watched(trained, live_rows(rows(300, 0.6, 0.1))))["columns"]
+    assert [each["value"] for each in paid["spikes"]] == [0.0, -999.0]
+    assert paid["spikes"][0]["live"] == pytest.approx(0.54, abs=0.08)
+    assert paid["spikes"][0]["training"] == pytest.approx(0.1, abs=0.03)
+    assert (paid["spikes"][1]["rows"], paid["spikes"][1]["live"]) == (30, 0.1)
+    assert paid["spikes"][1]["training"] < 0.01
+    assert month["spikes"] == []
+    fair = told(watched(trained, live_rows(rows(300, 0.1, 0))))["columns"]
+    assert [column["spikes"] for column in fair] == [[], []]
+
+
 def test_of_rows_like_training_no_column_is_marked() -> None:
     """Each of these has at most one chance in a hundred."""
     for seed in range(5):
         found = told(watched(reference(), live_rows(frame(400, seed))))
-        assert not any(column["is_far"] for column in found["columns"])
+        assert not any(column["is_far"] or column.get("spikes") for column in found["columns"])
         for column in found["columns"][:3]:
             live, trained = column["live"]["quantiles"], column["training"]["quantiles"]
             spread = trained["p95"] - trained["p5"]
