@@ -70,7 +70,7 @@ def test_columns_stand_beside_training_and_those_that_are_far_come_first(
     assert "FAR: 100 % of rows lie elsewhere; 100 % out of training's range" in lines[0]
     # What a terminal would obey is shown, not done.
     assert "34 % never seen in training: hot\\x1b[2J 34 %" in lines[1]
-    assert lines[2].split("\t")[1:] == ["-", "-", "-", "its values are not recorded"]
+    assert lines[2].split("\t")[1:] == ["-", "-", "-", "-", "its values are not recorded"]
     assert lines[4].endswith("values of free text are not kept")
     assert lines[5] == "Far from training: temp, kind. Why: tallystick diagnose churn"
 
@@ -126,7 +126,7 @@ def test_times_of_several_days_are_told_by_their_days() -> None:
         "training": {"null_share": 0.0, "quantiles": one},
     }  # fmt: skip
     assert row_of(column) == (
-        "at", "2026-11-24 · 2026-11-25 · 2026-11-26", " · ".join(["2026-11-26 08:15"] * 3), "10 %, was 0 %", "",
+        "at", "2026-11-24 · 2026-11-25 · 2026-11-26", "2026-11-26 08:15 · 08:15 · 08:15", "10 %", "0 %", "",
     )  # fmt: skip
 
 

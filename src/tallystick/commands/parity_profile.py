@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from tallystick.protocol.monitoring import Window
 
 #: Levels and quantiles of a column in one line; levels of one that is shown alone.
 _LEVELS_IN_LINE, _IN_LINE = 3, ("p5", "p50", "p95")
-_MOST_CHARS = 24
+_MOST_CHARS = 16
 _UNKNOWN = "-"
 #: Characters of the bar of the largest share, live or in training.
 _BAR = 20
@@ -71,7 +72,11 @@ def _tell(name: str, found: Json, *, alone: bool) -> None:
         for column in found["columns"]:
             _tell_column(column)
     else:
-        print_table(_HEADER, [row_of(column) for column in far_first(found["columns"])])
+        rows = [row_of(column) for column in far_first(found["columns"])]
+        if sys.stdout.isatty():
+            print_table(_STACKED_HEADER, [stacked(row) for row in rows])
+        else:
+            print_table(_HEADER, rows)
     for line in summary(name, found["columns"]):
         print_text(line)
 
@@ -115,7 +120,18 @@ def asides(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  told apart by --segment: {listed_names(told)}"
 
 
-_HEADER = ("column", "live (p5 · p50 · p95)", "training", "null", "beside training")
+_HEADER = ("column", "live (p5 · p50 · p95)", "training", "null live", "null training", "beside training")
+_STACKED_HEADER = ("column", "live\nand training (p5 · p50 · p95)", "null", "beside training")
+
+
+def stacked(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a line of the table as it is drawn, live above training: it fits a terminal, and is compared at a glance.
+
+    >>> stacked(("temp", "2,060", "20.2", "0 %", "0 %", "FAR"))
+    ('temp', '2,060\\n20.2', '0 %\\n0 %', 'FAR')
+    """
+    name, live, trained, null, null_trained, beside = row
+    return (name, f"{live}\n{trained}", f"{null}\n{null_trained}", beside)
 
 
 def far_first(columns: Sequence[Json]) -> list[Json]:
@@ -126,17 +142,16 @@ def far_first(columns: Sequence[Json]) -> list[Json]:
 def row_of(column: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a column as a line of the table."""
     if "live" not in column:
-        return (column["name"], _UNKNOWN, _UNKNOWN, _UNKNOWN, column["withheld"])
+        return (column["name"], *(_UNKNOWN,) * 4, column["withheld"])
     live, trained = column["live"], column["training"]
-    nulls, before = percent(live["null_share"]), percent(trained["null_share"])
-    nulls += f", was {before}" if nulls != before else ""
+    nulls = percent(live["null_share"]), percent(trained["null_share"])
     if column["withheld"]:
         sides = (_UNKNOWN, _UNKNOWN)
     elif "levels" in column:
         sides = _levels_in_line(column)
     else:
         sides = _quantiles(live), _quantiles(trained)
-    return (column["name"], *sides, nulls, "; ".join(remarks(column)))
+    return (column["name"], *sides, *nulls, "; ".join(remarks(column)))
 
 
 def remarks(column: Mapping[str, Any]) -> Iterator[str]:
@@ -165,8 +180,11 @@ def _quantiles(side: Mapping[str, Any]) -> str:
     if None in values:
         return _UNKNOWN
     days = {value[:10] for value in values if isinstance(value, str)}
-    # Three times of different days are told by their days.
-    return " · ".join(value[:10] if len(days) > 1 else brief(value) for value in values)
+    if len(days) > 1:
+        # Times of different days are told by their days; of one day, it is told once.
+        return " · ".join(value[:10] for value in values)
+    first, *others = (brief(value) for value in values)
+    return " · ".join([first, *(each[11:] if days else each for each in others)])
 
 
 def _levels_in_line(column: Mapping[str, Any]) -> tuple[str, str]:
