@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import httpx
 
@@ -235,6 +235,25 @@ class Client:
             "POST", _path(name) + "/parity/diagnose", json.dumps(body).encode(), "application/json", _DIAGNOSE_TIMEOUT_S
         )
         return list(self._json(response)["verdicts"])
+
+    def parity_profile(
+        self,
+        name: str,
+        *,
+        served_entity: str = "",
+        window: str = "day",
+        ago: int = 0,
+        segment: str = "",
+        column: str = "",
+    ) -> list[Json]:
+        """Return what live rows look like beside training, for each served entity.
+
+        `window` is `hour` or `day`, in UTC: the current one, or that `ago` before it. `segment` is `COLUMN=VALUE`, such
+        as `client=ios/4.2`. Raises NotFound for a segment or column that is not there.
+        """
+        asked = {"served_entity": served_entity, "window": window, "ago": ago, "segment": segment, "column": column}
+        path = f"{_path(name)}/parity/profile?{urlencode(asked)}"
+        return list(self._json(self._send("GET", path, None, "application/json", _DIAGNOSE_TIMEOUT_S))["profiles"])
 
     def list_incidents(self, name: str) -> list[Json]:
         """Return the incidents of an endpoint in short, the newest first."""

@@ -83,7 +83,7 @@ def send(server, endpoint, rows, agent):
 
 def command(server, *arguments):
     """Run the command line as its user would; return what it prints."""
-    argv = [sys.executable, "-m", "tallystick", "diagnose", *arguments]
+    argv = [sys.executable, "-m", "tallystick", *arguments]
     done = subprocess.run(argv, env=server.env | {"TALLYSTICK_DATA_DIR": str(server.data_dir)}, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
@@ -152,13 +152,27 @@ def test_the_wrong_unit_of_one_client_is_found_proven_and_published(server, trai
 
 def test_the_command_tells_it_in_words_with_and_without_the_server(server, trained):
     folder, _ = trained
-    said = command(server, "rides", "--rows")
+    said = command(server, "diagnose", "rides", "--rows")
     assert "CAUSE FOUND (proof)" in said
     assert "ios/4.2" in said
     assert "age: sent → expected" in said
     table = server.data_dir / "tables" / "rides_payload"
-    alone = json.loads(command(server, str(table), "--reference", str(folder / "right"), "--json"))
+    alone = json.loads(command(server, "diagnose", str(table), "--reference", str(folder / "right"), "--json"))
     assert alone["verdicts"][0]["verdict"]["kind"] == "unit"
+
+
+def test_what_a_clients_column_looks_like_stands_beside_training(server):
+    found = server.api("GET", "/rides/parity/profile?window=day&segment=client%3Dios%2F4.2&column=age")
+    ((profile,), (age,)) = found["profiles"], found["profiles"][0]["columns"]
+    assert (profile["served_entity"], profile["segment"], profile["rows"]) == ("m", "client=ios/4.2", 100)
+    for rank in ("p25", "p50", "p75"):
+        assert age["live"]["quantiles"][rank] == pytest.approx(12 * age["training"]["quantiles"][rank], rel=0.2)
+    assert (age["is_far"], age["violations"]["out_of_range"] > 90) == (True, True)
+    said = command(server, "parity", "profile", "rides", "--segment", "client=android/7.1")
+    assert ": 200 rows" in said
+    assert "No column is far from training." in said
+    missing = server.http.get("/api/2.0/serving-endpoints/rides/parity/profile?column=agee")
+    assert (missing.status_code, missing.json()["error_code"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
 def test_a_replica_with_the_wrong_version_is_routing_and_no_other_is(server, trained):

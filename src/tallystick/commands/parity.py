@@ -15,6 +15,7 @@ import typer
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_ablation import ablation_lines, ablation_of
+from tallystick.commands.parity_profile import profile
 from tallystick.commands.parity_words import by_outcome, incident_line, ladder_table, lines_of, live_lines, verdict
 from tallystick.commands.session import EXIT_FAILED, Session, print_text, with_session
 from tallystick.errors import DeploymentFailed, NotFound
@@ -94,6 +95,9 @@ def replay(session: Session, name: Name, entity: Entity = None) -> None:
     """Replay golden rows on each replica, and show the first row, column and step that differs."""
     found = session.client.parity_check(name, _entity_name(session, name, entity))
     session.result(found, *(line for line in _differences(name, found["entities"])))
+
+
+app.command("profile")(profile)
 
 
 @with_session

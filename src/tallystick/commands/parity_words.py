@@ -105,12 +105,21 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
         counted = [
             f"              {column}: {', '.join(told)}"
             for column, kinds in (known.get("violations") or {}).items()
-            if (told := [f"{count:,} {_VIOLATIONS.get(kind, kind)}" for kind, count in kinds.items() if count])
+            if (told := [f"{count:,} {violation_words(kind)}" for kind, count in kinds.items() if count])
         ]
         if counted:
             # Nulls of a column that had some in training are among them.
             yield "              values that are counted; whether training had as many, a diagnosis tells:"
             yield from counted
+
+
+def violation_words(kind: str) -> str:
+    """Return what values do that break training's contract.
+
+    >>> violation_words("unseen")
+    'never seen in training'
+    """
+    return _VIOLATIONS.get(kind, kind)
 
 
 _VIOLATIONS: Mapping[str, str] = {

@@ -20,12 +20,14 @@ from tallystick.protocol.message import render_message
 from tallystick.protocol.monitoring import (
     INCIDENTS_FOLDER,
     PARITY_FOLDER,
+    AskProfile,
     AskReplay,
     Diagnose,
     Diagnosed,
     IncidentSummary,
     Replayed,
     Watching,
+    Window,
 )
 
 #: A diagnosis takes a second or two, and some more when replicas are asked; the gateway waits for a minute.
@@ -125,6 +127,33 @@ class Monitor:
         timeout_s: float = DIAGNOSE_TIMEOUT_S,
     ) -> dict[str, Any]:
         """Have an endpoint's rows diagnosed now. Raises TemporarilyUnavailable, InvalidParameter and NotFound."""
+
+        def asked(number: int) -> Diagnose:
+            return Diagnose(number, endpoint, served_entity, since_s, html, rows, key)
+
+        return await self._ask(asked, "The diagnosis", "or for less with since_s", timeout_s)
+
+    async def profile(
+        self,
+        endpoint: str,
+        served_entity: str = "",
+        *,
+        window: Window = Window.DAY,
+        ago: int = 0,
+        segment: str = "",
+        column: str = "",
+        timeout_s: float = DIAGNOSE_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """Return how live rows look beside training. Raises as `diagnose` does."""
+
+        def asked(number: int) -> AskProfile:
+            return AskProfile(number, endpoint, served_entity, window, ago, segment, column)
+
+        return await self._ask(asked, "The profile", "", timeout_s)
+
+    async def _ask(
+        self, asked: Callable[[int], Diagnose | AskProfile], what: str, or_else: str, timeout_s: float
+    ) -> dict[str, Any]:
         if self._writer is None:
             raise TemporarilyUnavailable(
                 "The monitor is not running; it is started again by itself. A server that was started with "
@@ -136,19 +165,19 @@ class Monitor:
         number = next(self._numbers)
         done: asyncio.Future[Diagnosed] = asyncio.get_running_loop().create_future()
         self._pending[number] = done
-        self._writer.write(render_message(Diagnose(number, endpoint, served_entity, since_s, html, rows, key)))
+        self._writer.write(render_message(asked(number)))
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await done
         except TimeoutError as error:
             raise TemporarilyUnavailable(
-                f"The diagnosis did not end within {timeout_s:g} s; ask again later, or for less with since_s.",
+                f"{what} did not end within {timeout_s:g} s; ask again later{or_else and ', '}{or_else}.",
                 retry_after_s=10,
             ) from error
         finally:
             del self._pending[number]
         if answer.problem:
-            raise InvalidParameter(answer.problem)
+            raise (NotFound if answer.is_not_found else InvalidParameter)(answer.problem)
         body: dict[str, Any] = msgspec.json.decode(answer.body)
         return body
 

@@ -88,4 +88,5 @@ def parity_of(gatekeeper: Gatekeeper, service: Service, monitor: Monitor, data_d
         kept=lambda endpoint: list_incidents(data_dir, endpoint.id),
         incident=lambda endpoint, number: get_incident(data_dir, endpoint.id, number),
         diagnose=lambda endpoint, asked: monitor.diagnose(endpoint.name, **asked),
+        profile=lambda endpoint, asked: monitor.profile(endpoint.name, **asked),
     )

@@ -26,6 +26,10 @@ async def _no_diagnosis(_endpoint: Endpoint, _asked: dict[str, Any]) -> dict[str
     raise TemporarilyUnavailable("Rows cannot be diagnosed yet: the server is starting.", retry_after_s=1)
 
 
+async def _no_profile(_endpoint: Endpoint, _asked: dict[str, Any]) -> dict[str, Any]:
+    raise TemporarilyUnavailable("Rows cannot be described yet: the server is starting.", retry_after_s=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Parity:
     """What others know of an endpoint's parity. Called on the event loop."""
@@ -44,6 +48,8 @@ class Parity:
     incident: Callable[[Endpoint, str], dict[str, Any]] = lambda _endpoint, _number: {}
     #: Diagnoses recorded rows now: (endpoint, fields of `incidents_api.parse_diagnose`).
     diagnose: Callable[[Endpoint, dict[str, Any]], Awaitable[dict[str, Any]]] = _no_diagnosis
+    #: How live rows look beside training: (endpoint, fields of `incidents_api.parse_profile`).
+    profile: Callable[[Endpoint, dict[str, Any]], Awaitable[dict[str, Any]]] = _no_profile
 
 
 DEFAULTS: Mapping[str, Any] = {"gate": Policy.AUTO.value, "monitor": True, "webhook": "", "key": ""}

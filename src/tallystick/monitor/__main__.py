@@ -12,11 +12,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tallystick.errors import TallystickError
+from tallystick.errors import NotFound, TallystickError
 from tallystick.lifeline import Lifeline, die_with_parent
 from tallystick.monitor.line import MonitorLine
-from tallystick.monitor.routes import Routes
-from tallystick.protocol.monitoring import Diagnose, Diagnosed, Watching
+from tallystick.monitor.routes import Routes, drop_old_sketches
+from tallystick.protocol.monitoring import AskProfile, Diagnose, Diagnosed, Watching
 from tallystick.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Monitor:
     def turn(self) -> None:
         """Look at all that is new. Imports what it takes only when something is."""
         watched = self._routes.read()
+        drop_old_sketches(watched, time.time())
         if self._work is None and not self._routes.has_work(watched):
             self._line.send(Watching(os.getpid(), self._routes.standing(watched)))
             return
@@ -52,23 +53,25 @@ class Monitor:
         work.turn(watched)
         self._tell(watched)
 
-    def answer(self, asked: Diagnose) -> None:
-        """Diagnose now, and tell control."""
+    def answer(self, asked: Diagnose | AskProfile) -> None:
+        """Diagnose or describe now, and tell control."""
         watched = self._routes.read()
         endpoint = watched.get(asked.endpoint)
         if endpoint is None:
-            self._line.send(Diagnosed(asked.number, problem=f"'{asked.endpoint[:80]}' is not deployed."))
+            problem = f"'{asked.endpoint[:80]}' is not deployed."
+            self._line.send(Diagnosed(asked.number, problem=problem, is_not_found=True))
             return
         try:
             work = self._worker()
             self._busy_at = time.monotonic()
-            body = work.diagnose(endpoint, asked)
+            body = work.diagnose(endpoint, asked) if isinstance(asked, Diagnose) else work.profile(endpoint, asked)
             answer = Diagnosed(asked.number, body)
         except TallystickError as error:
-            answer = Diagnosed(asked.number, problem=error.message)
+            answer = Diagnosed(asked.number, problem=error.message, is_not_found=isinstance(error, NotFound))
         except Exception:  # noqa: BLE001  the boundary of the process: whoever waits is told
-            _log.exception("a diagnosis of %s failed", asked.endpoint)
-            answer = Diagnosed(asked.number, problem="The diagnosis failed; the server's log says more.")
+            what = "diagnosis" if isinstance(asked, Diagnose) else "profile"
+            _log.exception("a %s of %s failed", what, asked.endpoint)
+            answer = Diagnosed(asked.number, problem=f"The {what} failed; the server's log says more.")
         self._line.send(answer)
         if self._work is not None:
             self._tell(watched)

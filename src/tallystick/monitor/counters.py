@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tallystick.parity.columns import Mask, Role, is_null_word, read_numbers
+from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 from tallystick.parity.reference import Reference, parse_column
@@ -82,6 +83,8 @@ class Observed:
     width: int
     #: Which rows are the first of a request that is counted; none are where requests are not.
     begins: Mask | None = None
+    #: The values of each column as they were read, for sketches; nothing else keeps them.
+    values: tuple[Values, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -127,7 +130,7 @@ def observe(reference: Reference, frame: pd.DataFrame) -> Observed:
         cells[:, j] = cells_of(profile, parsed)
         _note_violations(profile, series, parsed, cells[:, j], contract[:, j])
     live = Live(reference, tuple(values), frozenset(absent))
-    return Observed(cells, contract, _gains(live), width_of(reference))
+    return Observed(cells, contract, _gains(live), width_of(reference), values=live.values)
 
 
 def tally(observed: Observed, picked: Mask | None = None) -> Counters:
@@ -186,7 +189,8 @@ def _note_violations(
     if profile.role is not Role.LEVEL or profile.levels is None or not is_open(profile):
         return
     unseen = ~is_null & (cells == profile.cell_count)
-    tokens = np.array([value is not None and is_null_word(value) for value in values], dtype=bool)
+    tokens = np.zeros(len(unseen), dtype=bool)
+    tokens[unseen] = [is_null_word(value) for value in np.asarray(values, dtype=object)[unseen]]
     contract[:, Violation.NULL_TOKEN] = unseen & tokens
     contract[:, Violation.UNSEEN] = unseen & ~tokens
 

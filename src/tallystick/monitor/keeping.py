@@ -1,19 +1,25 @@
-"""Keeps live profiles over a restart: one msgpack file an endpoint, replaced whole. It holds counts, no values of rows.
+"""Keeps live profiles over a restart: two msgpack files an endpoint, each replaced whole.
 
-What cannot be read, or belongs to another reference, is begun anew.
+One has counts and how far the table was read, and no values of rows: no row counts twice, or not at all. The other has
+sketches, which are larger and written less often: after a crash they lack some minutes of rows. What cannot be read,
+or belongs to another reference, is begun anew, in each file for itself.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from tallystick.monitor.counters import BETS, Counters, Violation, width_of
-from tallystick.monitor.rings import LENGTHS, SEGMENT_LENGTHS, Rings
+from tallystick.monitor.rings import Rings
 from tallystick.monitor.routes import PROFILE_FILE as FILE
+from tallystick.monitor.routes import SKETCHES_FILE
+from tallystick.monitor.sketches import Sketches, forgotten, kept_levels
 from tallystick.parity.reference import Reference
 from tallystick.private_file import replace_private
 
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
     from tallystick.monitor.watch import EntityWatch
 
 _FORMAT = 1
+#: Other sizes of sketches are another format.
+_SKETCHES_FORMAT = 1
+_DIGEST_BYTES = 16
+
+#: Number of a window -> sketches, by width of the windows.
+KeptRings = dict[int, dict[int, Sketches]]
 
 
 class KeptCounters(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +63,22 @@ class KeptEntity(msgspec.Struct, frozen=True):
     day: int = 0
 
 
+class KeptSketches(msgspec.Struct, frozen=True):
+    """Sketches of one served entity, of these columns in this order, and of its segments."""
+
+    digest: str
+    columns: tuple[str, ...]
+    rings: KeptRings
+    segments: list[tuple[str, str, KeptRings]] = []
+
+
+class _SketchesFile(msgspec.Struct, frozen=True):
+    """All sketches of one endpoint, by served entity id."""
+
+    format: int
+    entities: dict[str, KeptSketches]
+
+
 class Kept(msgspec.Struct, frozen=True):
     """What is kept of one endpoint: how far its table was read, and the profiles."""
 
@@ -73,6 +101,78 @@ def save(folder: Path, kept: Kept) -> None:
     """Write it beside, then put it in its place. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_private(folder / FILE, msgspec.msgpack.encode(kept))
+
+
+def load_sketches(folder: Path) -> dict[str, KeptSketches]:
+    """Return the sketches that were kept, by served entity id; none when the file is not as it was written."""
+    try:
+        whole = (folder / SKETCHES_FILE).read_bytes()
+        digest, content = whole[:_DIGEST_BYTES], whole[_DIGEST_BYTES:]
+        # The library takes bytes as they come: what the disk changed is not given to it.
+        if digest != _digest(content):
+            return {}
+        found = msgspec.msgpack.decode(content, type=_SketchesFile)
+    except (OSError, msgspec.MsgspecError):
+        return {}
+    return found.entities if found.format == _SKETCHES_FORMAT else {}
+
+
+def save_sketches(folder: Path, entities: dict[str, KeptSketches]) -> None:
+    """Write it beside, then put it in its place. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = msgspec.msgpack.encode(_SketchesFile(_SKETCHES_FORMAT, entities))
+    replace_private(folder / SKETCHES_FILE, _digest(content) + content)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def to_kept_sketches(watch: EntityWatch) -> KeptSketches:
+    """Return what is kept of a watch's sketches: no level that fewer rows have than the reference wants."""
+    reference = watch.reference
+    assert reference is not None
+
+    def kept(rings: Rings) -> KeptRings:
+        return {
+            width: {number: kept_levels(each, reference.k_anonymity) for number, each in ring.sketches.items()}
+            for width, ring in rings.by_width.items()
+            if ring.sketches
+        }
+
+    segments = [(*key, kept(rings)) for key, rings in watch.segments.items()]
+    return KeptSketches(watch.digest, reference.names, kept(watch.rings), [each for each in segments if each[2]])
+
+
+def without_sketches(kept: KeptSketches, names: Collection[str], oldest_s: int = 0) -> KeptSketches:
+    """Return what is kept without sketches of columns and segments of these names, and of windows over by `oldest_s`.
+
+    It is equal to what was given where there were none.
+    """
+    places = [place for place, name in enumerate(kept.columns) if name in names]
+
+    def rest(rings: KeptRings) -> KeptRings:
+        return {
+            width: {n: forgotten(each, places) for n, each in ring.items() if (n + 1) * width > oldest_s}
+            for width, ring in rings.items()
+        }
+
+    segments = [(column, value, rest(rings)) for column, value, rings in kept.segments if column not in names]
+    return msgspec.structs.replace(kept, rings=rest(kept.rings), segments=segments)
+
+
+def restore_sketches(watch: EntityWatch, kept: KeptSketches) -> None:
+    """Put sketches into a watch that has its counts, if they are of the same reference."""
+    if watch.reference is None or (kept.digest, kept.columns) != (watch.digest, watch.reference.names):
+        return
+    given = {(column, value): rings for column, value, rings in kept.segments}
+    for rings, found in (
+        (watch.rings, kept.rings),
+        *((each, given.get(key, {})) for key, each in watch.segments.items()),
+    ):
+        for width, ring in rings.by_width.items():
+            if ring.sketched:
+                ring.sketches = dict(sorted(found.get(width, {}).items())[-ring.sketched :])
 
 
 def to_kept(watch: EntityWatch) -> KeptEntity:
@@ -107,9 +207,9 @@ def restore(watch: EntityWatch, reference: Reference, kept: KeptEntity) -> None:
         return
     watch.rows, watch.passed_over = kept.rows, kept.passed_over
     watch.total = None if kept.total is None else _restored(kept.total, shape)
-    watch.rings = _restored_rings(kept.rings, LENGTHS, shape)
+    watch.rings = _restored_rings(kept.rings, Rings.empty(), shape)
     watch.segments = {
-        (column, value): _restored_rings(rings, SEGMENT_LENGTHS, shape) for column, value, rings in kept.segments
+        (column, value): _restored_rings(rings, Rings.of_segment(), shape) for column, value, rings in kept.segments
     }
     watch.day = kept.day
     for column, value, count, error in kept.frequent:
@@ -135,8 +235,7 @@ def _counters(number: int, counters: Counters) -> KeptCounters:
     )
 
 
-def _restored_rings(kept: dict[int, list[KeptCounters]], lengths: Any, shape: tuple[int, int]) -> Rings:
-    rings = Rings.empty(lengths)
+def _restored_rings(kept: dict[int, list[KeptCounters]], rings: Rings, shape: tuple[int, int]) -> Rings:
     for width, ring in rings.by_width.items():
         for each in kept.get(width, ()):
             ring.windows[each.number] = _restored(each, shape)

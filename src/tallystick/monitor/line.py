@@ -1,4 +1,4 @@
-"""The line to control: says what is found, hears what is to be diagnosed, asks for replays. On its own thread."""
+"""The line to control: says what is found, hears what is asked for, asks for replays. On its own thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tallystick.control_line import ControlLine
 from tallystick.protocol.monitoring import (
+    AskProfile,
     AskReplay,
     Diagnose,
     Diagnosed,
@@ -18,7 +19,7 @@ from tallystick.protocol.monitoring import (
     Watching,
 )
 
-#: Diagnoses that may wait; control has a deadline for each, and refuses more by itself.
+#: Diagnoses and profiles that may wait; control has a deadline for each, and refuses more by itself.
 _MAX_WAITING = 16
 
 
@@ -29,7 +30,7 @@ class MonitorLine(ControlLine[Watching | Diagnosed | AskReplay, ToMonitor]):
         super().__init__(path, hello, ToMonitor)
         self._numbers = itertools.count(1)
         self._asked: dict[int, queue.SimpleQueue[Replayed]] = {}
-        self.wanted: queue.Queue[Diagnose] = queue.Queue(_MAX_WAITING)
+        self.wanted: queue.Queue[Diagnose | AskProfile] = queue.Queue(_MAX_WAITING)
 
     def ask(
         self, what: Replaying, endpoint: str, served_entity: str, body: bytes = b"", timeout_s: float = 20.0
@@ -48,17 +49,17 @@ class MonitorLine(ControlLine[Watching | Diagnosed | AskReplay, ToMonitor]):
             del self._asked[number]
 
     def heard(self, message: ToMonitor) -> None:
-        """Give an answer to who waits for it, and keep what is to be diagnosed."""
+        """Give an answer to who waits for it, and keep what is asked for."""
         if isinstance(message, Replayed):
             self._answered(message)
         else:
             self._take(message)
 
-    def _take(self, message: Diagnose) -> None:
+    def _take(self, message: Diagnose | AskProfile) -> None:
         try:
             self.wanted.put_nowait(message)
         except queue.Full:
-            self.send(Diagnosed(message.number, problem="Too many diagnoses wait; ask again later."))
+            self.send(Diagnosed(message.number, problem="Too many questions wait; ask again later."))
         self.woken.set()
 
     def _answered(self, message: Replayed) -> None:

@@ -52,6 +52,16 @@ def diagnose_endpoint(
 
     Raises NotFound, InvalidParameter and DamagedTable, with what to do.
     """
+    having = entities_to_look_at(endpoint, served_entity)
+    table = InferenceTable(endpoint.table, name=endpoint.name)
+    return [(each, _look(table, endpoint, each, asked, line, now)) for each in having]
+
+
+def entities_to_look_at(endpoint: WatchedEndpoint, served_entity: str = "") -> list[WatchedEntity]:
+    """Return what an endpoint serves that has a reference, or the one of a name.
+
+    Raises NotFound and InvalidParameter, with what to do, when there is nothing to look at.
+    """
     if not endpoint.table:
         raise InvalidParameter(
             f"Invocations of '{endpoint.name}' are not recorded, so there are no rows to look at. Turn that on: "
@@ -69,8 +79,7 @@ def diagnose_endpoint(
     having = [each for each in chosen if each.reference is not None]
     if not having:
         raise InvalidParameter(f"{chosen[0].name}: {chosen[0].problem}")
-    table = InferenceTable(endpoint.table, name=endpoint.name)
-    return [(each, _look(table, endpoint, each, asked, line, now)) for each in having]
+    return having
 
 
 def _look(

@@ -42,6 +42,8 @@ class WatchedEndpoint:
     hidden: frozenset[str] = frozenset()
     #: Column that is sent, or `usage_context.<name>`, that says whom a row is about; empty: not known.
     key: str = ""
+    #: Days after which its rows are deleted; 0: never.
+    retention_days: int = 0
 
     @property
     def incidents(self) -> Path:
@@ -66,6 +68,7 @@ def _endpoint(route: EndpointRoute, data_dir: Path, tables_root: str) -> Watched
         webhook=route.parity.webhook,
         hidden=_inputs((*route.capture.drop, *route.capture.hash)),
         key=route.parity.key,
+        retention_days=route.capture.retention_days,
     )
 
 

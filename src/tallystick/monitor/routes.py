@@ -20,7 +20,10 @@ from tallystick.protocol.routes import RouteTable, table_path
 
 #: Kept by `keeping`, which needs NumPy; of it only the place is read here.
 PROFILE_FILE = "live.msgpack"
+#: Also kept by `keeping`, for so many days.
+SKETCHES_FILE, SKETCH_DAYS = "sketches.msgpack", 14
 _STANDING_FILE = "standing.msgpack"
+_DAY_S = 86_400
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -91,6 +94,16 @@ class Routes:
             except (OSError, msgspec.MsgspecError):
                 self._kept = {}
         return self._kept
+
+
+def drop_old_sketches(watched: Mapping[str, WatchedEndpoint], now_s: float) -> None:
+    """Delete sketches whose newest rows are too old to be kept: of what gets no rows, nobody else may look for long."""
+    for endpoint in watched.values():
+        days = min(SKETCH_DAYS, endpoint.retention_days or SKETCH_DAYS)
+        path = endpoint.folder / SKETCHES_FILE
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime // _DAY_S < now_s // _DAY_S - days:
+                path.unlink()
 
 
 def has_new_rows(endpoint: WatchedEndpoint) -> bool:

@@ -107,13 +107,13 @@ class Expected:
         for j, profile in enumerate(reference.columns):
             self.has_order[j, : _ordered_cells(profile)] = is_open(profile)
         rows = max(1, min((column.rows for column in reference.columns), default=1))
-        self.upper = _upper(self.shares, rows)
-        self.violations_upper = _upper(self.violations, rows)
+        self.upper = upper_rates(self.shares, rows)
+        self.violations_upper = upper_rates(self.violations, rows)
         below, above = in_order(np.where(self.has_order, self.shares, 0.0))
-        self.below_upper, self.above_upper = _upper(below, rows), _upper(above, rows)
+        self.below_upper, self.above_upper = upper_rates(below, rows), upper_rates(above, rows)
 
 
-def _upper(rates: Floats, rows: int) -> Floats:
+def upper_rates(rates: Floats, rows: int) -> Floats:
     """Return rates that training's sample does not rule out."""
     return np.asarray(np.minimum(1.0, rates + REFERENCE_Z * np.sqrt(rates * np.maximum(0.0, 1 - rates) / rows) + SLACK))
 
@@ -153,6 +153,21 @@ def _violations(profile: ColumnProfile) -> Floats:
 
 def log_e_values(expected: Expected, counters: Counters) -> Floats:
     """Return the log e-value of each column: the mean of those of cells, order, violations, and bets on fit."""
+    fit = _log_mean(counters.fit, np.full(len(counters.fit), counters.fit.shape[1]))
+    return _mean_of(*_own_log_e_values(expected, counters), fit)
+
+
+def are_far(expected: Expected, counters: Counters) -> np.ndarray:
+    """Return which columns are far from training by their own values, and surely so; how others fit does not count.
+
+    With rows as in training, the chance that any column ever is, is at most `ALPHA`.
+    """
+    logs = _mean_of(*_own_log_e_values(expected, counters))
+    return np.asarray(is_moved(expected, counters) & (logs >= np.log(max(1, len(logs)) / ALPHA)))
+
+
+def _own_log_e_values(expected: Expected, counters: Counters) -> tuple[Floats, Floats, Floats]:
+    """Return the log e-values of each column's cells, their order, and violations."""
     by_cell = _tested(counters.cells, counters.rows, expected.upper, expected.has_cells)
     broken = np.minimum(counters.contract, counters.rows)
     by_kind = _tested(broken, counters.rows, expected.violations_upper, np.ones(broken.shape, dtype=bool))
@@ -161,13 +176,15 @@ def log_e_values(expected: Expected, counters: Counters) -> Floats:
         _tested(counts, counters.rows, upper, expected.has_order)
         for counts, upper in ((below, expected.below_upper), (above, expected.above_upper))
     ]
-    parts = [
+    return (
         _log_mean(by_cell, np.maximum(1, expected.has_cells.sum(axis=1))),
         _log_mean(np.concatenate(by_order, axis=1), np.maximum(1, 2 * expected.has_order.sum(axis=1))),
         _log_mean(by_kind, np.full(len(by_kind), by_kind.shape[1])),
-        _log_mean(counters.fit, np.full(len(counters.fit), counters.fit.shape[1])),
-    ]
-    return _log_mean(np.stack(parts, axis=1), np.full(len(by_kind), len(parts)))
+    )
+
+
+def _mean_of(*logs: Floats) -> Floats:
+    return _log_mean(np.stack(logs, axis=1), np.full(len(logs[0]), len(logs)))
 
 
 def _tested(hits: Counts | Floats, rows: int, rates: Floats, is_tested: np.ndarray) -> Floats:
@@ -186,10 +203,16 @@ def _log_mean(logs: Floats, count: Floats) -> Floats:
 
 def is_large(expected: Expected, counters: Counters) -> np.ndarray:
     """Return which columns moved far enough to care, or lost their fit with the others."""
-    rows = max(1, counters.rows)
-    shares = counters.cells / rows
-    distance = 0.5 * np.abs(np.where(expected.has_cells, shares - expected.shares, 0.0)).sum(axis=1)
-    excess = (counters.contract / rows - expected.violations).max(axis=1)
-    return np.asarray(
-        (distance > LEAST_DISTANCE) | (excess > LEAST_VIOLATIONS) | (counters.fit.max(axis=1) > np.log(1 / ALPHA))
-    )
+    return np.asarray(is_moved(expected, counters) | (counters.fit.max(axis=1) > np.log(1 / ALPHA)))
+
+
+def is_moved(expected: Expected, counters: Counters) -> np.ndarray:
+    """Return which columns moved far enough to care."""
+    excess = (counters.contract / max(1, counters.rows) - expected.violations).max(axis=1)
+    return np.asarray((moved_shares(expected, counters) > LEAST_DISTANCE) | (excess > LEAST_VIOLATIONS))
+
+
+def moved_shares(expected: Expected, counters: Counters) -> Floats:
+    """Return the share of each column's rows that would have to be in other cells to be as in training."""
+    shares = counters.cells / max(1, counters.rows)
+    return np.asarray(0.5 * np.abs(np.where(expected.has_cells, shares - expected.shares, 0.0)).sum(axis=1))

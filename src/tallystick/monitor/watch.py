@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,33 +15,41 @@ import pyarrow.dataset as ds
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import keeping
-from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
+from tallystick.monitor.counters import Counters
+from tallystick.monitor.counting import count, seconds_of, violations_of
 from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
-from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_LENGTHS, Rings
-from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, Senders, is_traffic, no_live_rows, read_rows, read_senders
+from tallystick.monitor.rings import DAY, Rings
+from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, is_traffic, no_live_rows, read_rows, read_senders
 from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
-from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS, EntityParity
+from tallystick.protocol.monitoring import EntityParity
 from tallystick.records.added import Added
 from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
 #: Rows of one served entity that are decoded in one turn; of more, a fair sample is.
 BUDGET_ROWS = 2000
-#: Segments of one served entity that are told apart, the most frequent ones; one that was not seen for two days is not.
-MAX_SEGMENTS = 24
 #: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
 #: change without a cause does: each time replicas have to predict golden rows.
 SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
-#: A row more than this in the future is one with a clock that is wrong; it counts as of now.
-_AHEAD_S = 60
-#: Characters of a segment's value that are kept.
-MAX_NAME = 128
+#: How often sketches are written to disk: they are larger than counts.
+SKETCHES_EVERY_S = 300.0
 
 _log = logging.getLogger("tallystick.monitor")
+
+
+def withheld_of(endpoint: WatchedEndpoint) -> frozenset[str]:
+    """Return the columns of which no value may be kept: those kept off the records, and the key."""
+    return endpoint.hidden | ({endpoint.key} if endpoint.key else frozenset())
+
+
+def oldest_s(endpoint: WatchedEndpoint, now: datetime) -> int:
+    """Return the time of the oldest rows that the endpoint's retention keeps, in seconds; 0 where it keeps all."""
+    days = endpoint.retention_days
+    return (seconds_of(now) // DAY - days) * DAY if days else 0
 
 
 @dataclass
@@ -85,6 +91,13 @@ class EntityWatch:
         )
         return bool(held)
 
+    def withhold(self, names: Collection[str], before_s: int) -> bool:
+        """Keep no sketch of columns, or of windows over by `before_s`; return whether there were any."""
+        places = [] if self.reference is None else [j for j, name in enumerate(self.reference.names) if name in names]
+        every = (self.rings, *self.segments.values())
+        had = [rings.forget(places) for rings in every] + [rings.drop_before(before_s) for rings in every]
+        return any(had)
+
     def is_due(self, now: datetime, got_rows: bool) -> bool:
         """Whether it should be diagnosed: something new moved, or what was found may have gone."""
         if not got_rows:
@@ -105,6 +118,12 @@ class Watch:
         kept = keeping.load(self._folder)
         self._table_id, self._version = kept.table_id, kept.version
         self._kept = dict(kept.entities)
+        #: Sketches of served entities that were not looked at yet, and when sketches were kept last.
+        self._sketches = keeping.load_sketches(self._folder)
+        self._sketched_at: datetime | None = None
+        #: Columns without sketches, and the end of the windows that have none.
+        self._withheld: frozenset[str] = frozenset()
+        self._dropped_s = 0
         self.entities: dict[str, EntityWatch] = {}
 
     def advance(self, endpoint: WatchedEndpoint, now: datetime, open_ids: Collection[str] = ()) -> list[WatchedEntity]:
@@ -112,9 +131,7 @@ class Watch:
 
         `open_ids` are the served entities with open incidents.
         """
-        self._endpoint = endpoint
-        if endpoint.key:
-            self._forget(endpoint.key)
+        self.keep_to(endpoint, now)
         table = InferenceTable(endpoint.table, name=endpoint.name)
         got: set[str] = set()
         try:
@@ -131,10 +148,19 @@ class Watch:
         self._table_id, self._version = added.table_id, added.version
         if is_other:
             # Also when no row of it counts: the place is kept with it.
-            self.save()
+            is_long_ago = self._sketched_at is None or (now - self._sketched_at).total_seconds() >= SKETCHES_EVERY_S
+            self.save(sketches=is_long_ago)
+            self._sketched_at = now if is_long_ago else self._sketched_at
         for entity_id, watch in self.entities.items():
             watch.is_open = entity_id in open_ids
         return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
+
+    def keep_to(self, endpoint: WatchedEndpoint, now: datetime) -> None:
+        """Take an endpoint's settings as they are now; forget what they say is not to be kept."""
+        self._endpoint = endpoint
+        if endpoint.key:
+            self._forget(endpoint.key)
+        self._withhold(withheld_of(endpoint), oldest_s(endpoint, now))
 
     def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime) -> None:
         """Note that a served entity was diagnosed."""
@@ -166,11 +192,20 @@ class Watch:
         violations = {} if watch.total is None else violations_of(watch.reference, watch.total)
         return EntityParity(rows=watch.rows, passed_over=watch.passed_over, violations=violations)
 
-    def save(self) -> None:
-        """Keep what is known, so that a restart goes on from here."""
-        entities = {key: keeping.to_kept(watch) for key, watch in self.entities.items()}
+    def of(self, entity: WatchedEntity) -> EntityWatch:
+        """Return what is known of a served entity, also before any of its rows was looked at."""
+        return self._entity(entity)
+
+    def save(self, *, sketches: bool = True) -> None:
+        """Keep what is known, so that a restart goes on from here; counts first, and `sketches` if they are wanted."""
+        # Of one whose reference cannot be read there is nothing.
+        known = {key: watch for key, watch in self.entities.items() if watch.reference is not None}
+        entities = {key: keeping.to_kept(watch) for key, watch in known.items()}
         try:
             keeping.save(self._folder, keeping.Kept(self._table_id, self._version, self._kept | entities))
+            if sketches:
+                made = {key: keeping.to_kept_sketches(watch) for key, watch in known.items()}
+                keeping.save_sketches(self._folder, self._sketches | made)
         except OSError as error:
             _log.error("the live profile of %s could not be kept: %s", self._endpoint.name, error.strerror)
 
@@ -181,6 +216,20 @@ class Watch:
         self._kept = kept
         for watch in self.entities.values():
             has_had |= watch.forget(column)
+        if has_had:
+            self.save()
+
+    def _withhold(self, names: frozenset[str], before_s: int) -> None:
+        """Keep no value of columns that are kept off the records, or of rows that are past their retention."""
+        if names <= self._withheld and before_s <= self._dropped_s:
+            self._withheld = names
+            return
+        self._withheld, self._dropped_s = names, before_s
+        kept = {key: keeping.without_sketches(each, names, before_s) for key, each in self._sketches.items()}
+        has_had = kept != self._sketches
+        self._sketches = kept
+        for watch in self.entities.values():
+            has_had |= watch.withhold(names, before_s)
         if has_had:
             self.save()
 
@@ -202,13 +251,14 @@ class Watch:
             rows, refused = without_keys(rows, (endpoint.key,)), refused and without_keys(refused, (endpoint.key,))
             watch.passed_over += max(0, picked.rows - len(rows))
             if len(rows) or refused is not None:
-                count(watch, watch.reference, rows, now, picked, refused)
-                watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, _seconds(now))
+                count(watch, watch.reference, rows, now, picked, refused, self._withheld)
+                watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))
                 got.add(entity_id)
         serving = {each.id for each in endpoint.entities}
         for gone in [each for each in self.entities if each not in serving]:
             del self.entities[gone]
         self._kept = {key: kept for key, kept in self._kept.items() if key in serving}
+        self._sketches = {key: kept for key, kept in self._sketches.items() if key in serving}
         return got
 
     def _rows(
@@ -234,6 +284,8 @@ class Watch:
             kept = self._kept.get(entity.id)
             if reference is not None and kept is not None:
                 keeping.restore(watch, reference, kept)
+            if reference is not None and entity.id in self._sketches:
+                keeping.restore_sketches(watch, self._sketches.pop(entity.id))
             self.entities[entity.id] = watch
         return watch
 
@@ -292,112 +344,3 @@ def _picked(answered: pd.DataFrame | None, refused: pd.DataFrame | None, rows: i
 
 def _ids(ids: list[str]) -> ds.Expression:
     return ds.field("databricks_request_id").isin(ids)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some of what is counted, who sent it and when; `tally` counts those picked."""
-
-    segments: pd.DataFrame
-    at_s: np.ndarray
-    tally: Callable[[np.ndarray], Counters]
-
-
-def count(
-    watch: EntityWatch,
-    reference: Reference,
-    rows: LiveRows,
-    now: datetime,
-    picked: Picked | None = None,
-    refused: Senders | None = None,
-) -> None:
-    """Add rows to the profiles of a served entity and its segments, each to the minute that it came in.
-
-    Where some requests were `refused`, they and those picked to be counted beside them are added, too.
-    """
-    parts = []
-    if len(rows):
-        observed = observe(reference, rows.frame)
-        if picked is not None:
-            is_first = ~rows.request_ids.duplicated()
-            observed = replace(observed, begins=(is_first & rows.request_ids.isin(picked.beside)).to_numpy())
-        parts.append(_Part(rows.segments, _at_s(rows.times, now), partial(tally, observed)))
-    if refused is not None and len(refused):
-        parts.append(
-            _Part(refused.segments, _at_s(refused.times, now), lambda some: nothing(reference, int(some.sum())))
-        )
-    for part in parts:
-        _add(watch.rings, part, np.ones(len(part.at_s), dtype=bool), MINUTE)
-        whole = part.tally(np.ones(len(part.at_s), dtype=bool))
-        watch.total = whole if watch.total is None else watch.total + whole
-    coerced = _coerced(reference, rows.coercions)
-    if coerced is not None and len(rows):
-        watch.rings.add(int(parts[0].at_s.max()), coerced)
-        watch.total = coerced if watch.total is None else watch.total + coerced
-    watch.rows += len(rows)
-    for key, members in _segments(watch, parts, _seconds(now)).items():
-        for part, mask in zip(parts, members, strict=True):
-            _add(watch.segments[key], part, mask, HOUR)
-
-
-def _add(rings: Rings, part: _Part, members: np.ndarray, width_s: int) -> None:
-    windows = part.at_s // width_s
-    for window in np.unique(windows[members]):
-        rings.add(int(window) * width_s, part.tally(members & (windows == window)))
-
-
-def _at_s(times: pd.Series[Any], now: datetime) -> np.ndarray:
-    seconds = pd.to_datetime(times, utc=True).astype("datetime64[s, UTC]").astype("int64").to_numpy()
-    return np.asarray(np.minimum(seconds, _seconds(now) + _AHEAD_S))
-
-
-def _segments(watch: EntityWatch, parts: Sequence[_Part], now_s: int) -> dict[Segment, list[np.ndarray]]:
-    """Return which segments are told apart, with their members in each part; see to it that these have rings."""
-    for stale in [key for key, rings in watch.segments.items() if 0 < rings.newest_s < now_s - 2 * DAY]:
-        watch.frequent.forget(stale)
-        del watch.segments[stale]
-    if watch.day < now_s // DAY:
-        watch.frequent.halve()
-        watch.day = now_s // DAY
-    names = [{str(name): part.segments[name].astype(str).str[:MAX_NAME] for name in part.segments} for part in parts]
-    for columns in names:
-        for column, values in columns.items():
-            watch.frequent.add({(column, str(value)): int(rows) for value, rows in values.value_counts().items()})
-    slots = sorted(watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments))
-    watch.segments = {key: watch.segments.get(key) or Rings.empty(SEGMENT_LENGTHS) for key in slots}
-    nobody = [np.zeros(len(part.at_s), dtype=bool) for part in parts]
-    return {
-        (column, value): [
-            (columns[column] == value).to_numpy() if column in columns else none
-            for columns, none in zip(names, nobody, strict=True)
-        ]
-        for column, value in slots
-    }
-
-
-def _coerced(reference: Reference, coercions: Mapping[str, Mapping[str, int]]) -> Counters | None:
-    """Return counters of no rows, with the values that the ledger counted; None when it has none."""
-    counters = nothing(reference)
-    for j, name in enumerate(reference.names):
-        counters.contract[j, Violation.COERCED] = sum((coercions.get(name) or {}).values())
-    return counters if counters.contract.any() else None
-
-
-def violations_of(reference: Reference, total: Counters) -> dict[str, dict[str, int]]:
-    """Return column -> kind of violation -> values; of many columns, those with the most."""
-    found = {
-        name: {kind.name.lower(): int(total.contract[j, kind]) for kind in Violation if total.contract[j, kind]}
-        for j, name in enumerate(reference.names)
-    }
-    found = {name: kinds for name, kinds in found.items() if kinds}
-    if len(found) <= MAX_COUNTED_COLUMNS:
-        return found
-    order = sorted(found, key=lambda name: -sum(found[name].values()))
-    rest: Counter[str] = Counter()
-    for name in order[MAX_COUNTED_COLUMNS:]:
-        rest.update(found[name])
-    return {name: found[name] for name in order[:MAX_COUNTED_COLUMNS]} | {OTHER_COLUMNS: dict(rest)}
-
-
-def _seconds(when: datetime) -> int:
-    return int(when.timestamp())

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from tallystick.errors import TallystickError
+from tallystick.errors import InvalidParameter, TallystickError
 from tallystick.monitor.alike import incidents_of
+from tallystick.monitor.counting import seconds_of
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
 from tallystick.monitor.incident_files import IncidentFiles
 from tallystick.monitor.incidents import (
@@ -24,14 +25,16 @@ from tallystick.monitor.incidents import (
     time_text,
 )
 from tallystick.monitor.line import MonitorLine
-from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint
+from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint, entities_to_look_at
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
+from tallystick.monitor.profiles import profile_of
+from tallystick.monitor.routes import has_new_rows
 from tallystick.monitor.watch import Watch
 from tallystick.monitor.webhook import Webhook
 from tallystick.parity.kinds import Status
 from tallystick.parity.verdict import render
 from tallystick.parity.words import title
-from tallystick.protocol.monitoring import Diagnose, EndpointParity, EntityParity
+from tallystick.protocol.monitoring import AskProfile, Diagnose, EndpointParity, EntityParity
 from tallystick.settings import Settings
 
 _log = logging.getLogger("tallystick.monitor")
@@ -58,23 +61,29 @@ class Work:
         for endpoint in watched.values():
             if not (endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities)):
                 continue
-            try:
-                self._look(endpoint)
-            except (TallystickError, OSError) as error:
-                # Its table is away or damaged; the others go on, and this one is looked at again.
-                text = error.message if isinstance(error, TallystickError) else type(error).__name__
-                _log.warning("the rows of %s could not be looked at: %s", endpoint.name, text)
-            except Exception:  # noqa: BLE001  nor does what nobody thought of keep the others from being looked at
-                _log.exception("the rows of %s could not be looked at", endpoint.name)
+            self._guarded_look(endpoint)
         gone = self._watches.keys() - {each.id for each in watched.values()}
         for endpoint_id in gone:
             del self._watches[endpoint_id]
             self._books.pop(endpoint_id, None)
 
+    def _guarded_look(self, endpoint: WatchedEndpoint) -> None:
+        try:
+            self._look(endpoint)
+        except (TallystickError, OSError) as error:
+            # Its table is away or damaged; the others go on, and this one is looked at again.
+            text = error.message if isinstance(error, TallystickError) else type(error).__name__
+            _log.warning("the rows of %s could not be looked at: %s", endpoint.name, text)
+        except Exception:  # noqa: BLE001  nor does what nobody thought of keep the others from being looked at
+            _log.exception("the rows of %s could not be looked at", endpoint.name)
+
+    def _watch(self, endpoint: WatchedEndpoint) -> Watch:
+        if endpoint.id not in self._watches:
+            self._watches[endpoint.id] = Watch(endpoint)
+        return self._watches[endpoint.id]
+
     def _look(self, endpoint: WatchedEndpoint) -> None:
-        watch = self._watches.get(endpoint.id)
-        if watch is None:
-            watch = self._watches[endpoint.id] = Watch(endpoint)
+        watch = self._watch(endpoint)
         now = self._clock()
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
         for entity in due:
@@ -109,6 +118,25 @@ class Work:
                 for explained, incident in zip(looked.found, found, strict=True)
             ]
         return msgspec.json.encode({"verdicts": documents})
+
+    def profile(self, endpoint: WatchedEndpoint, asked: AskProfile) -> bytes:
+        """Return how live rows look beside training, as JSON. Raises NotFound and InvalidParameter.
+
+        What was recorded since the latest turn is counted first.
+        """
+        having = entities_to_look_at(endpoint, asked.served_entity)
+        if endpoint.is_watched and has_new_rows(endpoint):
+            self._guarded_look(endpoint)
+        watch = self._watch(endpoint)
+        now = self._clock()
+        watch.keep_to(endpoint, now)
+        found = []
+        for entity in having:
+            known = watch.of(entity)
+            if known.reference is None:
+                raise InvalidParameter(f"{entity.name}: its reference cannot be read")
+            found.append(profile_of(endpoint, entity.name, known, asked, seconds_of(now)))
+        return msgspec.json.encode({"profiles": found})
 
     def standing(self, watched: Mapping[str, WatchedEndpoint]) -> dict[str, EndpointParity]:
         """Return how all endpoints stand."""

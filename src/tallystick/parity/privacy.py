@@ -83,6 +83,7 @@ def redact(reference: Reference, options: str | Mapping[str, str], k_anonymity: 
         labels=reference.labels[shown] if len(reference.labels) else reference.labels,
         timing={name: timing for name, timing in reference.timing.items() if name not in hidden},
         degraded=reference.degraded + tuple(notes),
+        k_anonymity=k_anonymity,
     )
 
 

@@ -69,6 +69,8 @@ class Reference(msgspec.Struct, frozen=True):
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
     #: Golden rows' probabilities of three classes or more, row by row; empty where answers are one number.
     probabilities: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+    #: Rows that have to share a level before it is named.
+    k_anonymity: int = 1
     #: The model itself, where it was given in this process; it is never stored.
     model: Any = None
 

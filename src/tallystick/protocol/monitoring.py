@@ -1,7 +1,7 @@
 """What control and the monitor tell each other, over the socket that gateways and the recorder use.
 
-The monitor says what it found, and answers when a diagnosis is asked for; it asks back for what only control may have
-done, a replay on one replica.
+The monitor says what it found, and answers when a diagnosis or a profile is asked for; it asks back for what only
+control may have done, a replay on one replica.
 """
 
 from __future__ import annotations
@@ -85,6 +85,13 @@ class Watching(msgspec.Struct, frozen=True, tag=True):
     endpoints: dict[str, EndpointParity] = {}
 
 
+class Window(StrEnum):
+    """Whole hours and days, UTC, that profiles are kept of."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
 class Diagnose(msgspec.Struct, frozen=True, tag=True):
     """Control -> monitor: diagnose an endpoint's recorded rows now; then say `Diagnosed`."""
 
@@ -101,12 +108,30 @@ class Diagnose(msgspec.Struct, frozen=True, tag=True):
     key: str = ""
 
 
+class AskProfile(msgspec.Struct, frozen=True, tag=True):
+    """Control -> monitor: how do an endpoint's live rows look beside training? Then say `Diagnosed`."""
+
+    number: int
+    endpoint: str
+    #: Empty: all that the endpoint serves.
+    served_entity: str = ""
+    window: Window = Window.DAY
+    #: How many windows before the current one.
+    ago: int = 0
+    #: Column and value, as in `client=ios/4.2`; empty: all rows.
+    segment: str = ""
+    #: Empty: all columns.
+    column: str = ""
+
+
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):
-    """Monitor -> control: the verdicts as JSON, or why there are none."""
+    """Monitor -> control: the verdicts or profiles that were asked for as JSON, or why there are none."""
 
     number: int
     body: bytes = b""
     problem: str = ""
+    #: Whether the problem is that something that was named is not there.
+    is_not_found: bool = False
 
 
 class Replaying(StrEnum):
@@ -137,5 +162,5 @@ class Replayed(msgspec.Struct, frozen=True, tag=True):
     problem: str = ""
 
 
-ToMonitor = Diagnose | Replayed
+ToMonitor = Diagnose | AskProfile | Replayed
 FromMonitor = Watching | Diagnosed | AskReplay

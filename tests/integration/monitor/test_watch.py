@@ -16,6 +16,7 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
+from tallystick.monitor import counting, keeping
 from tallystick.monitor import watch as watching
 from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
@@ -26,7 +27,7 @@ from tallystick.monitor.watch import EntityWatch, Watch
 from tallystick.monitor.work import Work
 from tallystick.parity import Reference
 from tallystick.parity.kinds import Family, Status
-from tallystick.protocol.monitoring import Diagnose, Replayed, Replaying
+from tallystick.protocol.monitoring import AskProfile, Diagnose, Replayed, Replaying
 from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, EntityRoute, ParityRoute, RouteTable
 from tallystick.settings import Settings
 
@@ -120,7 +121,7 @@ def test_however_much_comes_a_sample_is_decoded_and_the_rest_is_counted(
 def test_segments_are_bounded_and_named_by_product_and_version(
     place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "MAX_SEGMENTS", 6)
+    monkeypatch.setattr(counting, "MAX_SEGMENTS", 6)
     agents = [f"app/{number}.1.{number}" for number in range(40)]
     table.add(frame(40, 1), agents, usage_context=[("region", "eu")])
     watch = Watch(place)
@@ -141,7 +142,7 @@ def test_a_big_client_is_watched_though_agents_that_come_once_were_there_first(
     table.add(frame(90, 7), ["ios/4.2" if each % 3 else f"again{each}/1.0" for each in range(90)])
     watch.advance(place, now())
     assert ("client", "ios/4.2") in watch.entities[ENTITY].segments
-    assert len(watch.entities[ENTITY].segments) == watching.MAX_SEGMENTS
+    assert len(watch.entities[ENTITY].segments) == counting.MAX_SEGMENTS
     again = Watch(place)
     table.add(frame(1, 8), "once/1.0")
     again.advance(place, now())
@@ -406,6 +407,42 @@ def test_a_diagnosis_on_demand_finds_column_factor_and_client_and_opens_the_inci
     old = json.loads(turns.diagnose(place, Diagnose(2, "churn", since_s=86_400)))
     assert old["verdicts"][0]["incident_id"] == 1
     assert len(turns.standing({"churn": place})["churn"].incidents) == 1
+
+
+def test_a_profile_counts_what_is_new_first_and_goes_on_after_a_restart(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    # At one time, so that no midnight comes between.
+    noon = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+    def temp(turns: Work, **asked: str) -> tuple[int, float]:
+        (found,) = json.loads(turns.profile(place, AskProfile(1, "churn", column="temp", **asked)))["profiles"]  # type: ignore[arg-type]
+        return found["rows"], found["columns"][0]["live"]["quantiles"]["p50"]
+
+    table.add(frame(60, 1), "web/1.0", at=noon)
+    turns = work(clock=lambda: noon)
+    first = temp(turns)
+    assert first == (60, pytest.approx(20, abs=3))
+    turns.close()
+    again = work(clock=lambda: noon)
+    assert temp(again) == first
+    table.add(frame(40, 2), "ios/4.2.1", at=noon)
+    assert temp(again)[0] == 100
+    assert temp(again, segment="client=ios/4.2") == (40, pytest.approx(20, abs=4))
+    with pytest.raises(NotFound, match="it serves m"):
+        temp(again, served_entity="x")
+
+
+def test_a_served_entity_whose_reference_cannot_be_read_keeps_the_others_place(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    (place.entities[0].reference / "reference.msgpack").write_bytes(b"damaged")  # type: ignore[operator]
+    table.add(frame(20, 1))
+    watch = Watch(place)
+    watch.advance(place, now())
+    assert keeping.load(place.folder).version >= 0
+    with pytest.raises(InvalidParameter, match="its reference cannot be read"):
+        work().profile(place, AskProfile(1, "churn"))
 
 
 def test_why_a_diagnosis_sees_nothing_is_said_with_what_to_do(place: WatchedEndpoint, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tallystick.control.service import Service, build_service
 from tallystick.errors import InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
 from tallystick.protocol.message import MessageReader, render_message
 from tallystick.protocol.monitoring import (
+    AskProfile,
     AskReplay,
     Diagnose,
     Diagnosed,
@@ -38,10 +39,12 @@ from tallystick.protocol.monitoring import (
     Replaying,
     ToMonitor,
     Watching,
+    Window,
 )
 
 ENDPOINT_PATH = "/api/2.0/serving-endpoints/{name}"
 DIAGNOSE_PATH, INCIDENTS_PATH = f"{ENDPOINT_PATH}/parity/diagnose", f"{ENDPOINT_PATH}/parity/incidents"
+PROFILE_PATH = f"{ENDPOINT_PATH}/parity/profile"
 PAGE = (Path(__file__).parents[3] / "docs" / "control-api.md").read_text()
 INCIDENT = IncidentSummary(
     7, "m", IncidentState.OPEN, "cause_found", "preprocessing", "unit", ("temp",), {}, "proof", 0.3, 200, "", ""
@@ -126,6 +129,24 @@ async def test_diagnoses_are_told_apart_and_problems_are_passed_on(links: Gatewa
     peer.say(Diagnosed((await peer.hears()).number, problem="there is no reference"))
     with pytest.raises(InvalidParameter, match="there is no reference"):
         await asking
+
+
+async def test_profiles_are_asked_for_in_the_same_way_and_what_is_not_there_is_not_found(
+    links: GatewayLinks, peer: Peer
+) -> None:
+    asking = asyncio.create_task(
+        links.monitor.profile("churn", "m", window=Window.HOUR, ago=2, segment="client=ios/4.2")
+    )
+    asked = await peer.hears()
+    assert asked == AskProfile(1, "churn", "m", Window.HOUR, 2, "client=ios/4.2", "")
+    peer.say(Diagnosed(1, b'{"profiles": []}'))
+    assert await asking == {"profiles": []}
+    asking = asyncio.create_task(links.monitor.profile("churn", column="tmp"))
+    peer.say(Diagnosed((await peer.hears()).number, problem="no column 'tmp'", is_not_found=True))
+    with pytest.raises(NotFound, match="tmp"):
+        await asking
+    with pytest.raises(TemporarilyUnavailable, match=r"The profile did not end within 0\.01 s; ask again later\."):
+        await links.monitor.profile("churn", timeout_s=0.01)
 
 
 async def test_a_diagnosis_ends_with_its_monitor_and_has_a_deadline(links: GatewayLinks, peer: Peer) -> None:
@@ -222,6 +243,9 @@ async def client(service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncC
         async def diagnose(self, endpoint: str, *args: Any, **asked: Any) -> dict[str, Any]:
             return {"verdicts": [], "asked": {"endpoint": endpoint} | asked}
 
+        async def profile(self, endpoint: str, *args: Any, **asked: Any) -> dict[str, Any]:
+            return {"profiles": [], "asked": {"endpoint": endpoint} | asked}
+
     keeper = Gatekeeper(None, None, is_reachable=lambda *_: True, on_change=lambda: None)  # type: ignore[arg-type]
     known = dataclasses.replace(service, parity=parity_of(keeper, service, Answers(), tmp_path))
     app = create_app(known, Logs(), principal_by_token(service), status)
@@ -264,6 +288,35 @@ async def test_what_cannot_be_asked_is_refused(service: Service, client: httpx.A
     root = bearer(service, "root", is_admin=True)
     answer = await client.post(DIAGNOSE_PATH.format(name="churn"), headers=root, content=msgspec.json.encode(body))
     assert answer.status_code == 400
+
+
+async def test_viewers_see_profiles_of_what_they_ask_for(service: Service, client: httpx.AsyncClient) -> None:
+    endpoint = service.create_endpoint(ADMIN, {"name": "churn"})
+    service.update_permissions(
+        ADMIN, endpoint.id, {"access_control_list": [{"user_name": "ann", "permission_level": "CAN_VIEW"}]}
+    )
+    ann, bob = bearer(service, "ann"), bearer(service, "bob")
+    path = PROFILE_PATH.format(name="churn")
+    found = await client.get(path, headers=ann)
+    nothing = {"served_entity": "", "window": "day", "ago": 0, "segment": "", "column": ""}
+    assert found.json()["asked"] == {"endpoint": "churn"} | nothing
+    asked = {"window": "hour", "segment": "usage_context.team=a=b", "column": "temp", "served_entity": "m", "ago": "3"}
+    found = await client.get(path, params=asked, headers=ann)
+    assert found.json()["asked"] == {"endpoint": "churn"} | asked | {"ago": 3}
+    assert (await client.get(path, headers=bob)).status_code == 404
+    assert (await client.get(path)).status_code == 401
+
+
+async def test_every_problem_of_a_profile_that_is_asked_for_is_told(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    service.create_endpoint(ADMIN, {"name": "churn"})
+    root = bearer(service, "root", is_admin=True)
+    wrong = {"window": "week", "segment": "ios", "ago": "30"}
+    answer = await client.get(PROFILE_PATH.format(name="churn"), params=wrong, headers=root)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    for part in ("window: expected one of hour, day", "segment: expected COLUMN=VALUE", "from 0 to 29"):
+        assert part in answer.json()["message"]
 
 
 @pytest.mark.parametrize("path", [operation.path for operation in incident_routes(ENDPOINT_PATH)])
