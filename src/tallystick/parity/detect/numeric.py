@@ -63,7 +63,7 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 #: Nats that it is worth that no value was rounded, and the part of the values that show it.
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
-#: Nats that training's digits speak against a map that leaves hardly any: as many as other digits speak for one.
+#: Nats that training's digits speak at most against a map that leaves hardly any: as many as others speak for one.
 SOUND_NATS = 4.0
 #: Different odd values that are enough to see whether a map makes one of several.
 FEWEST_POINTS = 8
@@ -194,9 +194,9 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
     odd_before = odd_rows(profile, values)
-    if made_odd.mean() > MOSTLY_BACK:
-        # A map that leaves hardly a value with training's digits did not make one that has them.
-        alone = alone - SOUND_NATS * (known & ~odd_before)
+    # A map that leaves hardly a value with training's digits seldom made one that has them.
+    left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
+    alone = np.where(known & ~odd_before, alone + np.log(left), alone)
     undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]

@@ -53,13 +53,16 @@ def paired_difference(
         inside = (segments[whose["column"]] == whose["value"]).to_numpy()
         kind, shift = relation(rescored[inside], predictions[inside]) if inside.sum() >= LEAST_INSIDE else (kind, shift)
     # Answers that are no numbers are no distance from anything.
-    known = apart[np.isfinite(apart)]
+    known = apart[np.isfinite(apart) & differs]
     parameters, text = {"largest": float(known.max())} if len(known) else {}, "no simple relation was found"
     if kind == "class_order":
         parameters, text = {}, "each is one minus the other"
     elif shift is not None:
         parameters = {"log_odds": shift, "rate": float(np.exp(shift))}
         text = "log-odds differ by a constant"
+    missing = int((differs & ~np.isfinite(predictions) & np.isfinite(rescored)).sum())
+    if missing:
+        text = f"{missing} are no number, the others: {text}" if len(known) else "they are no number"
     evidence = (f"{int(differs.sum())} of {len(predictions)} {rows_name} predictions differ when scored again: {text}",)
     return Finding(
         kind, (), parameters, float(differs.mean()), 100.0, True, evidence, differs, gain=1e7, at_endpoint=True
