@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -276,13 +277,13 @@ def test_a_sample_of_many_requests_has_as_many_refused_ones_as_there_were(
 def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
-    moment = now() - timedelta(hours=2)
+    moment, seeds = now() - timedelta(hours=2), itertools.count(1, 10)
     turns = work(clock=lambda: moment)
 
     def minutes_later(minutes: float, ios: Any, android: Any) -> set[str]:
         nonlocal moment
         moment += timedelta(minutes=minutes)
-        seed = int(moment.timestamp())
+        seed = next(seeds)
         table.add(frame(80, seed), "web/1.0", at=moment)
         table.add(ios(frame(60, seed + 1)), "ios/4.2", at=moment)
         table.add(android(frame(60, seed + 2)), "android/7.1", at=moment)
@@ -309,13 +310,13 @@ def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
 def test_two_faults_of_one_client_are_told_together_and_the_second_goes_on_without_a_gap(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
-    moment = now() - timedelta(hours=2)
+    moment, seeds = now() - timedelta(hours=2), itertools.count(1, 10)
     turns = work(clock=lambda: moment)
 
     def minutes_later(minutes: float, factor: float) -> Any:
         nonlocal moment
         moment += timedelta(minutes=minutes)
-        seed = int(moment.timestamp())
+        seed = next(seeds)
         table.add(frame(80, seed), "web/1.0", at=moment)
         broken = frame(60, seed + 1)
         broken = broken.assign(temp=broken["temp"] * factor, kind=broken["kind"].str.upper())

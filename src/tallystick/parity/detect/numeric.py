@@ -63,7 +63,7 @@ HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
 STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 #: Nats that it is worth that no value was rounded, and the part of the values that show it.
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
-#: Nats that training's digits speak against a map that leaves none, at most: as many as other digits speak for one.
+#: Nats that training's digits speak at most against a map that leaves hardly any: as many as others speak for one.
 SOUND_NATS = 4.0
 #: Nats that refute a map.
 MISFIT_NATS = 7.0
@@ -188,9 +188,9 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
     odd_before = odd_rows(profile, values)
-    # The fewer values a map leaves with training's digits, the less it made one that has them.
-    sound_nats = min(SOUND_NATS, -np.log(max(1e-9, 1 - float(made_odd.mean()))))
-    alone = alone - sound_nats * (known & ~odd_before)
+    # A map that leaves hardly a value with training's digits seldom made one that has them.
+    left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
+    alone = np.where(known & ~odd_before, alone + np.log(left), alone)
     undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]

@@ -1,0 +1,149 @@
+"""Numbers of few values, of many equal ones, and of few digits: which map leads back to exactly these."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Reference, Status, diagnose
+
+#: A test score has values at uneven steps.
+SCORES = np.unique(np.round(400 + 90 * np.sinh(np.linspace(-1.6, 1.6, 41)) / 2))
+
+
+def pupils(count: int, seed: int) -> pd.DataFrame:
+    """Scores at uneven steps, whole years, calls, wages of which a fifth are 0, and sums over calls."""
+    rng = np.random.default_rng(seed)
+    skill = rng.normal(0, 1, count)
+    calls = 1 + rng.poisson(np.exp(0.5 + 0.3 * skill))
+    return pd.DataFrame(
+        {
+            "score": SCORES[np.clip(np.round(20 + 7 * skill + rng.normal(0, 3, count)), 0, 40).astype(int)],
+            "age": np.round(np.clip(rng.normal(38 + 2 * skill, 12, count), 18, 70)),
+            "calls": calls,
+            "wage": np.where(rng.random(count) < 0.2, 0.0, np.round(np.exp(rng.normal(3 + 0.3 * skill, 0.5)), 3)),
+            "minutes": np.round(calls * rng.gamma(6, 1.5, count), 1),
+            "load": np.round(rng.gamma(5, 0.5, count), 2),
+            "kind": np.where(rng.random(count) < 1 / (1 + np.exp(-skill)), "a", "b"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> pd.DataFrame:
+    return pupils(3000, 0)
+
+
+@pytest.fixture(scope="module")
+def known(trained) -> Reference:
+    return Reference.from_frame(trained)
+
+
+@pytest.fixture(scope="module")
+def sent() -> pd.DataFrame:
+    return pupils(200, 1)
+
+
+def some_rows(share: float) -> np.ndarray:
+    return np.random.default_rng(5).random(200) < share
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_a_line_through_values_at_uneven_steps_is_found_exactly(known, sent, share):
+    verdict = diagnose(known, sent.assign(score=sent.score.mask(some_rows(share), 2.9 * sent.score + 53.1423)))
+    assert (verdict.kind, verdict.features) == ("affine", ("score",))
+    assert verdict.transformation["factor"] == pytest.approx(2.9)
+    assert verdict.transformation["offset"] == pytest.approx(53.1423)
+
+
+def test_raw_values_among_scaled_ones_are_told_by_the_line_through_them(trained, sent):
+    mean, sd = trained.score.mean(), trained.score.std()
+    reference = Reference.from_frame(trained.assign(score=(trained.score - mean) / sd))
+    verdict = diagnose(reference, sent.assign(score=((sent.score - mean) / sd).mask(some_rows(0.3), sent.score)))
+    assert (verdict.kind, verdict.features) == ("not_standardized", ("score",))
+    assert verdict.transformation["factor"] == pytest.approx(sd)
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_scaling_twice_is_told_however_the_deviation_was_counted(trained, known, sent, ddof, share):
+    mean, sd = trained.age.mean(), trained.age.std(ddof=ddof)
+    twice = ((sent.age - mean) / sd - mean) / sd
+    verdict = diagnose(known, sent.assign(age=sent.age.mask(some_rows(share), twice)))
+    assert (verdict.kind, verdict.features) == ("standardized_twice", ("age",))
+
+
+def test_raw_whole_numbers_among_logarithms_are_an_exponential(trained, sent):
+    reference = Reference.from_frame(trained.assign(age=np.log(trained.age)))
+    verdict = diagnose(reference, sent.assign(age=np.log(sent.age).mask(some_rows(0.3), sent.age)))
+    assert (verdict.kind, verdict.features) == ("exp", ("age",))
+
+
+@pytest.mark.parametrize("lowered", [3, 10])
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_counts_less_a_constant_are_no_flipped_sign(known, sent, lowered, share):
+    verdict = diagnose(known, sent.assign(calls=sent.calls - lowered * some_rows(share)))
+    assert (verdict.kind, verdict.features) == ("affine", ("calls",))
+    assert verdict.transformation["offset"] == -lowered
+
+
+def test_a_default_that_another_columns_scaler_could_give_is_a_default(known, sent):
+    verdict = diagnose(known, sent.assign(wage=sent.wage.mask(some_rows(0.3), -1.0)))
+    assert (verdict.kind, verdict.features, verdict.transformation["value"]) == ("default_fill", ("wage",), -1.0)
+
+
+def test_a_line_through_a_column_that_is_often_zero_meets_the_zeros(known, sent):
+    verdict = diagnose(known, sent.assign(wage=0.62 * sent.wage - 55))
+    assert (verdict.kind, verdict.features) == ("affine", ("wage",))
+    assert verdict.transformation["offset"] == pytest.approx(-55)
+
+
+def test_lost_digits_show_beside_values_that_never_had_any(known, sent):
+    verdict = diagnose(known, sent.assign(wage=sent.wage.mask(some_rows(0.3), sent.wage.round(1))))
+    assert (verdict.kind, verdict.features, verdict.transformation["decimals"]) == ("rounded", ("wage",), 1)
+
+
+def test_whole_numbers_are_cut_or_rounded_as_training_makes_likelier(known, sent):
+    assert diagnose(known, sent.assign(load=sent.load.round())).kind == "rounded"
+    assert diagnose(known, sent.assign(load=np.trunc(sent.load))).kind == "lossy_cast"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_means_for_sums_are_told_in_all_rows_and_in_some(known, sent, share):
+    means = (sent.minutes / sent.calls).round(3)
+    verdict = diagnose(known, sent.assign(minutes=sent.minutes.mask(some_rows(share), means)))
+    assert (verdict.kind, verdict.features) == ("aggregate_changed", ("minutes",))
+    assert verdict.transformation["by"] == "calls"
+    assert verdict.share == pytest.approx(share, abs=0.15)
+
+
+def test_32_bit_floats_that_are_often_zero_are_no_unit(known, sent):
+    verdict = diagnose(known, sent.assign(wage=sent.wage.astype(np.float32).astype(float)))
+    assert (verdict.kind, verdict.features) == ("float32", ("wage",))
+
+
+@pytest.mark.parametrize("privacy", ["bucketed", "hashed"])
+def test_fair_samples_are_consistent_with_what_privacy_keeps(trained, privacy):
+    reference = Reference.from_frame(trained, privacy=privacy)
+    for seed in range(2, 8):
+        verdict = diagnose(reference, pupils(200, seed))
+        # One column in a hundred samples may differ all the same.
+        assert verdict.status is Status.CONSISTENT, (seed, verdict.features)
+
+
+def test_a_unit_is_told_with_what_privacy_keeps(trained, sent):
+    reference = Reference.from_frame(trained, privacy="bucketed")
+    verdict = diagnose(reference, sent.assign(load=sent.load * 1000))
+    assert (verdict.kind, verdict.features) == ("unit", ("load",))
+
+
+def test_answers_that_are_no_numbers_are_no_distance_of_nothing(trained, sent):
+    def model(rows: pd.DataFrame) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-(rows["score"] - 400) / 60)), dtype=float)
+
+    reference = Reference.from_frame(trained, model=model)
+    answers = model(sent).copy()
+    answers[:20] = np.nan
+    verdict = diagnose(reference, sent, predictions=answers)
+    assert verdict.kind == "prediction_differs"
+    assert "largest" not in verdict.transformation
+    assert any("they are no number" in line.text for line in verdict.evidence)
