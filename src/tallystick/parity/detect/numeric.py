@@ -27,6 +27,7 @@ from tallystick.parity.detect.maps import (
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
 from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
+from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
@@ -65,6 +66,8 @@ STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
 #: Nats that training's digits speak at most against a map that leaves hardly any: as many as others speak for one.
 SOUND_NATS = 4.0
+#: Different values of a fine column that a map has to have made.
+FEWEST_VALUES = 3
 #: Nats that refute a map.
 MISFIT_NATS = 7.0
 #: The same of odd values, of which some are beyond training's tails.
@@ -175,7 +178,13 @@ def _maps_for(live: Live, column: int) -> list[NumberMap]:
     maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
     maps += scaling_maps(live.reference, profile.name, numbers, scaled)
     maps += fitted_maps(profile, live.numbers(column), scaled)
-    return maps
+    return [each for each in maps if not _is_nothing(numbers, each)]
+
+
+def _is_nothing(numbers: NumberProfile, each: NumberMap) -> bool:
+    """Whether a map leaves values where they are, nearly: proportions are scaled to their range already."""
+    moved = np.abs(inverse_of(each, numbers.grid) - numbers.grid)
+    return not np.isnan(moved).any() and float(np.mean(moved)) < NEARLY_SAME * numbers.sd
 
 
 def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
@@ -207,6 +216,9 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         share, affected = 1.0, known
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
+    if not numbers.is_lattice and len(np.unique(values[affected])) < FEWEST_VALUES:
+        # One value or two are a default, however coarsely a map may have been rounded.
+        return None
     if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
         return None
@@ -216,7 +228,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     count = int(known.sum())
     impossible = impossible_nats(profile, values) - impossible_nats(profile, repaired)
     said = trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
-    nats = impossible + said
+    nats = impossible + said + (shape_nats(numbers, each, undone, before) if share == 1 else 0.0)
     # Few rows, of which the others alone speak: undoing them must bring the column nearer to training.
     nearer = HARDLY_BETTER if said < 4 * CLAIM_NATS else WORSE
     if impossible < CLAIM_NATS and share < HALF and after > nearer * before:
