@@ -29,8 +29,9 @@ from tallystick.parity.profile import (
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part
 
 SHARES = np.linspace(0.005, 0.995, 199)
-#: Share of training beyond a bound: less says nothing, and of more little is left to tell the bound from a constant.
-LEAST_BEYOND, MOST_BEYOND = 0.01, 0.95
+#: Share of training beyond a bound: less says nothing, and of more little is left to tell the bound from a default; of
+#: all rows, from a constant.
+LEAST_BEYOND, MOST_BEYOND, MOST_OF_ALL = 0.01, 0.6, 0.95
 #: What a bound is compared with on the inner side, in its own shares, and the least share of that; and the lattice
 #: points that a column must have for neighbours to mean anything.
 NEIGHBOURS, LEAST_NEAR, LEAST_POINTS = 3.0, 0.1, 10
@@ -71,7 +72,8 @@ def _judge(
     rows, held, left = int(known.sum()), int(holds.sum()), int(beyond.sum())
     usual = _beyond_share(numbers, value, side)
     own = float(number_shares(profile, np.array([value]))[0])
-    if not LEAST_BEYOND < usual < MOST_BEYOND or (numbers.is_lattice and len(numbers.lattice) < LEAST_POINTS):
+    most = MOST_OF_ALL if not left else MOST_BEYOND
+    if not LEAST_BEYOND < usual < most or (numbers.is_lattice and len(numbers.lattice) < LEAST_POINTS):
         return None
     # Rows on the bound and rows beyond it must together be what training had there.
     error = np.sqrt(usual * (1 - usual) / rows)

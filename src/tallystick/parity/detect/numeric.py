@@ -9,6 +9,7 @@ its distance to training after undoing must be within the noise of a fair sample
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ COUNTED, CLEARLY = frozenset({"standardized", "standardized_twice", "minmax_scal
 REST_SHARE = 0.4
 #: Below this share a fitted mixture is taken for noise.
 LEAST_SHARE = 0.02
+#: Difference of constants, times the rows they were counted on, up to which a line is a scaler's.
+COUNTED_APART = 2.0
 #: Distance, in training's deviations, below which two undoings are the same.
 NEARLY_SAME = 0.05
 #: Share below which a map touches few rows, and the part of the distance that it may leave then when no value is odd.
@@ -176,8 +179,9 @@ def _maps_for(live: Live, column: int) -> list[NumberMap]:
     assert numbers is not None
     scaled = is_standardized(profile)
     maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
-    maps += scaling_maps(live.reference, profile.name, numbers, scaled)
-    maps += fitted_maps(profile, live.numbers(column), scaled)
+    counted = scaling_maps(live.reference, profile.name, numbers, scaled)
+    fitted = fitted_maps(profile, live.numbers(column), scaled)
+    maps = [*maps, *counted, *(_as_counted(each, counted, numbers.rows) for each in fitted)]
     return [each for each in maps if not _is_nothing(numbers, each)]
 
 
@@ -185,6 +189,16 @@ def _is_nothing(numbers: NumberProfile, each: NumberMap) -> bool:
     """Whether a map leaves values where they are, nearly: proportions are scaled to their range already."""
     moved = np.abs(inverse_of(each, numbers.grid) - numbers.grid)
     return not np.isnan(moved).any() and float(np.mean(moved)) < NEARLY_SAME * numbers.sd
+
+
+def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberMap:
+    """Return a fitted line by the name of the scaler whose constants it has but for what is counted, by n or n - 1."""
+    factor, offset = (line.parameters.get(name, 0.0) for name in ("factor", "offset"))
+    for each in counted if line.kind == "affine" else ():
+        apart = abs(factor / each.parameters["factor"] - 1), abs(offset - each.parameters["offset"])
+        if max(apart[0], apart[1] / max(1.0, abs(offset))) < COUNTED_APART / rows:
+            return replace(line, kind=each.kind, parameters=each.parameters, cost=each.cost)
+    return line
 
 
 def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
