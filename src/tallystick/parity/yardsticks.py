@@ -8,10 +8,12 @@ than the one sent.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, Ints, NumberProfile, ranks_of
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -78,7 +80,7 @@ def _near_decimals(values: Floats, digits: int) -> Mask:
 def on_lattice(numbers: NumberProfile, values: Floats) -> Mask:
     """Return which values are training values, to a millionth of the usual gap between them."""
     lattice = numbers.lattice
-    gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
+    gap = numbers.gap if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     nearest = np.minimum(
         np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)])
@@ -118,15 +120,33 @@ def trusted_nats(z: float, total: float) -> float:
     return safe + SUM_TRUST * max(0.0, total - safe) if z > LEAST_Z else safe
 
 
+class Sample(NamedTuple):
+    """Distinct values, ascending, how often each is there, and the shares of the sample up to each, and below it."""
+
+    points: Floats
+    counts: Ints
+    upper: Floats
+    lower: Floats
+    rows: int
+
+
+def sample_of(values: Floats) -> Sample:
+    """Return values as a sample to be compared with several columns of training; NaN is left out."""
+    points, counts = np.unique(values[np.isfinite(values)], return_counts=True)
+    rows = int(counts.sum())
+    upper = np.cumsum(counts) / max(1, rows)
+    return Sample(points, counts, upper, upper - counts / max(1, rows), rows)
+
+
 def ks_distance(numbers: NumberProfile, values: Floats) -> float:
     """Return the Kolmogorov-Smirnov distance of values to training; 0 for no values."""
-    known = np.sort(values[np.isfinite(values)])
-    if not len(known):
-        return 0.0
-    points, counts = np.unique(known, return_counts=True)
-    upper = np.cumsum(counts) / len(known)
-    lower = upper - counts / len(known)
-    gap = np.maximum(np.abs(cdf(numbers, points) - upper), np.abs(cdf_below(numbers, points) - lower))
+    return ks_of(numbers, sample_of(values))
+
+
+def ks_of(numbers: NumberProfile, sample: Sample) -> float:
+    """Return the Kolmogorov-Smirnov distance of a sample to training; 0 for an empty one."""
+    upper, lower = ranks_of(numbers, sample.points)
+    gap = np.maximum(np.abs(upper - sample.upper), np.abs(lower - sample.lower))
     return float(gap.max(initial=0.0))
 
 

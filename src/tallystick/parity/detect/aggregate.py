@@ -18,7 +18,7 @@ from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.detect.window import NAMED_COST
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, NumberProfile, cdf, cells_of
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,
@@ -34,6 +34,9 @@ MOST_A_ROW = 3.0
 #: Part of the bound of a fair sample that a column must be off, as means over one event are their sums; and from which
 #: it needs no more evidence.
 MOVED, CLEARLY_MOVED = 0.75, 1.5
+#: Ranks in training that the median may have with it undone.
+MIDDLE = (0.3, 0.7)
+KINDS = ("sum for mean", "mean for sum")
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -48,28 +51,48 @@ def detect_aggregate(live: Live, column: int) -> list[Finding]:
     if before < MOVED * bound:
         return []
     best: Finding | None = None
-    for other, rival in enumerate(live.reference.columns):
-        if other == column or rival.role is not Role.NUMBER or other in live.absent or rival.numbers is None:
-            continue
-        if rival.numbers.minimum < 0 or rival.numbers.distinct < 3 or rival.numbers.decimals > 0:
-            # What a sum and a mean differ by is a count.
-            continue
-        counts = live.numbers(other)
+    others = [j for j, rival in enumerate(live.reference.columns) if j != column and _may_count(live, j, rival)]
+    if not others:
+        return []
+    counts = np.stack([live.numbers(other) for other in others])
+    undone = [_undone(numbers, kind, values, counts) for kind in KINDS]
+    likely = np.column_stack([_is_in_the_middle(numbers, each) for each in undone])
+    for k, which in np.argwhere(likely):
         # What the usual count alone would undo: a constant factor, which is the simpler story.
-        usual = np.full(len(counts), np.nanmedian(counts) if np.isfinite(counts).any() else 1.0)
-        for (kind, undone), (_, plain) in zip(_ratios(values, counts), _ratios(values, usual), strict=True):
-            found = _judge_ratio(live, column, other, kind, undone, plain, before, bound)
-            if found is not None and (best is None or found.gain > best.gain):
-                best = found
+        usual = np.full(len(values), np.nanmedian(counts[k]) if np.isfinite(counts[k]).any() else 1.0)
+        plain = _undone(numbers, KINDS[which], values, usual)
+        found = _judge_ratio(live, column, others[k], KINDS[which], undone[which][k], plain, before, bound)
+        if found is not None and (best is None or found.gain > best.gain):
+            best = found
     return [] if best is None else [best]
 
 
-def _ratios(values: Floats, counts: Floats) -> list[tuple[str, Floats]]:
+def _may_count(live: Live, other: int, rival: ColumnProfile) -> bool:
+    """Whether a column may be what a sum and a mean differ by: a count."""
+    if rival.role is not Role.NUMBER or other in live.absent or rival.numbers is None:
+        return False
+    return rival.numbers.minimum >= 0 and rival.numbers.distinct >= 3 and rival.numbers.decimals <= 0
+
+
+def _undone(numbers: NumberProfile, kind: str, values: Floats, counts: Floats) -> Floats:
+    """Return values with a sum divided by counts, or a mean multiplied by them; NaN where there is none.
+
+    Counts may be one column's, or columns x rows.
+    """
     with np.errstate(all="ignore"):
-        return [
-            ("sum for mean", np.where(counts > 0, values / counts, values)),
-            ("mean for sum", np.where(counts > 0, values * counts, values)),
-        ]
+        undone = np.where(counts > 0, values / counts if kind == "sum for mean" else values * counts, values)
+        # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
+        is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
+        return _with_decimals(undone, numbers.decimals, is_rounded)
+
+
+def _is_in_the_middle(numbers: NumberProfile, undone: Floats) -> Mask:
+    """Return, per row of `undone`, whether its median is about training's: what most of them can be left out by."""
+    known = np.isfinite(undone).sum(axis=1)
+    ordered, rows = np.sort(undone, axis=1), np.arange(len(undone))
+    low, high = ordered[rows, np.maximum(known - 1, 0) // 2], ordered[rows, np.minimum(known // 2, undone.shape[1] - 1)]
+    rank = cdf(numbers, np.where(known > 0, (low + high) / 2, numbers.minimum))
+    return np.asarray((known > 0) & (rank > MIDDLE[0]) & (rank < MIDDLE[1]))
 
 
 def _judge_ratio(
@@ -78,12 +101,6 @@ def _judge_ratio(
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
-    # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
-    is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
-    undone, plain = (_with_decimals(each, numbers.decimals, is_rounded) for each in (undone, plain))
-    known = np.isfinite(undone)
-    if not known.any() or not 0.3 < float(cdf(numbers, np.array([np.median(undone[known])]))[0]) < 0.7:
-        return None
     after = ks_distance(numbers, undone)
     values = live.numbers(column)
     known = np.isfinite(values) & np.isfinite(undone)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.maps import NumberMap
+from tallystick.parity.detect.maps import NumberMap, slopes_of
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of
 from tallystick.parity.yardsticks import odd_rows
 
@@ -35,14 +35,19 @@ def live_step(profile: ColumnProfile, values: Floats) -> float:
 def training_step(numbers: NumberProfile) -> float:
     """Return the usual gap between training's values: of its lattice, or its last digit."""
     if numbers.is_lattice and len(numbers.lattice) > 1:
-        return float(np.median(np.diff(numbers.lattice)))
+        return numbers.gap
     return float(10.0**-numbers.decimals)
 
 
 def room_of(each: NumberMap, values: Floats, step: float) -> Floats:
     """Return how far off values may be, once a map is undone, for having been rounded to `step`."""
+    return room_in(slopes_of([each], values)[0], step)
+
+
+def room_in(slope: Floats, step: float) -> Floats:
+    """Return the same where a map's inverse is as steep as `slope`."""
     with np.errstate(all="ignore"):
-        room = 0.5 * step * np.broadcast_to(each.slope(values), np.shape(values))
+        room = 0.5 * step * slope
     return np.where(np.isfinite(room), room, 0.0)
 
 
