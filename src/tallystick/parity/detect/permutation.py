@@ -77,11 +77,12 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                 table[held, b] = _off(theirs, quantiles)
     for a, i in enumerate(columns):
         if own[i].numbers is None and live.known(i).any():
-            texts = live.texts(i)[live.known(i)]
+            named = live.counts(i)
+            names, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
             for b, j in enumerate(columns):
                 if own[j].levels is not None:
                     count = own[j].cell_count
-                    seen = np.bincount(cells_of(own[j], texts), minlength=count + 1)[: count + 1] / len(texts)
+                    seen = np.bincount(cells_of(own[j], names), counts, count + 1)[: count + 1] / counts.sum()
                     table[a, b] = 0.5 * float(np.abs(seen - np.append(own[j].cell_shares, 0.0)).sum())
     return table
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.maps import NumberMap, slopes_of
-from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of, ranks_of
 from tallystick.parity.yardsticks import odd_rows
 
 #: Decimals beyond which values were not rounded, and the share of values that must have as few.
@@ -76,15 +76,10 @@ def rounded_distance(numbers: NumberProfile, undone: Floats, room: Floats, settl
     upper = np.cumsum(counts) / len(low)
     lower = upper - counts / len(low)
     low, high, wide = low[first], high[first], wide[first]
-    above = np.where(
-        wide,
-        np.maximum(np.maximum(cdf_below(numbers, high) - upper, upper - cdf(numbers, high)), 0.0),
-        np.abs(cdf(numbers, high) - upper),
-    )
+    (top, under_top), (bottom, under_bottom) = ranks_of(numbers, high), ranks_of(numbers, low)
+    above = np.where(wide, np.maximum(np.maximum(under_top - upper, upper - top), 0.0), np.abs(top - upper))
     below = np.where(
-        wide,
-        np.maximum(np.maximum(cdf_below(numbers, low) - lower, lower - cdf(numbers, low)), 0.0),
-        np.abs(cdf_below(numbers, low) - lower),
+        wide, np.maximum(np.maximum(under_bottom - lower, lower - bottom), 0.0), np.abs(under_bottom - lower)
     )
     return float(np.maximum(above, below).max())
 
