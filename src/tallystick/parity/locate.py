@@ -51,9 +51,9 @@ def by_segment(
             continue
         inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows), enough)
         strong = [finding for finding in inquiry.findings if finding.nats > enough]
-        if whole.findings and strong and not _tells_better(reference, frame, asked, strong[0], whole, rows):
+        if not strong or (best is not None and strong[0].gain <= best[0]):
             continue
-        if strong and (best is None or strong[0].gain > best[0]):
+        if not whole.findings or _tells_better(reference, frame, asked, strong[0], whole, rows):
             whose = {
                 "column": column,
                 "value": value,
