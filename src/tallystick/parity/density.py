@@ -8,8 +8,6 @@ from tallystick.parity.columns import Floats
 from tallystick.parity.joint import paired_z
 from tallystick.parity.profile import NumberProfile
 
-#: Grid steps joined into one density bin: 64 bins of equal mass.
-BIN_STEP = 4
 #: Standard errors by which undoing may seem worse than knowing nothing: both are estimates, and the share is small.
 OVER_NOTHING = 2.0
 #: Bounds of one row's log-likelihood ratio, for the sake of floating point.
@@ -34,8 +32,7 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
             near = np.where(
                 np.abs(values - numbers.lattice[left]) <= np.abs(values - numbers.lattice[right]), left, right
             )
-            gap = float(np.median(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 1.0
-            hit = np.abs(values - numbers.lattice[near]) <= 1e-6 * gap
+            hit = np.abs(values - numbers.lattice[near]) <= 1e-6 * numbers.gap
             result = np.where(hit, np.log(numbers.counts[near] / numbers.counts.sum()), far)
         else:
             result = _continuous(numbers, values, far - np.log(width), beyond)
@@ -48,15 +45,7 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
 
 
 def _continuous(numbers: NumberProfile, values: Floats, far: Floats, beyond: Floats) -> Floats:
-    edges = np.unique(numbers.grid[::BIN_STEP])
-    if len(edges) < 2:
-        # Times of one second, or rounded for privacy: a float so large has no neighbour within a billionth.
-        room = max(1e-9, float(np.spacing(abs(numbers.minimum))))
-        edges = np.array([numbers.minimum - room, numbers.minimum + room])
-    ranks = np.searchsorted(numbers.grid, edges, side="right") / len(numbers.grid)
-    mass = np.maximum(np.diff(ranks), 0.25 / len(numbers.grid))
-    mass /= mass.sum()
-    heights = np.log(mass / np.diff(edges))
+    edges, heights = numbers.bins
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(heights) - 1)
     result = np.where(beyond > 0, far, heights[place])
     # An atom is a narrow bin: its mass over a thousandth of the quartile distance.
@@ -73,12 +62,16 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
     """
     bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
     share = np.full((len(ratio), 1), 0.5)
+    # Written into place: this is the innermost loop of a diagnosis.
+    part, total = np.empty_like(bounded), np.empty_like(bounded)
     for _ in range(rounds):
-        part = share * bounded
-        step = np.clip((part / (1 - share + part)).mean(axis=1, keepdims=True), 1e-4, 1 - 1e-6)
-        settled = np.abs(step - share).max(initial=0.0) < 1e-4
+        np.multiply(share, bounded, out=part)
+        np.add(1 - share, part, out=total)
+        np.divide(part, total, out=part)
+        step = np.minimum(np.maximum(part.mean(axis=1, keepdims=True), 1e-4), 1 - 1e-6)
+        is_settled = np.abs(step - share).max(initial=0.0) < 1e-4
         share = step
-        if settled:
+        if is_settled:
             break
     gain = np.log(1 - share + share * bounded).sum(axis=1)
     return share[:, 0], gain

@@ -233,16 +233,35 @@ def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> I
     rows = np.arange(len(frame))[-MOST_ROWS:]
     if frame.shape[1] < 3 or not len(reference.rows):
         return rows
-    texts = frame.iloc[rows].astype(str)
-    repeated = (texts if keys is None else texts.assign(**{_KEY: keys[rows].astype(str)})).duplicated().to_numpy()
+    repeated = _repeated(
+        frame.iloc[rows] if keys is None else frame.iloc[rows].assign(**{_KEY: keys[rows].astype(str)})
+    )
+    if not repeated.any():
+        return rows
     # Of twice as many rows twice as large a part is there already: as many of training's are asked.
     trained = reference.rows.iloc[
         np.linspace(0, len(reference.rows) - 1, min(len(rows), len(reference.rows))).astype(int)
     ]
-    usual = float(trained.astype(str).duplicated().mean()) * max(1.0, len(rows) / len(reference.rows))
+    usual = float(_repeated(trained).mean()) * max(1.0, len(rows) / len(reference.rows))
     if usual > RARE_REPEATS and repeated.mean() <= MANY_REPEATS + 2 * usual:
         return rows
     return np.asarray(rows[~repeated])
+
+
+def _repeated(frame: pd.DataFrame) -> Mask:
+    """Return which rows are written as one before them is."""
+    # To write numbers as text takes long: at first, rows that have other numbers are left out.
+    alike, group = np.arange(len(frame)), np.zeros(len(frame), dtype=np.int64)
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf" and len(alike):
+            codes, distinct = pd.factorize(series.to_numpy()[alike])
+            group = pd.factorize(group * (len(distinct) + 1) + codes)[0]
+            is_shared = np.bincount(group)[group] > 1
+            alike, group = alike[is_shared], group[is_shared]
+    found = np.zeros(len(frame), dtype=bool)
+    found[alike] = frame.iloc[alike].astype(str).duplicated().to_numpy()
+    return found
 
 
 def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, affected: Mask) -> dict[str, Any]:

@@ -58,10 +58,13 @@ BROKEN_P, UNCHANGED_P = 1e-6, 1e-3
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
 
-def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = None) -> Inquiry:
+def inquire(
+    reference: Reference, frame: pd.DataFrame, asked: Asked | None = None, enough_nats: float = np.inf
+) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for.
 
-    `asked` says whom each row is about and when it was asked for, as far as that is known.
+    `asked` says whom each row is about and when it was asked for, as far as that is known. Nothing more is looked for
+    once a cause has more than `enough_nats`: those that are returned are then the first ones, the same as without.
     """
     sent, findings = read_live(reference, frame)
     is_tiny = trained_rows(reference) < FEWEST_TRAINED
@@ -82,6 +85,8 @@ def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = Non
         last = screen(rows)
     looks = MOST_LOOKS
     for _ in range(MOST_ROUNDS):
+        if any(finding.nats > enough_nats for finding in findings):
+            break
         proposed = _propose(rows, last, looks) if looks > 0 and not is_tiny else []
         # Counts that come out the same when counted again are right, however odd their distribution is.
         proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -151,24 +152,22 @@ def scores_of(
     folded: bool,
 ) -> tuple[Floats, Ints]:
     """Return scores (rows x q) and the column that owns each. Needs the same profiles for training and live rows."""
-    parts: list[Floats] = []
-    owners: list[int] = []
-    for j, profile in enumerate(profiles):
-        if profile.role is Role.LEVEL:
-            table = np.vstack((embeddings[j], np.zeros((1, embeddings[j].shape[1]))))
-            picked = table[cells[j]]
-            parts.extend(picked[:, k] for k in range(picked.shape[1]))
-            owners.extend([j] * picked.shape[1])
-        elif profile.numbers is not None and profile.numbers.distinct > 1:
-            score = _rank_scores(profile, values[j])
-            parts.append(score)
-            owners.append(j)
-            if folded and profile.numbers.distinct > 2:
-                parts.append(np.abs(score) - 0.8)
-                owners.append(j)
-    rows = len(values[0]) if values else 0
-    scores = np.column_stack(parts) if parts else np.zeros((rows, 0))
+    parts = [column_scores(profile, embeddings[j], values[j], cells[j], folded) for j, profile in enumerate(profiles)]
+    owners = [j for j, part in enumerate(parts) for _ in range(part.shape[1])]
+    scores = np.hstack(parts) if parts else np.zeros((0, 0))
     return scores, np.array(owners, dtype=np.int64)
+
+
+def column_scores(profile: ColumnProfile, embedding: Floats, values: Values, cells: Ints, folded: bool) -> Floats:
+    """Return the scores of one column: rows x 0, 1 or 2, each row's by its own value."""
+    if profile.role is Role.LEVEL:
+        return np.asarray(np.vstack((embedding, np.zeros((1, embedding.shape[1]))))[cells])
+    if profile.numbers is None or profile.numbers.distinct <= 1:
+        return np.zeros((len(values), 0))
+    score = _rank_scores(profile, values)
+    if folded and profile.numbers.distinct > 2:
+        return np.column_stack((score, np.abs(score) - 0.8))
+    return score[:, None]
 
 
 def _sides(cells: list[Ints], rank: list[Floats]) -> tuple[Floats, list[int]]:
@@ -255,19 +254,44 @@ def log_likelihood(
     The last entry is the mixture over all cells: what an unknown value says, namely nothing. `excluded` are columns
     that are known to be broken and take no part.
     """
+    given = discriminant(means, shares, covariance, owners, column, excluded)
+    return table_of(given, shares, scores)
+
+
+@dataclass(frozen=True)
+class Discriminant:
+    """How the other scores tell the cells of a column: `weights` and `offset` are those of Fisher's functions."""
+
+    kept: Ints
+    centre: Floats
+    weights: Floats
+    offset: Floats
+
+
+def discriminant(
+    means: Floats, shares: Floats, covariance: Floats, owners: Ints, column: int, excluded: frozenset[int]
+) -> Discriminant:
+    """Return the functions that `log_likelihood` is of, which are the same for any rows."""
     kept = np.flatnonzero(~np.isin(owners, [column, *excluded]))
-    table = np.zeros((len(scores), len(shares) + 1))
-    if not len(kept) or not len(shares):
-        return table
     means = means[:, kept]
     centre = shares @ means
     offset = means - centre
+    if not len(kept) or not len(shares):
+        return Discriminant(kept, centre, offset, np.zeros(len(shares)))
     between = (offset * shares[:, None]).T @ offset
     total = covariance[np.ix_(kept, kept)]
     size = max(float(np.trace(total)) / len(kept), 1e-9)
     within = (1 - RIDGE) * total + RIDGE * size * np.eye(len(kept)) - (1 - RIDGE) * between
     projected = _divided(offset, within, RIDGE * size)
-    table[:, :-1] = (scores[:, kept] - centre) @ projected.T - 0.5 * np.einsum("ij,ij->i", projected, offset)
+    return Discriminant(kept, centre, projected, 0.5 * np.einsum("ij,ij->i", projected, offset))
+
+
+def table_of(given: Discriminant, shares: Floats, scores: Floats) -> Floats:
+    """Return rows x (cells + 1) as `log_likelihood` does, of rows with these scores."""
+    table = np.zeros((len(scores), len(shares) + 1))
+    if not len(given.kept) or not len(shares):
+        return table
+    table[:, :-1] = (scores[:, given.kept] - given.centre) @ given.weights.T - given.offset
     top = table[:, :-1].max(axis=1)
     table[:, -1] = top + np.log(np.exp(table[:, :-1] - top[:, None]) @ shares + 1e-300)
     # Relative to saying nothing, and bounded, so that no single row decides.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Less than any cause has.
+ANY_NATS = -np.inf
 #: Kinds whose parameter is estimated together with the share of rows.
 ESTIMATED = frozenset({"window_changed"})
 #: Share of rows from which a cause is everybody's, and the chance of a column's rows below which they are far off.
@@ -40,17 +42,18 @@ def by_segment(
     together show a cause already, a segment's other one is believed if it is in all of its rows, and the other rows
     show none: a mixture of sound and broken rows can look like another fault.
     """
-    best: tuple[float, Inquiry, dict[str, Any]] | None = None
+    best: tuple[float, Mask, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
+    # Each segment is one more look.
+    enough = CLAIM_NATS + np.log(max(1, len(ranked)))
     for column, value, rows in ranked[:MOST_INQUIRIES]:
         if _is_everybodys(whole, rows):
             continue
-        inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows))
-        # Each segment is one more look.
-        strong = [f for f in inquiry.findings if f.nats > CLAIM_NATS + np.log(max(1, len(ranked)))]
-        if whole.findings and strong and not _tells_better(reference, frame, asked, strong[0], whole, rows):
+        inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows), enough)
+        strong = [finding for finding in inquiry.findings if finding.nats > enough]
+        if not strong or (best is not None and strong[0].gain <= best[0]):
             continue
-        if strong and (best is None or strong[0].gain > best[0]):
+        if not whole.findings or _tells_better(reference, frame, asked, strong[0], whole, rows):
             whose = {
                 "column": column,
                 "value": value,
@@ -58,8 +61,11 @@ def by_segment(
                 "affected_inside": float(strong[0].share),
                 "affected_outside": 0.0,
             }
-            best = strong[0].gain, inquiry, whose
-    return (whole, {}) if best is None else (best[1], best[2])
+            best = strong[0].gain, rows, whose
+    if best is None:
+        return whole, {}
+    # Of the one segment that is told of, everything.
+    return inquire(reference, frame[best[1]].reset_index(drop=True), asked.taken(best[1])), best[2]
 
 
 def _is_everybodys(whole: Inquiry, rows: Mask) -> bool:
@@ -85,7 +91,7 @@ def _tells_better(
     is_told = found.kind == first.kind and first.share < WHOLE and found.kind not in ESTIMATED
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
-    return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows)).findings
+    return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows), ANY_NATS).findings
 
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[tuple[str, str, Mask]]:

@@ -66,22 +66,15 @@ def reweighted_distance(live: Live, column: int) -> float | None:
     Exponential tilting to first moments of the scores (Kullback's minimum discrimination information). None where the
     reference keeps too few rows.
     """
-    from tallystick.parity.joint import scores_of
-    from tallystick.parity.profile import cells_of
-    from tallystick.parity.reference import parse_column
-
-    reference = live.reference
-    numbers = reference.columns[column].numbers
-    if len(reference.rows) < 100 or numbers is None or list(reference.rows.columns) != list(reference.names):
+    numbers, golden = live.reference.columns[column].numbers, live.golden()
+    if golden is None or numbers is None:
         return None
-    values = [parse_column(profile, reference.rows[profile.name]) for profile in reference.columns]
-    cells = [cells_of(profile, given) for profile, given in zip(reference.columns, values, strict=True)]
-    trained, owners = scores_of(reference.columns, reference.joint.embeddings, values, cells, reference.joint.folded)
+    owners, trained = live.reference.joint.owners, golden.scores()
     kept = np.flatnonzero(~np.isin(owners, [column, *live.absent, *live.suspects]))
     if not len(kept):
         return None
     weights = _tilt(trained[:, kept], live.scores()[:, kept].mean(axis=0))
-    own = np.asarray(values[column], dtype=np.float64)
+    own = golden.numbers(column)
     order = np.argsort(own)
     return _weighted_ks(own[order], weights[order], live.numbers(column))
 

@@ -6,7 +6,8 @@ is what the dependence between columns is counted in.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +20,8 @@ Ints = NDArray[np.int64]
 
 #: Points of the quantile grid: the error of a rank is at most half a step, 0.2 %.
 GRID_POINTS = 257
+#: Steps of the grid joined into one bin of the density: 64 bins of equal mass.
+BIN_STEP = 4
 #: Columns with at most so many distinct values keep them all: they are a lattice.
 LATTICE_SIZE = 256
 #: Up to here each distinct value is a cell of its own (hours and months are); above, quantile bins are.
@@ -34,8 +37,19 @@ MOST_DECIMALS = 9
 BUCKETS, BUCKET_DIGITS = 16, 2
 
 
-class NumberProfile(msgspec.Struct, frozen=True):
-    """Distribution of numbers. `grid` are GRID_POINTS quantiles; `lattice` and `counts` all values, when few."""
+class Steps(NamedTuple):
+    """The distinct points of a grid, ascending, and the ranks of the first and the last of equal ones."""
+
+    points: Floats
+    first: Floats
+    last: Floats
+
+
+class NumberProfile(msgspec.Struct, frozen=True, dict=True):
+    """Distribution of numbers. `grid` are GRID_POINTS quantiles; `lattice` and `counts` all values, when few.
+
+    What follows from these fields is worked out once (`dict=True` is for that): a profile is asked thousands of times.
+    """
 
     grid: Floats
     lattice: Floats
@@ -95,8 +109,39 @@ class NumberProfile(msgspec.Struct, frozen=True):
         """Whether all values of training are known and few enough that live ones must be among them."""
         return len(self.lattice) > 0
 
+    @cached_property
+    def gap(self) -> float:
+        """Usual distance between neighbours of the lattice; 1 where it has no two points."""
+        return float(np.median(np.diff(self.lattice))) if len(self.lattice) > 1 else 1.0
 
-class LevelProfile(msgspec.Struct, frozen=True):
+    @cached_property
+    def totals(self) -> Floats:
+        """Share of training below each point of the lattice, and 1."""
+        return np.asarray(np.concatenate(([0.0], np.cumsum(self.counts))) / self.counts.sum())
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The grid as steps of ranks."""
+        grid = self.grid
+        is_new = grid[1:] != grid[:-1]
+        is_last, is_first = np.concatenate((is_new, [True])), np.concatenate(([True], is_new))
+        first, last = np.flatnonzero(is_first) / (len(grid) - 1), np.flatnonzero(is_last) / (len(grid) - 1)
+        return Steps(grid[is_last], first, last)
+
+    @cached_property
+    def bins(self) -> tuple[Floats, Floats]:
+        """Edges of bins of about equal mass, and the log density in each."""
+        edges = np.unique(self.grid[::BIN_STEP])
+        if len(edges) < 2:
+            # Times of one second, or rounded for privacy: a float so large has no neighbour within a billionth.
+            room = max(1e-9, float(np.spacing(abs(self.minimum))))
+            edges = np.array([self.minimum - room, self.minimum + room])
+        ranks = np.searchsorted(self.grid, edges, side="right") / len(self.grid)
+        mass = np.maximum(np.diff(ranks), 0.25 / len(self.grid))
+        return edges, np.log(mass / mass.sum() / np.diff(edges))
+
+
+class LevelProfile(msgspec.Struct, frozen=True, dict=True):
     """Levels by falling count. `hidden` are keyed digests of levels that privacy does not allow to name."""
 
     levels: tuple[str, ...]
@@ -112,6 +157,11 @@ class LevelProfile(msgspec.Struct, frozen=True):
     lower_share: float
     upper_share: float
     space_share: float
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Where each level stands in `levels`."""
+        return {level: place for place, level in enumerate(self.levels)}
 
 
 class ColumnProfile(msgspec.Struct, frozen=True):
@@ -298,11 +348,12 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
     """
     count = profile.cell_count
     if profile.levels is not None:
-        place = {level: min(index, LEVEL_CELLS) for index, level in enumerate(profile.levels.levels)}
+        places = profile.levels.places
         null = count - 1 if profile.null_share > 0 else count
         codes, distinct = pd.factorize(np.asarray(values, dtype=object))
-        cells_by_code = np.array([place.get(str(text), count) for text in distinct] + [null], dtype=np.int64)
-        return np.asarray(cells_by_code[codes])
+        found = [places.get(str(text), -1) for text in distinct]
+        by_code = [min(place, LEVEL_CELLS) if place >= 0 else count for place in found]
+        return np.array([*by_code, null], dtype=np.int64)[codes]
     numbers = profile.numbers
     assert numbers is not None
     given = np.asarray(values, dtype=np.float64)
@@ -353,38 +404,33 @@ def training_values(numbers: NumberProfile) -> Floats:
 
 def cdf(numbers: NumberProfile, values: Floats) -> Floats:
     """Return the share of training at or below each value."""
-    return _steps(numbers, values)[0]
+    return ranks_of(numbers, values)[0]
 
 
 def cdf_below(numbers: NumberProfile, values: Floats) -> Floats:
     """Return the share of training below each value; it differs from `cdf` at atoms."""
-    return _steps(numbers, values)[1]
+    return ranks_of(numbers, values)[1]
 
 
-def _steps(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
+def ranks_of(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
     """Return P(x <= value) and P(x < value): even between points of the grid, with jumps at repeated points."""
     values = numbers.seen(values)
     slack = _slack(numbers, values)
     if numbers.is_lattice:
-        total = np.concatenate(([0.0], np.cumsum(numbers.counts))) / numbers.counts.sum()
+        total = numbers.totals
         upper = total[np.searchsorted(numbers.lattice, values + slack, side="right")]
         return np.asarray(upper), np.asarray(total[np.searchsorted(numbers.lattice, values - slack, side="left")])
-    grid = numbers.grid
-    is_last = np.concatenate((grid[1:] != grid[:-1], [True]))
-    is_first = np.concatenate(([True], grid[1:] != grid[:-1]))
-    points = grid[is_last]
-    last, first = np.flatnonzero(is_last) / (len(grid) - 1), np.flatnonzero(is_first) / (len(grid) - 1)
+    points, first, last = numbers.steps
     after = np.clip(np.searchsorted(points, values, side="left"), 0, len(points) - 1)
     before = np.maximum(after - 1, 0)
-    width = np.where(points[after] > points[before], points[after] - points[before], 1.0)
+    right, left, begin, end = points[after], points[before], last[before], first[after]
+    width = np.where(right > left, right - left, 1.0)
     with np.errstate(invalid="ignore", over="ignore"):
-        between = last[before] + (first[after] - last[before]) * np.clip((values - points[before]) / width, 0.0, 1.0)
-    hit = np.abs(points[after] - values) <= slack
-    upper = np.where(hit, last[after], between)
-    lower = np.where(hit, first[after], between)
-    outside = values > points[-1] + slack[()] if np.ndim(values) == 0 else values > points[-1] + slack
+        between = begin + (end - begin) * np.clip((values - left) / width, 0.0, 1.0)
+    hit = np.abs(right - values) <= slack
+    outside, under = values > points[-1] + slack, values < points[0] - slack
+    upper, lower = np.where(hit, last[after], between), np.where(hit, end, between)
     upper, lower = np.where(outside, 1.0, upper), np.where(outside, 1.0, lower)
-    under = values < points[0] - slack
     return np.asarray(np.where(under, 0.0, upper)), np.asarray(np.where(under, 0.0, lower))
 
 
@@ -399,7 +445,7 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     assert numbers is not None
     if numbers.is_coarse:
         # All of its range's, as far as anybody knows.
-        upper, lower = _steps(numbers, values)
+        upper, lower = ranks_of(numbers, values)
         ranges = np.maximum(upper - lower, 1 / BUCKETS)
         cells = np.append(profile.cell_shares, 0.0)[cells_of(profile, values)] + usual_share(numbers)
         return np.asarray(ranges if profile.role is Role.TIME else cells)

@@ -7,8 +7,6 @@ rounded. A map between training and live (another unit, a scaler) makes new digi
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import numpy as np
 
@@ -45,7 +43,7 @@ def coarsened(live: Live) -> tuple[Live, tuple[str, ...]]:
         return live, ()
     columns = tuple(_without_digits(p) if j in chosen else p for j, p in enumerate(live.reference.columns))
     reference = msgspec.structs.replace(live.reference, columns=columns)
-    return replace(live.with_values(chosen), reference=reference), tuple(reference.names[j] for j in chosen)
+    return live.read_by(reference, chosen), tuple(reference.names[j] for j in chosen)
 
 
 def _without_digits(profile: ColumnProfile) -> ColumnProfile:

@@ -6,16 +6,15 @@ but agreement with the other columns, for faults that leave each distribution as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import kolmogorov
-from scipy.stats import binom, chi2, norm
+from scipy.special import betainc, betaincc, chdtrc, kolmogorov, ndtr
 
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.availability import spike_p
 from tallystick.parity.live import Live
-from tallystick.parity.yardsticks import far_rate, far_rows, ks_distance, odd_rate, odd_rows, unseen_bound
+from tallystick.parity.yardsticks import far_rate, far_rows, ks_of, odd_rate, unseen_bound
 
 #: Chance that a fair sample flags any column.
 ALPHA = 0.01
@@ -81,7 +80,7 @@ def suspects(live: Live) -> frozenset[int]:
         if j in live.absent or not known.any():
             continue
         if profile.numbers is not None:
-            odd = float(odd_rows(profile, live.numbers(j))[known].mean()) - odd_rate(profile)
+            odd = float(live.odd(j)[known].mean()) - odd_rate(profile)
         else:
             unseen = float(np.mean(live.cells(j)[known] >= profile.cell_count))
             odd = unseen - (profile.levels.unseen_rate if profile.levels is not None else 0.0)
@@ -91,18 +90,24 @@ def suspects(live: Live) -> frozenset[int]:
 
 
 def _test(live: Live, j: int) -> ColumnScreen:
+    if j in live.absent or j in live.broken or not live.rows:
+        return ColumnScreen(j, 1.0, 0.0, 1.0, 1.0, 0.0, False)
+    alone = live.once(j, "screen", lambda: _alone(live, j))
+    return replace(alone, coherence_z=coherence_z(live, j))
+
+
+def _alone(live: Live, j: int) -> ColumnScreen:
+    """Return what a column's own values show."""
     profile = live.reference.columns[j]
     rows = live.rows
-    if j in live.absent or j in live.broken or not rows:
-        return ColumnScreen(j, 1.0, 0.0, 1.0, 1.0, 0.0, False)
     known = live.known(j)
     p, distance, odd_p = 1.0, 0.0, 1.0
     if profile.numbers is not None and known.any():
         values = live.numbers(j)
-        distance = ks_distance(profile.numbers, values)
+        distance = ks_of(profile.numbers, live.sample(j))
         size = known.sum() * profile.numbers.rows / (known.sum() + profile.numbers.rows)
         p = float(kolmogorov(max(0.0, distance - 1 / len(profile.numbers.grid)) * np.sqrt(size)))
-        odd_p = _upper(int(odd_rows(profile, values).sum()), int(known.sum()), odd_rate(profile))
+        odd_p = _upper(int(live.odd(j).sum()), int(known.sum()), odd_rate(profile))
         odd_p = min(odd_p, _upper(int(far_rows(profile, values).sum()), int(known.sum()), far_rate(profile)))
     elif profile.role is Role.LEVEL and profile.levels is not None and known.any():
         unseen = int((live.cells(j)[known] == profile.cell_count).sum())
@@ -115,12 +120,18 @@ def _test(live: Live, j: int) -> ColumnScreen:
         p, distance = min(p, cell_p), max(distance, cell_distance) if profile.numbers is None else distance
     nulls = rows - int(known.sum())
     expected = (profile.null_share * profile.rows + 0.5) / (profile.rows + 1)
-    null_p = 2 * min(_upper(nulls, rows, expected), float(binom.cdf(nulls, rows, expected)))
-    return ColumnScreen(j, p, distance, min(1.0, null_p), odd_p, coherence_z(live, j), False)
+    null_p = 2 * min(_upper(nulls, rows, expected), _lower(nulls, rows, expected))
+    return ColumnScreen(j, p, distance, min(1.0, null_p), odd_p, 0.0, False)
 
 
 def _upper(hits: int, rows: int, rate: float) -> float:
-    return float(binom.sf(hits - 1, rows, min(rate, 1.0))) if hits else 1.0
+    """Return the chance of so many hits or more: the binomial distribution as a beta function, which is quick."""
+    return float(betainc(hits, rows - hits + 1, min(rate, 1.0))) if hits else 1.0
+
+
+def _lower(hits: int, rows: int, rate: float) -> float:
+    """Return the chance of so many hits or fewer."""
+    return float(betaincc(hits + 1, rows - hits, rate)) if hits < rows else 1.0
 
 
 def _cells_p(live: Live, j: int) -> tuple[float, float]:
@@ -144,7 +155,7 @@ def _cells_p(live: Live, j: int) -> tuple[float, float]:
     # Training is a sample too: the statistic is smaller by the part of the variance that is its own.
     g *= profile.rows / (profile.rows + rows)
     distance = 0.5 * float(np.abs(observed - expected).sum() / rows)
-    return float(chi2.sf(max(g, 0.0), len(observed) - 1)), distance
+    return float(chdtrc(len(observed) - 1, max(g, 0.0))), distance
 
 
 def coherence_z(live: Live, j: int) -> float:
@@ -173,7 +184,7 @@ def _agreement_left(live: Live, j: int) -> float:
     """
     if not live.absent and not live.broken and not live.suspects - {j}:
         return 1.0
-    control = live.control()
+    control = live.golden()
     if control is None:
         return 1.0
     cells = np.minimum(control.cells(j), control.reference.columns[j].cell_count)
@@ -183,4 +194,4 @@ def _agreement_left(live: Live, j: int) -> float:
 
 def z_p(z: float) -> float:
     """Return the chance of a normal deviate at most z."""
-    return float(norm.cdf(z))
+    return float(ndtr(z))

@@ -41,23 +41,26 @@ def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
     total = int(affected.sum())
     if not total or total == len(affected):
         return {}
-    values = [(column, value) for column in frame.columns for value in frame[column].unique()]
-    for column, value in values:
-        inside = (frame[column] == value).to_numpy()
-        hits = int((affected & inside).sum())
-        rate_in, rate_out = hits / max(1, inside.sum()), (total - hits) / max(1, (~inside).sum())
-        chance = float(binom.sf(hits - 1, total, inside.mean())) * len(values)
-        if hits < COVERS * total or rate_in < TIMES_THE_REST * rate_out or chance > ALPHA:
-            continue
-        if best is None or rate_in - rate_out > best[0]:
-            found = {
-                "column": column,
-                "value": value,
-                "share_of_rows": float(inside.mean()),
-                "affected_inside": rate_in,
-                "affected_outside": rate_out,
-            }
-            best = rate_in - rate_out, found
+    tries = sum(frame[column].nunique(dropna=False) for column in frame.columns)
+    for column in frame.columns:
+        codes, values = pd.factorize(frame[column])
+        is_known = codes >= 0
+        sizes = np.bincount(codes[is_known], minlength=len(values))
+        sent = np.bincount(codes[is_known & affected], minlength=len(values))
+        for value, size, hits in zip(values, sizes.tolist(), sent.tolist(), strict=True):
+            rate_in, rate_out = hits / max(1, size), (total - hits) / max(1, len(affected) - size)
+            if hits < COVERS * total or rate_in < TIMES_THE_REST * rate_out:
+                continue
+            chance = float(binom.sf(hits - 1, total, size / len(affected))) * tries
+            if chance <= ALPHA and (best is None or rate_in - rate_out > best[0]):
+                found = {
+                    "column": column,
+                    "value": value,
+                    "share_of_rows": size / len(affected),
+                    "affected_inside": rate_in,
+                    "affected_outside": rate_out,
+                }
+                best = rate_in - rate_out, found
     return {} if best is None else best[1]
 
 
@@ -71,8 +74,9 @@ def are_apart(first: Mask, other: Mask, frame: pd.DataFrame | None) -> bool:
         return True
     if frame is None or len(frame) != len(first):
         return False
-    mine, theirs = ((found.get("column"), found.get("value")) for found in (blame(frame, first), blame(frame, other)))
-    return None not in (*mine, *theirs) and mine != theirs
+    mine = blame(frame, first)
+    theirs = blame(frame, other) if mine else {}
+    return bool(mine and theirs) and (mine["column"], mine["value"]) != (theirs["column"], theirs["value"])
 
 
 def onset(timestamps: Any, affected: Mask) -> tuple[str, bool]:

@@ -8,10 +8,12 @@ than the one sent.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, LevelProfile, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, Ints, LevelProfile, NumberProfile, ranks_of
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
@@ -87,7 +89,7 @@ def _near_decimals(values: Floats, digits: int) -> Mask:
 def on_lattice(numbers: NumberProfile, values: Floats) -> Mask:
     """Return which values are training values, to a millionth of the usual gap between them."""
     lattice = numbers.lattice
-    gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
+    gap = numbers.gap if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
     nearest = np.minimum(
         np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)])
@@ -153,28 +155,50 @@ def trusted_nats(z: float, total: float) -> float:
     return safe + SUM_TRUST * max(0.0, total - safe) if z > LEAST_Z else safe
 
 
+class Sample(NamedTuple):
+    """Distinct values, ascending, how often each is there, and the shares of the sample up to each, and below it."""
+
+    points: Floats
+    counts: Ints
+    upper: Floats
+    lower: Floats
+    rows: int
+
+
+def sample_of(values: Floats) -> Sample:
+    """Return values as a sample to be compared with several columns of training; NaN is left out."""
+    points, counts = np.unique(values[np.isfinite(values)], return_counts=True)
+    rows = int(counts.sum())
+    upper = np.cumsum(counts) / max(1, rows)
+    return Sample(points, counts, upper, upper - counts / max(1, rows), rows)
+
+
 def ks_distance(numbers: NumberProfile, values: Floats) -> float:
     """Return the Kolmogorov-Smirnov distance of values to training; 0 for no values."""
-    known = np.sort(numbers.seen(values[np.isfinite(values)]))
-    if not len(known):
-        return 0.0
+    return ks_of(numbers, sample_of(values))
+
+
+def ks_of(numbers: NumberProfile, sample: Sample) -> float:
+    """Return the Kolmogorov-Smirnov distance of a sample to training; 0 for an empty one."""
     if numbers.is_coarse:
-        return _distance_at_bounds(numbers, known)
-    points, counts = np.unique(known, return_counts=True)
-    upper = np.cumsum(counts) / len(known)
-    lower = upper - counts / len(known)
-    gap = np.maximum(np.abs(cdf(numbers, points) - upper), np.abs(cdf_below(numbers, points) - lower))
+        return _distance_at_bounds(numbers, sample)
+    upper, lower = ranks_of(numbers, sample.points)
+    gap = np.maximum(np.abs(upper - sample.upper), np.abs(lower - sample.lower))
     return float(gap.max(initial=0.0))
 
 
-def _distance_at_bounds(numbers: NumberProfile, known: Floats) -> float:
+def _distance_at_bounds(numbers: NumberProfile, sample: Sample) -> float:
     """Return the distance at the bounds of a coarse profile's ranges: between them nothing is known of training."""
+    if not sample.rows:
+        return 0.0
+    # Rounding keeps the order.
+    points, shares = numbers.seen(sample.points), np.append(0.0, sample.upper)
     bounds = numbers.grid[:: (len(numbers.grid) - 1) // BUCKETS]
     ranks = np.linspace(0, 1, BUCKETS + 1)
     # Rounded alike, equal values are equal but for the last bit.
     slack = 1e-3 * numbers.unit
-    upper = np.searchsorted(known, bounds + slack, side="right") / len(known)
-    lower = np.searchsorted(known, bounds - slack, side="left") / len(known)
+    upper = shares[np.searchsorted(points, bounds + slack, side="right")]
+    lower = shares[np.searchsorted(points, bounds - slack, side="left")]
     return float(np.maximum(ranks - upper, lower - ranks).max(initial=0.0))
 
 

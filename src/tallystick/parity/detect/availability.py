@@ -8,7 +8,6 @@ for values that training never gave.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, cdf, cdf_below, number_shares, usual_share
+from tallystick.parity.profile import ColumnProfile, number_shares, ranks_of, usual_share
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
 #: Rows in excess that make a fill worth naming.
@@ -198,7 +197,7 @@ def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> flo
     if profile.numbers is not None and _is_far(profile, value):
         same = SENTINEL_NATS * (value in SENTINELS) + SAME_NATS * (count - 1) if count > 1 else 0.0
         return binomial_nats(count, rows, far_rate(profile)) + same
-    tries = len(set(live.values[column][known].tolist()))
+    tries = len(live.sample(column).points) if profile.numbers is not None else len(live.counts(column))
     tries = min(tries, USUAL_DEFAULTS) if is_default else tries
     rate = _repeat_rate(profile, expected)
     if rate is not None:
@@ -271,12 +270,11 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
     if known.sum() < 5:
         return None
     if profile.numbers is None:
-        texts = live.texts(column)
-        named = Counter(texts[known].tolist())
+        named = live.counts(column)
         values, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
         expected = np.array([_level_share(profile, str(value)) for value in values])
     else:
-        values, counts = np.unique(live.numbers(column)[known], return_counts=True)
+        values, counts = live.sample(column)[:2]
         expected = number_shares(profile, values)
     # Only values that came at least twice, the most frequent and the most overdue, are worth weighing.
     ahead = np.argsort(expected * known.sum() - counts)[:CANDIDATES]
@@ -290,17 +288,15 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
 def _level_share(profile: ColumnProfile, value: str) -> float:
     assert profile.levels is not None
     total = float(profile.levels.counts.sum()) + 1.0
-    try:
-        return float((profile.levels.counts[profile.levels.levels.index(value)] + 0.5) / total)
-    except ValueError:
-        return max(0.5 / total, 0.002)
+    place = profile.levels.places.get(value)
+    return max(0.5 / total, 0.002) if place is None else float((profile.levels.counts[place] + 0.5) / total)
 
 
 def _is_new(profile: ColumnProfile, value: Any, expected: float) -> bool:
     """Whether training gave the value so rarely that no part of the population can consist of it."""
     if profile.numbers is None:
         assert profile.levels is not None
-        return str(value) not in profile.levels.levels
+        return str(value) not in profile.levels.places
     numbers = profile.numbers
     if numbers.is_lattice:
         return not bool(np.isclose(numbers.lattice, float(value), rtol=1e-9, atol=0).any())
@@ -325,12 +321,9 @@ def _recognised(profile: ColumnProfile, value: Any) -> tuple[str, bool]:
         return " (a sentinel)", True
     if abs(number - numbers.mean) <= 1e-3 * max(numbers.sd, 1e-12):
         return " (training's mean)", True
-    below, upto, step = (
-        cdf_below(numbers, np.array([number]))[0],
-        cdf(numbers, np.array([number]))[0],
-        1 / len(numbers.grid),
-    )
-    if below <= 0.5 + step and upto >= 0.5 - step:
+    upto, below = ranks_of(numbers, np.array([number]))
+    step = 1 / len(numbers.grid)
+    if below[0] <= 0.5 + step and upto[0] >= 0.5 - step:
         return " (training's median)", True
     if len(numbers.lattice) and number == float(numbers.lattice[int(np.argmax(numbers.counts))]):
         return " (training's most frequent)", False

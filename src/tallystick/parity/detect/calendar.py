@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.joint import cell_means, log_likelihood, scores_of, temper_of, tempered
+from tallystick.parity.joint import cell_means, log_likelihood, temper_of, tempered
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, Ints, cells_of
+from tallystick.parity.profile import ColumnProfile, Ints
 
 MONTHS = 12
 DAY_S, HOUR_S = 86400.0, 3600.0
@@ -104,21 +104,38 @@ def off_the_clock(profile: ColumnProfile, seconds: Floats) -> tuple[float, Mask]
     return (shift if shift <= LATEST_S else shift - DAY_S) / HOUR_S, alike
 
 
+@dataclass(frozen=True)
+class _Months:
+    """What golden rows tell of the months of a time: mean scores and share of each, and the power to believe it to."""
+
+    means: Floats
+    shares: Floats
+    power: float
+
+
 def month_table(live: Live, column: int) -> Floats | None:
     """Return rows x 13: how well the other columns fit each month, in nats; None where the reference keeps few rows."""
-    from tallystick.parity.reference import parse_column
-
-    reference = live.reference
-    if len(reference.rows) < FEWEST_ROWS or list(reference.rows.columns) != list(reference.names):
+    trained = live.of_training(f"months of {column}", lambda: _months(live, column))
+    if trained is None:
         return None
-    columns, joint = reference.columns, reference.joint
-    values = [parse_column(profile, reference.rows[profile.name]) for profile in columns]
-    cells = [cells_of(profile, given) for profile, given in zip(columns, values, strict=True)]
-    scores, owners = scores_of(columns, joint.embeddings, values, cells, joint.folded)
-    seconds = np.asarray(values[column], dtype=np.float64)
+    joint = live.reference.joint
+    left_out = live.absent | live.broken | (live.suspects - {column})
+    # Hours of the same time know nothing of months, and another time column may share the fault.
+    left_out |= {j for j, profile in enumerate(live.reference.columns) if profile.role is Role.TIME and j != column}
+    table = log_likelihood(
+        trained.means, trained.shares, joint.covariance, joint.owners, column, live.scores(), frozenset(left_out)
+    )
+    return tempered(table, trained.power, trained.shares)
+
+
+def _months(live: Live, column: int) -> _Months | None:
+    golden, joint = live.golden(), live.reference.joint
+    if golden is None:
+        return None
+    seconds = golden.numbers(column)
     known = np.isfinite(seconds)
     month = read_dates(seconds).month[known] - 1
-    scores = scores[known]
+    scores = golden.scores()[known]
     shares = np.bincount(month, minlength=MONTHS) / max(1, len(month))
     if len(np.unique(month)) < 3:
         return None
@@ -126,15 +143,9 @@ def month_table(live: Live, column: int) -> Floats | None:
     half = np.arange(len(month)) % 2 == 0
     for mine in (half, ~half):
         means = cell_means(month[mine], scores[mine], MONTHS)
-        table = log_likelihood(means, shares, joint.covariance, owners, column, scores[~mine])
+        table = log_likelihood(means, shares, joint.covariance, joint.owners, column, scores[~mine])
         halves.append((table, month[~mine]))
-    power = temper_of(halves, shares)
-    means = cell_means(month, scores, MONTHS)
-    left_out = live.absent | live.broken | (live.suspects - {column})
-    # Hours of the same time know nothing of months, and another time column may share the fault.
-    left_out |= {j for j, profile in enumerate(columns) if profile.role is Role.TIME and j != column}
-    table = log_likelihood(means, shares, joint.covariance, owners, column, live.scores(), frozenset(left_out))
-    return tempered(table, power, shares)
+    return _Months(cell_means(month, scores, MONTHS), shares, temper_of(halves, shares))
 
 
 def lag_nats(seconds: Floats, dates: Dates, requests: Floats | None) -> float:

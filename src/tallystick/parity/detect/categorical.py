@@ -36,6 +36,8 @@ ONE_RENAME_PRIOR, CLEAR_NATS, MIX_ROWS = -0.5, 1.0, 300.0
 #: Nulls that must be due, and nats, before a new level is taken for what stands in their place.
 FEWEST_NULLS, NULL_NATS = 5.0, 2.0
 MOST_EXCHANGED = 40
+#: Part of the letters that two names share in order from which that speaks for a new name, and nats of all of them.
+UNLIKE, ALIKE_NATS = 0.4, 4.0
 #: Gain that an exchange needs: what was found in few rows is as well found where part of the population is missing.
 EXCHANGE_GAIN = 15.0
 #: Times training's own rate of unseen levels (Good 1953) that another part of the population may have.
@@ -44,6 +46,8 @@ UNSEEN_TIMES = 2.0
 MIX_CONCENTRATION = 10.0
 #: Keys whose rows have to say that levels are exchanged, where rows have keys.
 FEWEST_KEYS = 8
+#: Nats that the others may say of one row for an exchange.
+SURE_NATS = 4.0
 #: Shares of exchanged rows for which the best exchange is looked for.
 EXCHANGED_PARTS = (0.1, 0.3, 0.6, 0.99)
 
@@ -110,8 +114,9 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
     lost = sum(unseen.values()) / total
     table = live.table(column)
     gain, heard = np.full((len(fresh), len(levels)), -50.0), np.zeros((len(fresh), len(levels)))
+    spelled = [SequenceMatcher(None, "", level.lower()) for level in levels[:200]]
     for a, text in enumerate(fresh):
-        rows = live.texts(column) == text
+        said = np.ascontiguousarray(table[live.texts(column) == text].T).sum(axis=1)
         for b, level in enumerate(levels[:200]):
             here, expected = counts.get(level, 0), total * shares[b]
             if expected < 1:
@@ -125,9 +130,8 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
             told = rename - new + RENAME_PRIOR
             if len(unseen) == 1:
                 told = _rename_nats(here, unseen[text], total, shares[b]) - np.log(len(levels)) + ONE_RENAME_PRIOR
-            heard[a, b] = min(float(np.sum(table[rows, min(b, table.shape[1] - 2)])), 30.0) if b < 30 else 0.0
-            ratio = SequenceMatcher(None, text.lower(), level.lower()).ratio()
-            gain[a, b] = told + heard[a, b] + 4.0 * max(0.0, ratio - 0.4)
+            heard[a, b] = min(float(said[min(b, len(said) - 2)]), 30.0) if b < 30 else 0.0
+            gain[a, b] = told + heard[a, b] + _spelled_alike(spelled[b], text)
     if len(fresh) == len(unseen) == 1 and len(levels) > 1 and float(np.ptp(np.sort(gain[0])[-2:])) < CLEAR_NATS:
         # Which level it stands for is a guess.
         return {}
@@ -138,6 +142,15 @@ def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping
         return renamed
     # A name among other new ones is as new as they are, whatever its count.
     return by_number({text: unseen[text] for text in fresh}, levels, shares, lost, heard)
+
+
+def _spelled_alike(level: SequenceMatcher[str], text: str) -> float:
+    """Return the nats that it is worth that a text is spelled much as a level is."""
+    level.set_seq1(text.lower())
+    # Letters in any order are quickly counted, and no fewer than those in the same order.
+    if level.quick_ratio() <= UNLIKE:
+        return 0.0
+    return ALIKE_NATS * max(0.0, level.ratio() - UNLIKE)
 
 
 def _rename_nats(here: int, sent: int, total: int, share: float) -> float:
@@ -255,14 +268,16 @@ def _assigned(profile: ColumnProfile, cells: Ints, table: Floats, size: int) -> 
     shares = (profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + size)
     counts = np.bincount(cells, minlength=size).astype(np.float64)
     best, best_gain = np.arange(size), 0.0
+    # How much better the others fit each level than the one sent, as odds less 1. A row cannot be more than so sure.
+    sent_as_one = [table[cells == a] for a in range(size)]
+    odds = [np.expm1(np.clip(rows - rows[:, [a]], -SURE_NATS, SURE_NATS)) for a, rows in enumerate(sent_as_one)]
     for part in EXCHANGED_PARTS:
         sent = (1 - part) * shares[:, None] + part * shares[None, :]
         weight = part * shares[None, :] / sent
         gain = counts[:, None] * (np.log(sent) - np.log(shares)[:, None])
         for a in np.flatnonzero(counts):
-            rows = table[cells == a]
-            # A row cannot be more than so sure.
-            gain[a] += mixed(weight[a], np.clip(rows - rows[:, [a]], -4, 4)).sum(axis=0)
+            # As `density.mixed`, of the odds that all parts share.
+            gain[a] += np.log1p(np.clip(weight[a], 0.0, 1.0 - 1e-9) * odds[a]).sum(axis=0)
         np.fill_diagonal(gain, 0.0)
         sent_as, true = linear_sum_assignment(-gain)
         total = float(gain[sent_as, true].sum())

@@ -70,16 +70,28 @@ class Drawn:
 
 def draw(numbers: NumberProfile, factor: float, live: Floats) -> Drawn:
     """Return training's counts over `factor` times the window; bins are such that live counts are told apart too."""
+    return binned(numbers, factor, *counted_over(numbers, factor), live)
+
+
+def counted_over(numbers: NumberProfile, factor: float) -> tuple[Floats, Floats]:
+    """Return training's counts and the same rows' over `factor` times the window, in order of the latter."""
     trained = training_counts(numbers)
     sent = longer(trained, factor, numbers.mean, numbers.sd**2) if factor > 1 else other_window(trained, factor)
     order = np.argsort(sent, kind="stable")
-    pooled = np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live))))))
-    edges = np.unique(pooled)[:-1]
+    return trained[order], sent[order]
+
+
+def binned(numbers: NumberProfile, factor: float, trained: Floats, sent: Floats, live: Floats) -> Drawn:
+    """Return counts that were drawn already with bins in which live counts are told apart too."""
+    distinct = sent[np.concatenate(([True], sent[1:] != sent[:-1]))]
+    edges = np.unique(np.concatenate((distinct, live)))[:-1]
     if len(edges) >= BINS:
+        # Live counts weigh as much as drawn ones.
+        pooled = np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live))))))
         edges = np.unique(np.floor(np.quantile(pooled, np.linspace(0, 1, BINS + 1)[1:-1])))
-    counted = np.bincount(np.searchsorted(edges, sent, side="left"), minlength=len(edges) + 1)
-    density = _densities(np.append(edges, np.inf), _range(numbers, pooled), counted / len(sent))
-    return Drawn(factor, trained[order], sent[order], edges, density)
+    counted = np.diff(np.searchsorted(sent, edges, side="right"), prepend=0, append=len(sent))
+    range_ = _range(numbers, np.concatenate((sent, live)))
+    return Drawn(factor, trained, sent, edges, _densities(np.append(edges, np.inf), range_, counted / len(sent)))
 
 
 def _range(numbers: NumberProfile, values: Floats) -> tuple[float, float]:

@@ -6,12 +6,15 @@ lattice survive an affine map, only stretched. False positives: any location-sca
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.density import fit_share, log_density, posterior
-from tallystick.parity.detect.maps import NumberMap, affine
-from tallystick.parity.detect.rounding import live_step, room_of, training_step
+from tallystick.parity.detect.maps import NumberMap, affine, inverses_of, slopes_of
+from tallystick.parity.detect.rounding import live_step, room_in, room_of, training_step
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.profile import ColumnProfile, NumberProfile
 from tallystick.parity.yardsticks import CLAIM_NATS, far_nats, odd_rows
@@ -186,9 +189,10 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
     assert numbers is not None
     ranks = np.linspace(0.05, 0.95, 37)
     theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
-    order, sent = np.argsort(values), live_step(profile, values)
+    order, sent, before = np.argsort(values), live_step(profile, values), log_density(numbers, numbers.decimals, values)
     for _ in range(REFITS):
-        ratio = map_ratios(profile, [affine("affine", factor, offset, 0.0)], values, sent)[0]
+        line = [affine("affine", factor, offset, 0.0)]
+        ratio = map_ratios(profile, undone_by(numbers, line, values, sent), before)[0]
         share, _ = fit_share(ratio[None, :], 15)
         weight = posterior(ratio, float(share[0]))[order]
         if weight.sum() < 8:
@@ -253,23 +257,42 @@ def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str,
     ]
 
 
-def map_ratios(profile: ColumnProfile, maps: list[NumberMap], values: Floats, sent: float) -> Floats:
-    """Return maps x rows: how much likelier values, rounded to `sent`, are as mapped ones than as they are, in nats."""
+@dataclass(frozen=True)
+class Undone:
+    """Values with each of several maps undone, maps x values: exactly, on training's lattice or digits, how steeply."""
+
+    exact: Floats
+    settled: Floats
+    slope: Floats
+
+
+def undone_by(numbers: NumberProfile, maps: Sequence[NumberMap], values: Floats, sent: float) -> Undone:
+    """Return values, rounded to `sent`, with each map undone.
+
+    On training's lattice or resolution: estimated constants leave values a little off, and so does the rounding of what
+    was converted.
+    """
+    exact, slope = inverses_of(maps, values), slopes_of(maps, values)
+    return Undone(exact, _settled(numbers, maps, exact, room_in(slope, values, sent)), slope)
+
+
+def map_ratios(profile: ColumnProfile, undone: Undone, before: Floats) -> Floats:
+    """Return maps x rows: how much likelier values are as mapped ones than as they are, in nats.
+
+    `before` is how likely they are as they are, as a logarithm.
+    """
     numbers = profile.numbers
     assert numbers is not None
-    with np.errstate(all="ignore"):
-        undone = np.stack([settled(numbers, each, values, sent) for each in maps])
-        exact = np.stack([inverse_of(each, values) for each in maps])
-        slope = np.stack([np.broadcast_to(np.log(each.slope(values)), values.shape) for each in maps])
-    decimals = profile.numbers.decimals if profile.numbers else None
-    after = log_density(numbers, decimals, undone)
+    after = log_density(numbers, numbers.decimals, undone.settled)
     if not numbers.is_lattice:
+        with np.errstate(all="ignore"):
+            slope = np.log(undone.slope)
         # The slope stretches densities inside training's range; beyond it there is none to stretch.
-        inside = (undone >= numbers.minimum) & (undone <= numbers.maximum) & np.isfinite(slope)
+        inside = (undone.settled >= numbers.minimum) & (undone.settled <= numbers.maximum) & np.isfinite(slope)
         # A value that many rows share has a mass, which no map stretches: a zero is a zero in any unit.
-        slope = np.where(_on_atom(numbers, exact), 0.0, slope)
+        slope = np.where(_on_atom(numbers, undone.exact), 0.0, slope)
         after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
-    return np.asarray(after - log_density(numbers, decimals, values)[None, :])
+    return np.asarray(after - before[None, :])
 
 
 def _on_atom(numbers: NumberProfile, values: Floats) -> Mask:
@@ -282,31 +305,32 @@ def _on_atom(numbers: NumberProfile, values: Floats) -> Mask:
 
 def inverse_of(each: NumberMap, values: Floats) -> Floats:
     """Return values with a map undone; NaN or infinite where no value led to them."""
-    with np.errstate(all="ignore"):
-        return each.inverse(values)
+    return np.asarray(inverses_of([each], values)[0])
 
 
 def settled(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> Floats:
-    """Return values with a map undone, on training's lattice or resolution.
+    """Return values with a map undone, on training's lattice or resolution; see `undone_by`."""
+    return np.asarray(undone_by(numbers, [each], values, sent).settled[0])
 
-    Estimated constants leave them a little off, and so does the rounding to `sent` of what was converted.
-    """
-    undone, room = inverse_of(each, values), room_of(each, values, sent)
+
+def _settled(numbers: NumberProfile, maps: Sequence[NumberMap], exact: Floats, room: Floats) -> Floats:
     step = training_step(numbers)
+    estimated = np.array([each.is_estimated for each in maps])[:, None]
     # A deviation counted with one row more or less moves the tails by about this much.
-    part = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5)) if each.is_estimated else 0.05
-    if each.is_estimated:
-        # Counted over n rows or over n - 1, a deviation is off by a part of 1 / 2n, and what it scaled by as much.
-        off = np.abs(undone - inverse_of(each, np.zeros(1))) * (SCALER_ROOM / (2.0 * max(2, numbers.rows)))
-        room = room + np.where(np.isfinite(off), np.minimum(off, 0.5 * step), 0.0)
+    counted = float(np.clip(SCALER_ERROR * numbers.sd / numbers.rows / step, 0.05, 0.5))
+    part = np.where(estimated, counted, 0.05)
+    # Counted over n rows or over n - 1, a deviation is off by a part of 1 / 2n, and what it scaled by as much.
+    with np.errstate(all="ignore"):
+        off = np.abs(exact - inverses_of(maps, np.zeros(1))) * (SCALER_ROOM / (2.0 * max(2, numbers.rows)))
+    room = room + np.where(estimated & np.isfinite(off), np.minimum(off, 0.5 * step), 0.0)
     if numbers.is_lattice:
-        return _snapped(numbers.lattice, undone, part, np.inf if each.is_estimated else RELATIVE, room)
+        return _snapped(numbers, exact, part, estimated, room)
     if numbers.decimals > 6:
-        return undone
+        return exact
     with np.errstate(invalid="ignore", over="ignore"):
-        rounded = np.round(undone, numbers.decimals)
-        near = np.abs(rounded - undone) <= part * step + room
-    return np.asarray(np.where(near, rounded, undone))
+        rounded = np.round(exact, numbers.decimals)
+        near = np.abs(rounded - exact) <= part * step + room
+    return np.asarray(np.where(near, rounded, exact))
 
 
 def upper_end(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> Floats:
@@ -316,15 +340,14 @@ def upper_end(numbers: NumberProfile, each: NumberMap, values: Floats, sent: flo
     return np.where(2 * room > training_step(numbers), end, settled(numbers, each, values, sent))
 
 
-def _snapped(lattice: Floats, values: Floats, part: float, relative: float, rounding: Floats) -> Floats:
+def _snapped(numbers: NumberProfile, values: Floats, part: Floats, estimated: Mask, rounding: Floats) -> Floats:
     """Return values moved to the training value they all but equal: rounding of undoing must not count."""
+    lattice, gap = numbers.lattice, numbers.gap
     place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
-    right = np.minimum(place, len(lattice) - 1)
-    near = np.where(
-        np.abs(values - lattice[place - 1]) <= np.abs(values - lattice[right]), lattice[place - 1], lattice[right]
-    )
-    gap = float(np.median(np.diff(lattice))) if len(lattice) > 1 else 1.0
+    below, above = lattice[place - 1], lattice[np.minimum(place, len(lattice) - 1)]
+    near = np.where(np.abs(values - below) <= np.abs(values - above), below, above)
     # All small values would become zero otherwise, which often is the most frequent one. Estimated constants set no
-    # such limit, and infinity times zero is no number: no zero would be one again.
-    room = part * gap if relative == np.inf else np.minimum(part * gap, relative * np.abs(near) + 1e-9 * gap)
+    # such limit: no zero would be one again.
+    limited = np.minimum(part * gap, RELATIVE * np.abs(near) + 1e-9 * gap)
+    room = np.where(estimated, part * gap, limited)
     return np.asarray(np.where(np.abs(values - near) <= room + rounding, near, values))

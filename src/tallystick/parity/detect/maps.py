@@ -6,8 +6,9 @@ own mean, deviation and range, as a scaler would have fitted them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,11 +85,43 @@ class NumberMap:
     slope: Callable[[Floats], Floats]
     cost: float
     is_decreasing: bool = False
+    #: Factor and offset of a straight line, so that many can be undone at once; None for a curve.
+    line: tuple[float, float] | None = None
 
     @property
     def is_estimated(self) -> bool:
         """Whether its constants were counted on rows, and so are a little off those that the client counted."""
         return self.kind in ("standardized", "standardized_twice", "minmax_scaled", "wrong_scaler", "not_standardized")
+
+
+def inverses_of(maps: Sequence[NumberMap], values: Floats) -> Floats:
+    """Return maps x values: values with each map undone, NaN or infinite where no value led to them."""
+    with np.errstate(all="ignore"):
+        return _each_of(maps, values, lambda line: (values - line[1]) / line[0], lambda each: each.inverse(values))
+
+
+def slopes_of(maps: Sequence[NumberMap], values: Floats) -> Floats:
+    """Return maps x values: how steep the inverse of each map is."""
+    with np.errstate(all="ignore"):
+        return _each_of(maps, values, lambda line: 1 / np.abs(line[0]), lambda each: each.slope(values))
+
+
+def _each_of(
+    maps: Sequence[NumberMap],
+    values: Floats,
+    of_lines: Callable[[Floats], Floats],
+    of_curve: Callable[[NumberMap], Floats],
+) -> Floats:
+    """Return maps x values: straight lines, which are many, all at once; the few curves one by one."""
+    found = np.empty((len(maps), len(values)))
+    straight = [k for k, each in enumerate(maps) if each.line is not None]
+    if straight:
+        # Factors and offsets, each lines x 1.
+        found[straight] = of_lines(np.array([maps[k].line for k in straight]).T[:, :, None])
+    for k, each in enumerate(maps):
+        if each.line is None:
+            found[k] = of_curve(each)
+    return found
 
 
 def affine(kind: str, factor: float, offset: float, cost: float, **parameters: Any) -> NumberMap:
@@ -101,10 +134,12 @@ def affine(kind: str, factor: float, offset: float, cost: float, **parameters: A
         lambda x: np.full(np.shape(x), 1 / abs(factor)),
         cost,
         factor < 0,
+        (factor, offset),
     )
 
 
-def unit_maps() -> list[NumberMap]:
+@cache
+def unit_maps() -> tuple[NumberMap, ...]:
     """Return factors of powers of ten and of named units, in both directions."""
     maps = [
         affine("unit", 10.0 ** (sign * k), 0.0, 0.3 * k, name=f"10^{sign * k}") for k in _POWERS for sign in (1, -1)
@@ -115,10 +150,11 @@ def unit_maps() -> list[NumberMap]:
         cost = 4.0 if name == "double" else 8.0 if near else 3.0
         maps.append(affine("unit", factor, 0.0, cost, name=name))
         maps.append(affine("unit", 1 / factor, 0.0, cost, name=f"1 / {name}"))
-    return maps
+    return tuple(maps)
 
 
-def temperature_maps() -> list[NumberMap]:
+@cache
+def temperature_maps() -> tuple[NumberMap, ...]:
     """Return °C, °F and K in all directions."""
     pairs = {
         "°C to °F": (1.8, 32.0),
@@ -128,7 +164,7 @@ def temperature_maps() -> list[NumberMap]:
         "°F to K": (1 / 1.8, 459.67 / 1.8),
         "K to °F": (1.8, -459.67),
     }
-    return [affine("affine_unit", a, b, 2.0, name=name) for name, (a, b) in pairs.items()]
+    return tuple(affine("affine_unit", a, b, 2.0, name=name) for name, (a, b) in pairs.items())
 
 
 def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_standardized: bool) -> list[NumberMap]:

@@ -9,15 +9,23 @@ its distance to training after undoing must be within the noise of a fair sample
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
-from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
+from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding, agreement_z
-from tallystick.parity.detect.fitting import fitted_maps, inverse_of, map_ratios, near_map, settled, upper_end
+from tallystick.parity.detect.fitting import (
+    fitted_maps,
+    inverse_of,
+    map_ratios,
+    near_map,
+    settled,
+    undone_by,
+    upper_end,
+)
 from tallystick.parity.detect.maps import (
     NumberMap,
     curve_maps,
@@ -31,7 +39,7 @@ from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, roun
 from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.profile import Ints, NumberProfile, cdf, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_nats,
@@ -88,13 +96,12 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     known = np.isfinite(values)
     if numbers is None or known.sum() < 8 or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
         return []
-    maps = _maps_for(live, column)
-    # By value, so that the order of rows says nothing.
-    trial = np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
-    gain = _gains(live, column, maps, trial)
+    tried = live.once(column, "maps", lambda: _on_trial(live, column))
+    maps, gain = tried.maps, _gains(live, column, tried)
     more = near_map(profile, maps[int(np.argmax(gain))], float(gain.max()), values[known])
     if more is not None:
-        maps, gain = [*maps, more], np.append(gain, _gains(live, column, [more], trial))
+        again = _tried(live, column, [more], tried.rows)
+        maps, gain = [*maps, more], np.append(gain, _gains(live, column, again))
     found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
     fitting = [finding for finding in found if finding is not None]
     named = [finding for finding in fitting if finding.exact or not _is_fitted(finding)]
@@ -110,21 +117,45 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     return sorted(fitting, key=lambda finding: -finding.gain)
 
 
-def _gains(live: Live, column: int, maps: list[NumberMap], trial: Ints) -> Floats:
-    """Return how much better each map tells some of the rows than none does, for all rows, less its cost."""
-    profile = live.reference.columns[column]
-    numbers, values = profile.numbers, live.numbers(column)
+@dataclass(frozen=True)
+class _Trial:
+    """What a column's own values say of each map on some of the rows: maps x rows of ratios and of training's cells."""
+
+    maps: list[NumberMap]
+    rows: Ints
+    ratio: Floats
+    cells: Ints
+    is_collapsing: Mask
+
+
+def _on_trial(live: Live, column: int) -> _Trial:
+    known, values = live.known(column), live.numbers(column)
+    # By value, so that the order of rows says nothing.
+    rows = np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
+    return _tried(live, column, _maps_for(live, column), rows)
+
+
+def _tried(live: Live, column: int, maps: list[NumberMap], rows: Ints) -> _Trial:
+    profile, values = live.reference.columns[column], live.numbers(column)
+    numbers = profile.numbers
     assert numbers is not None
-    sent = live_step(profile, values)
-    ratio = map_ratios(profile, maps, values[trial], sent)
-    table, here = live.table(column)[trial], live.cells(column)[trial]
-    rows = np.arange(len(trial))
-    for k, each in enumerate(maps):
-        # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
-        ratio[k] += table[rows, cells_of(profile, inverse_of(each, values[trial]))] - table[rows, here]
-    _, gain = fit_share(ratio, 15)
-    gain[_collapsing(maps, numbers, values[trial], sent, ratio > 0)] = -np.inf
-    return np.asarray(gain * (np.isfinite(values).sum() / len(trial)) - np.array([each.cost for each in maps]))
+    # Each value once: counts and codes repeat a few.
+    points, place = np.unique(values[rows], return_inverse=True)
+    undone = undone_by(numbers, maps, points, live.once(column, "step", lambda: live_step(profile, values)))
+    cells = cells_of(profile, undone.exact.ravel()).reshape(undone.exact.shape)
+    ratio = map_ratios(profile, undone, log_density(numbers, numbers.decimals, points))
+    return _Trial(maps, rows, ratio[:, place], cells[:, place], _collapsing(numbers, undone.settled, ratio > 0))
+
+
+def _gains(live: Live, column: int, tried: _Trial) -> Floats:
+    """Return how much better each map tells some of the rows than none does, for all rows, less its cost."""
+    table, here = live.table(column)[tried.rows], live.cells(column)[tried.rows]
+    rows = np.arange(len(tried.rows))
+    # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
+    _, gain = fit_share(tried.ratio + (table[rows, tried.cells] - table[rows, here]), 15)
+    gain[tried.is_collapsing] = -np.inf
+    count = int(live.known(column).sum())
+    return np.asarray(gain * (count / len(rows)) - np.array([each.cost for each in tried.maps]))
 
 
 def _is_named_too(finding: Finding, others: list[Finding], column: int, sd: float) -> bool:
@@ -145,23 +176,21 @@ def _is_fitted(finding: Finding) -> bool:
     return finding.kind in ("affine", "not_standardized") or finding.transformation.get("name") == "unnamed"
 
 
-def _collapsing(maps: list[NumberMap], numbers: NumberProfile, values: Floats, sent: float, told: Mask) -> list[int]:
+def _collapsing(numbers: NumberProfile, undone: Floats, told: Mask) -> Mask:
     """Return the maps under whose inverse distinct values become one: with enough of that, anything fits.
 
-    `told` is maps x values: those that a map tells better than none does. Sound ones beside them may become anything.
+    `undone` are maps x distinct values, `told` those that a map tells better than none does: sound ones beside them may
+    become anything.
     """
-    found = []
-    for k, each in enumerate(maps):
-        undone = settled(numbers, each, np.unique(values[told[k]]), sent)
-        inside: Any = undone[(undone >= numbers.minimum) & (undone <= numbers.maximum)]
-        if numbers.is_lattice:
-            inside = inside[on_lattice(numbers, inside)]
-            # Differences that a lattice does not tell are none.
-            middles = (numbers.lattice[1:] + numbers.lattice[:-1]) / 2
-            inside = np.searchsorted(middles, inside)
-        if len(np.unique(inside)) < 0.6 * len(inside):
-            found.append(k)
-    return found
+    inside = told & (undone >= numbers.minimum) & (undone <= numbers.maximum)
+    if numbers.is_lattice:
+        inside &= on_lattice(numbers, undone)
+        # Differences that a lattice does not tell are none.
+        undone = np.searchsorted((numbers.lattice[1:] + numbers.lattice[:-1]) / 2, undone).astype(np.float64)
+    ordered = np.sort(np.where(inside, undone, np.inf), axis=1)
+    is_new = np.isfinite(ordered)
+    is_new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return np.asarray(is_new.sum(axis=1) < 0.6 * inside.sum(axis=1))
 
 
 def _best(maps: list[NumberMap], gain: Floats) -> list[int]:
@@ -201,16 +230,36 @@ def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberM
     return line
 
 
+@dataclass(frozen=True)
+class _Own:
+    """A column as it was sent: without gaps, how likely, how far from training, and how much of it is impossible."""
+
+    safe: Floats
+    density: Floats
+    distance: float
+    impossible: float
+
+
+def _own(live: Live, column: int) -> _Own:
+    profile, values = live.reference.columns[column], live.numbers(column)
+    numbers = profile.numbers
+    assert numbers is not None
+    safe = np.where(live.known(column), values, numbers.median)
+    density = log_density(numbers, numbers.decimals, safe)
+    return _Own(safe, density, ks_distance(numbers, values), impossible_nats(profile, values))
+
+
 def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     """Fit the share on all rows and weigh the evidence; None when the map does not explain the column."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
-    known, sent = np.isfinite(values), _step_for(profile, each, values)
-    alone = np.where(known, map_ratios(profile, [each], np.where(known, values, numbers.median), sent)[0], 0.0)
+    known, sent = live.known(column), _step_for(live, column, each)
+    own = live.once(column, "own", lambda: _own(live, column))
+    alone = np.where(known, map_ratios(profile, undone_by(numbers, [each], own.safe, sent), own.density)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
-    odd_before = odd_rows(profile, values)
+    odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
     alone = np.where(known & ~odd_before, alone + np.log(left), alone)
@@ -237,12 +286,15 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         # Values that training could give, and with its digits: another population has them too.
         return None
     repaired = np.where(affected, undone, values)
-    before, after = ks_distance(numbers, values), _mixture_distance(live, column, each, share, sent)
-    odd_after = odd_rows(profile, repaired)
     count = int(known.sum())
-    impossible = impossible_nats(profile, values) - impossible_nats(profile, repaired)
+    impossible = own.impossible - impossible_nats(profile, repaired)
     said = trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
-    nats = impossible + said + (shape_nats(numbers, each, undone, before) if share == 1 else 0.0)
+    nats = impossible + said + (shape_nats(numbers, each, undone, own.distance) if share == 1 else 0.0)
+    opposed = z < OPPOSED_Z and impossible < OPPOSED_TIMES * z * z / 2
+    if opposed or nats < CLAIM_NATS or affected.sum() < 2:
+        return None
+    before, after = own.distance, _mixture_distance(live, column, each, share, sent)
+    odd_after = odd_rows(profile, repaired)
     # Few rows, of which the others alone speak: undoing them must bring the column nearer to training.
     nearer = HARDLY_BETTER if said < 4 * CLAIM_NATS else WORSE
     if impossible < CLAIM_NATS and share < HALF and after > nearer * before:
@@ -250,9 +302,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     bound = ks_bound(numbers, count)
     fair = odd_rate(profile) * count
     rest = after <= REST_SHARE * before and odd_after.sum() <= max(STILL_ODD * odd_before.sum(), 2 * fair + 2)
-    fits = after <= bound or (rest and nats > 3 * CLAIM_NATS)
-    opposed = z < OPPOSED_Z and impossible < OPPOSED_TIMES * z * z / 2
-    if not fits or opposed or nats < CLAIM_NATS or affected.sum() < 2:
+    if not (after <= bound or (rest and nats > 3 * CLAIM_NATS)):
         return None
     if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
         gain -= 0.5 * np.log(count)
@@ -318,12 +368,14 @@ def _needs_rounding(numbers: NumberProfile, each: NumberMap, values: Floats, sen
     return bool(_is_training_s(numbers, settled(numbers, each, values, 0.0)).mean() < MOSTLY)
 
 
-def _step_for(profile: ColumnProfile, each: NumberMap, values: Floats) -> float:
+def _step_for(live: Live, column: int, each: NumberMap) -> float:
     """Return the step that values were rounded to, 0 when a map leads some of the odd ones elsewhere all the same."""
-    # Fitted constants have freedom enough.
-    numbers, sent = profile.numbers, 0.0 if _is_chosen(each) else live_step(profile, values)
+    profile, values = live.reference.columns[column], live.numbers(column)
+    numbers = profile.numbers
     assert numbers is not None
-    odd = values[odd_rows(profile, values)]
+    # Fitted constants have freedom enough.
+    sent = 0.0 if _is_chosen(each) else live.once(column, "step", lambda: live_step(profile, values))
+    odd = values[live.odd(column)]
     back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.zeros(1)
     return sent if back.mean() > MOSTLY_BACK else 0.0
 

@@ -8,6 +8,7 @@ them nothing is claimed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import cdf, cells_of
+from tallystick.parity.profile import NumberProfile, cdf, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
@@ -66,34 +67,36 @@ def _pairs(live: Live, flagged: list[int]) -> list[tuple[int, int]]:
 def _distances(live: Live, columns: list[int]) -> Floats:
     """Return distance of each live column to each training column, 0 to 1."""
     table = np.ones((len(columns), len(columns)))
+    own = live.reference.columns
+    held = [a for a, i in enumerate(columns) if own[i].numbers is not None and live.known(i).any()]
+    if held:
+        quantiles = np.stack([live.once(columns[a], "quantiles", partial(_quantiles, live, columns[a])) for a in held])
+        for b, j in enumerate(columns):
+            theirs = own[j].numbers
+            if theirs is not None:
+                table[held, b] = _off(theirs, quantiles)
     for a, i in enumerate(columns):
-        mine = live.reference.columns[i]
-        known = live.known(i)
-        if not known.any():
-            continue
-        if mine.numbers is not None:
-            quantiles = np.quantile(live.numbers(i)[known], SIGNATURE)
+        if own[i].numbers is None and live.known(i).any():
+            named = live.counts(i)
+            names, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
             for b, j in enumerate(columns):
-                theirs = live.reference.columns[j].numbers
-                if theirs is not None:
-                    upper = cdf(theirs, quantiles)
-                    lower = cdf(theirs, quantiles - 1e-6 * np.maximum(1.0, np.abs(quantiles)))
-                    gap = np.where(
-                        upper < SIGNATURE, SIGNATURE - upper, np.where(lower > SIGNATURE, lower - SIGNATURE, 0)
-                    )
-                    table[a, b] = float(gap.max())
-        else:
-            texts = live.texts(i)[known]
-            for b, j in enumerate(columns):
-                other = live.reference.columns[j].levels
-                if other is not None:
-                    cells = cells_of(live.reference.columns[j], texts)
-                    count = live.reference.columns[j].cell_count
-                    seen = np.bincount(cells, minlength=count + 1)[: count + 1] / len(texts)
-                    table[a, b] = 0.5 * float(
-                        np.abs(seen - np.append(live.reference.columns[j].cell_shares, 0.0)).sum()
-                    )
+                if own[j].levels is not None:
+                    count = own[j].cell_count
+                    seen = np.bincount(cells_of(own[j], names), counts, count + 1)[: count + 1] / counts.sum()
+                    table[a, b] = 0.5 * float(np.abs(seen - np.append(own[j].cell_shares, 0.0)).sum())
     return table
+
+
+def _quantiles(live: Live, column: int) -> Floats:
+    return np.asarray(np.quantile(live.numbers(column)[live.known(column)], SIGNATURE))
+
+
+def _off(theirs: NumberProfile, quantiles: Floats) -> Floats:
+    """Return the largest difference of ranks between training and each of the rows of quantiles."""
+    upper = cdf(theirs, quantiles)
+    lower = cdf(theirs, quantiles - 1e-6 * np.maximum(1.0, np.abs(quantiles)))
+    gap = np.where(upper < SIGNATURE, SIGNATURE - upper, np.where(lower > SIGNATURE, lower - SIGNATURE, 0))
+    return np.asarray(gap.max(axis=1))
 
 
 def _ratio(live: Live, column: int, values: Values) -> Floats:

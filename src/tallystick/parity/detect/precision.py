@@ -32,7 +32,11 @@ ELSEWHERE = 0.5
 
 
 def detect_precision(live: Live, column: int) -> list[Finding]:
-    """Return the loss of digits in one column of numbers."""
+    """Return the loss of digits in one column of numbers; no other column has a say in it."""
+    return live.once(column, "precision", lambda: _detected(live, column))
+
+
+def _detected(live: Live, column: int) -> list[Finding]:
     profile = live.reference.columns[column]
     numbers = profile.numbers
     values = live.numbers(column)

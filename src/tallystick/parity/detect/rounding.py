@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.maps import NumberMap
-from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of
+from tallystick.parity.detect.maps import NumberMap, slopes_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of, ranks_of
 from tallystick.parity.yardsticks import odd_rows
 
 #: Decimals beyond which values were not rounded, and the share of values that must have as few.
@@ -37,22 +37,26 @@ def live_step(profile: ColumnProfile, values: Floats) -> float:
 def training_step(numbers: NumberProfile) -> float:
     """Return the usual gap between training's values: of its lattice, or its last digit."""
     if numbers.is_lattice and len(numbers.lattice) > 1:
-        return float(np.median(np.diff(numbers.lattice)))
+        return numbers.gap
     return float(10.0**-numbers.decimals)
 
 
 def room_of(each: NumberMap, values: Floats, step: float) -> Floats:
-    """Return how far off values may be, once a map is undone, for having been rounded to `step`.
+    """Return how far off values may be, once a map is undone, for having been rounded to `step`."""
+    return room_in(slopes_of([each], values)[0], values, step)
 
-    A value with more digits than that was not rounded to it.
+
+def room_in(slope: Floats, values: Floats, step: float) -> Floats:
+    """Return the same where a map's inverse is as steep as `slope`, of maps x values or of values.
+
+    A value with more digits than `step` was not rounded to it.
     """
     if step <= 0:
-        return np.zeros(np.shape(values))
+        return np.zeros(np.shape(slope))
     with np.errstate(all="ignore"):
-        room = 0.5 * step * np.broadcast_to(each.slope(values), np.shape(values))
-        was_rounded = np.abs(values / step - np.round(values / step)) <= ON_STEP * np.maximum(
-            1.0, np.abs(values / step)
-        )
+        steps = values / step
+        was_rounded = np.abs(steps - np.round(steps)) <= ON_STEP * np.maximum(1.0, np.abs(steps))
+        room = 0.5 * step * slope
     return np.where(np.isfinite(room) & was_rounded, room, 0.0)
 
 
@@ -81,15 +85,10 @@ def rounded_distance(numbers: NumberProfile, undone: Floats, room: Floats, settl
     upper = np.cumsum(counts) / len(low)
     lower = upper - counts / len(low)
     low, high, wide = low[first], high[first], wide[first]
-    above = np.where(
-        wide,
-        np.maximum(np.maximum(cdf_below(numbers, high) - upper, upper - cdf(numbers, high)), 0.0),
-        np.abs(cdf(numbers, high) - upper),
-    )
+    (top, under_top), (bottom, under_bottom) = ranks_of(numbers, high), ranks_of(numbers, low)
+    above = np.where(wide, np.maximum(np.maximum(under_top - upper, upper - top), 0.0), np.abs(top - upper))
     below = np.where(
-        wide,
-        np.maximum(np.maximum(cdf_below(numbers, low) - lower, lower - cdf(numbers, low)), 0.0),
-        np.abs(cdf_below(numbers, low) - lower),
+        wide, np.maximum(np.maximum(under_bottom - lower, lower - bottom), 0.0), np.abs(under_bottom - lower)
     )
     return float(np.maximum(above, below).max())
 

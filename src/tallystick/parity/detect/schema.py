@@ -17,24 +17,21 @@ import pandas as pd
 from tallystick.parity.columns import (
     FALSE_TOKENS,
     TRUE_TOKENS,
-    Floats,
     Mask,
-    Numbers,
     Role,
     Texts,
     read_numbers,
     read_texts,
 )
-from tallystick.parity.density import log_density
 from tallystick.parity.detect.exchange import undo_exchange
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import read_levels
+from tallystick.parity.detect.misfit import SentColumn, is_elsewhere, misfit
 from tallystick.parity.detect.shift import undo_shift
 from tallystick.parity.detect.times import read_live_times
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
-from tallystick.parity.yardsticks import ks_bound, ks_distance, odd_rows
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -49,7 +46,7 @@ def read_live(reference: Reference, frame: pd.DataFrame) -> tuple[Live, list[Fin
     """Return the live rows with wire faults undone, and those faults."""
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1).reset_index(drop=True)
     frame, findings = _match_names(reference, frame)
-    frame, shifted = undo_shift(reference, frame, _misfit, _likelihood)
+    frame, shifted = undo_shift(reference, frame)
     frame, exchanged = undo_exchange(reference, frame)
     findings += shifted + exchanged
     values: list[Values] = []
@@ -124,10 +121,10 @@ def _pairs(reference: Reference, frame: pd.DataFrame, missing: list[str], extra:
         if len(same) == 1:
             pairs[old] = same[0]
     costs = []
+    left = [reference.column(old) for old in missing if old not in pairs]
     for new in [new for new in extra if new not in pairs.values()]:
-        # Read once, and not again for each column that it may be.
-        series, read = frame[new], read_numbers(frame[new])
-        costs += [(_misfit(reference.column(old), series, read), old, new) for old in missing if old not in pairs]
+        sent = SentColumn(frame[new])
+        costs += [(misfit(profile, sent), profile.name, new) for profile in left if not is_elsewhere(profile, sent)]
     for cost, old, new in sorted(costs):
         if cost < 1.0 and old not in pairs and new not in pairs.values():
             pairs[old] = new
@@ -136,62 +133,6 @@ def _pairs(reference: Reference, frame: pd.DataFrame, missing: list[str], extra:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _misfit(profile: ColumnProfile, series: pd.Series[Any], read: Numbers | None = None) -> float:
-    """Return the distance of a column to a profile in units of what a fair sample may have; below 1 it may be it.
-
-    `read` are its numbers, where they were read already.
-    """
-    if profile.privacy == "none":
-        return 0.5
-    if profile.numbers is not None:
-        if profile.role is Role.TIME:
-            times, _ = read_live_times(profile, series)
-            values = times
-        else:
-            parsed = read or read_numbers(series)
-            if parsed.junk.mean() > 0.05:
-                return 9.0
-            values = parsed.values
-        known = int(np.isfinite(values).sum())
-        if not known:
-            return 9.0
-        odd = odd_rows(profile, values)[np.isfinite(values)].mean()
-        # Other rows than training's may be sent in the same release as the new name; off the lattice they are not.
-        return float(ks_distance(profile.numbers, values) / (2 * ks_bound(profile.numbers, known)) + 2 * odd)
-    assert profile.levels is not None
-    texts = [text for text in read_texts(series) if text is not None]
-    if not texts or profile.role is Role.TEXT:
-        return 9.0
-    known_levels = set(profile.levels.levels)
-    unseen = float(np.mean([text not in known_levels for text in texts]))
-    counted = np.array([texts.count(level) for level in profile.levels.levels[:50]]) / len(texts)
-    shares = profile.levels.counts[:50] / max(1.0, float(profile.levels.counts.sum()))
-    moved = 0.5 * float(np.abs(counted - shares).sum())
-    noise = 2.5 * np.sqrt(len(shares) / len(texts)) * 0.4 + 0.05
-    return float(max(2 * max(0.0, unseen - profile.levels.unseen_rate) + 0.5, moved / (2 * noise)))
-
-
-def _likelihood(profile: ColumnProfile, series: pd.Series[Any]) -> Floats:
-    """Return how likely each value of a column is by a profile, as a logarithm; what cannot be read is unlikely."""
-    null = float(np.log((profile.null_share * profile.rows + 0.5) / (profile.rows + 1)))
-    never = float(-np.log(10.0 * (profile.rows + 2)))
-    if profile.privacy == "none":
-        return np.zeros(len(series))
-    if profile.numbers is not None:
-        if profile.role is Role.TIME:
-            values, _ = read_live_times(profile, series)
-        else:
-            values = read_numbers(series).values
-        known = np.isfinite(values)
-        told = log_density(profile.numbers, profile.numbers.decimals, np.where(known, values, profile.numbers.median))
-        empty = np.asarray(series.isna(), dtype=bool)
-        return np.asarray(np.where(known, told, np.where(empty, null, never)))
-    assert profile.levels is not None
-    total = float(profile.levels.counts.sum()) + 1.0
-    shares = dict(zip(profile.levels.levels, np.log((profile.levels.counts + 0.5) / total), strict=True))
-    return np.array([null if text is None else shares.get(text, never) for text in read_texts(series)], dtype=float)
 
 
 def _exact(

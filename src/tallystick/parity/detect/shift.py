@@ -8,7 +8,8 @@ other; most of a run must fit its neighbour's place, and not its own, to be name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, posterior
 from tallystick.parity.detect.finding import Finding
-from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.detect.misfit import SentColumn, is_elsewhere, likelihood, misfit
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -37,46 +38,36 @@ SHORT_RUN = 6
 #: Times training's own share of such rows that live ones must have, and the most of training's that leaves no doubt.
 TIMES_TRAINING, NONE_IN_TRAINING = 3.0, 0.005
 
-Misfit = Callable[[ColumnProfile, "pd.Series[Any]"], float]
-#: Log-likelihood of each value of a series in a column.
-Likelihood = Callable[[ColumnProfile, "pd.Series[Any]"], Floats]
 
-
-def undo_shift(
-    reference: Reference, frame: pd.DataFrame, misfit: Misfit, likelihood: Likelihood
-) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return the frame with a shift of columns undone, and the finding. `misfit` is below 1 for a column in place."""
+def undo_shift(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """Return the frame with a shift of columns undone, and the finding."""
     names = [name for name in reference.names if name in frame.columns]
     if len(names) < FEWEST_COLUMNS or len(frame) < FEWEST_ROWS:
         return frame, []
-    own = {name: misfit(reference.column(name), frame[name]) for name in names}
-    found = _of_all_rows(reference, frame, names, own, misfit)
+    sent = {name: SentColumn(frame[name]) for name in names}
+    own = {name: misfit(reference.column(name), sent[name]) for name in names}
+    found = _of_all_rows(reference, sent, own)
     if found is not None:
         return _undone(frame, *found, np.ones(len(frame), dtype=bool), is_certain=True)
     if sum(value > TOUCHED for value in own.values()) < FEWEST_TOUCHED:
         return frame, []
-    return _of_some_rows(reference, frame, names, misfit, likelihood)
+    return _of_some_rows(reference, frame, sent)
 
 
 def _of_all_rows(
-    reference: Reference, frame: pd.DataFrame, names: list[str], own: Mapping[str, float], misfit: Misfit
+    reference: Reference, sent: Mapping[str, SentColumn], own: Mapping[str, float]
 ) -> tuple[float, list[str], int] | None:
+    names = list(sent)
     bad = [name for name in names if own[name] > 1.0]
     if len(bad) < FEWEST_COLUMNS:
         return None
     best: tuple[float, list[str], int] | None = None
-    seen: dict[tuple[str, str], float] = {}
-
-    def at(name: str, other: str) -> float:
-        if (name, other) not in seen:
-            seen[name, other] = misfit(reference.column(name), frame[other])
-        return seen[name, other]
-
+    places = _Places(reference, sent)
     for run in _runs(reference, names, bad):
         for offset in OFFSETS:
             if abs(offset) >= len(run):
                 continue
-            moved = _moved(run, offset, at)
+            moved = _moved(run, offset, places)
             if moved is None:
                 continue
             before = np.minimum([own[name] for name in run], 9.0)
@@ -92,11 +83,32 @@ def _of_all_rows(
     return best
 
 
+class _Places:
+    """How badly columns that were sent fit the places of others."""
+
+    def __init__(self, reference: Reference, sent: Mapping[str, SentColumn]) -> None:
+        self._reference, self._sent = reference, sent
+        self._off: dict[tuple[str, str], bool] = {}
+        self._misfit: dict[tuple[str, str], float] = {}
+
+    def is_off(self, name: str, other: str) -> bool:
+        """Whether it is plain that the values of `other` do not fit a column."""
+        if (name, other) not in self._off:
+            self._off[name, other] = is_elsewhere(self._reference.column(name), self._sent[other])
+        return self._off[name, other]
+
+    def misfit(self, name: str, other: str) -> float:
+        """Return the misfit of the values of `other` in a column."""
+        if (name, other) not in self._misfit:
+            self._misfit[name, other] = misfit(self._reference.column(name), self._sent[other])
+        return self._misfit[name, other]
+
+
 def _of_some_rows(
-    reference: Reference, frame: pd.DataFrame, names: list[str], misfit: Misfit, likelihood: Likelihood
+    reference: Reference, frame: pd.DataFrame, sent: Mapping[str, SentColumn]
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Return the frame with a shift of some rows undone, where one run of columns tells them."""
-    told = _Told(reference, frame, likelihood)
+    names, told = list(sent), _Told(reference, sent)
     best: tuple[float, list[str], int, float] | None = None
     for order in _orders(reference, names):
         for offset in (1, -1):
@@ -110,9 +122,9 @@ def _of_some_rows(
     rows = posterior(told.run(run, offset), share) > 0.5
     if rows.sum() < FEWEST_ROWS or _is_exchange(told, run, gain):
         return frame, []
-    if not _is_shifted(reference, frame[rows], run, offset, misfit):
+    if not _is_shifted(reference, frame[rows], run, offset):
         return frame, []
-    trained = _share_in_training(reference, run, offset, share, likelihood)
+    trained = _share_in_training(reference, run, offset, share)
     if trained is None or share < TIMES_TRAINING * trained:
         return frame, []
     return _undone(frame, gain / 10, run, offset, rows, is_certain=trained <= NONE_IN_TRAINING)
@@ -121,13 +133,13 @@ def _of_some_rows(
 class _Told:
     """How much better values fit the column beside theirs than their own, row by row."""
 
-    def __init__(self, reference: Reference, frame: pd.DataFrame, likelihood: Likelihood) -> None:
-        self._reference, self._frame, self._likelihood = reference, frame, likelihood
+    def __init__(self, reference: Reference, sent: Mapping[str, SentColumn]) -> None:
+        self._reference, self._sent = reference, sent
         self._seen: dict[tuple[str, str], Floats] = {}
 
     def _at(self, name: str, other: str) -> Floats:
         if (name, other) not in self._seen:
-            self._seen[name, other] = self._likelihood(self._reference.column(name), self._frame[other])
+            self._seen[name, other] = likelihood(self._reference.column(name), self._sent[other])
         return self._seen[name, other]
 
     def edge(self, name: str, other: str) -> Floats:
@@ -137,7 +149,7 @@ class _Told:
 
     def run(self, run: list[str], offset: int) -> Floats:
         """Return the nats for a run of columns of which each holds the next one's values, the last the first's."""
-        total = np.zeros(len(self._frame))
+        total = np.zeros(len(self._sent[run[0]].series))
         for k, name in enumerate(run):
             edge = self.edge(name, run[(k + offset) % len(run)])
             is_last = not 0 <= k + offset < len(run)
@@ -198,35 +210,40 @@ def _place(order: list[str], run: list[str]) -> int:
     return start if start >= 0 and order[start : start + len(run)] == run else -1
 
 
-def _is_shifted(reference: Reference, part: pd.DataFrame, run: list[str], offset: int, misfit: Misfit) -> bool:
+def _is_shifted(reference: Reference, part: pd.DataFrame, run: list[str], offset: int) -> bool:
     """Whether these rows fit the other place and not their own."""
-    own = [misfit(reference.column(name), part[name]) for name in run]
-    moved = [misfit(reference.column(name), part[run[(k + offset) % len(run)]]) for k, name in enumerate(run)]
+    sent = {name: SentColumn(part[name]) for name in run}
+    own = [misfit(reference.column(name), sent[name]) for name in run]
+    moved = [misfit(reference.column(name), sent[run[(k + offset) % len(run)]]) for k, name in enumerate(run)]
     # A long run may hold many columns of much the same values; three that do not fit are enough.
     off = int(np.sum(np.array(own) > 1.0))
     return bool(np.mean(np.array(moved) < 1.0) >= PART_THAT_FITS and off >= min(FEWEST_COLUMNS, len(run) / 2))
 
 
-def _share_in_training(
-    reference: Reference, run: list[str], offset: int, share: float, likelihood: Likelihood
-) -> float | None:
+def _share_in_training(reference: Reference, run: list[str], offset: int, share: float) -> float | None:
     """Return the share of golden rows that would be taken for shifted; None where there are too few to tell."""
     rows = reference.rows
     if len(rows) < FEWEST_ROWS or not set(run) <= set(rows.columns):
         return None
-    return float(np.mean(posterior(_Told(reference, rows, likelihood).run(run, offset), share) > 0.5))
+    told = _Told(reference, {name: SentColumn(rows[name]) for name in run})
+    return float(np.mean(posterior(told.run(run, offset), share) > 0.5))
 
 
-def _moved(run: list[str], offset: int, at: Callable[[str, str], float]) -> list[float] | None:
+def _moved(run: list[str], offset: int, places: _Places) -> list[float] | None:
     """Return the misfit of each column's new values; None as soon as too many do not fit."""
-    found: list[float] = []
-    allowed = (1 - PART_THAT_FITS) * len(run)
-    for k, name in enumerate(run):
-        found.append(at(name, run[(k + offset) % len(run)]))
-        allowed -= found[-1] >= 1.0
-        if allowed < 0:
-            return None
-    return found
+    pairs = [(name, run[(k + offset) % len(run)]) for k, name in enumerate(run)]
+    most = (1 - PART_THAT_FITS) * len(run)
+    # What is plainly off is quickly seen, and mostly enough.
+    if _has_more(most, (places.is_off(*pair) for pair in pairs)):
+        return None
+    if _has_more(most, (places.misfit(*pair) >= 1.0 for pair in pairs)):
+        return None
+    return [places.misfit(*pair) for pair in pairs]
+
+
+def _has_more(most: float, off: Iterable[bool]) -> bool:
+    """Whether more than so many are off; no more are asked than it takes to see that."""
+    return any(count > most for count in accumulate(int(each) for each in off))
 
 
 def _runs(reference: Reference, names: list[str], bad: list[str]) -> list[list[str]]:

@@ -32,7 +32,7 @@ from tallystick.parity.detect.window import (
     window_name,
 )
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import Ints, NumberProfile, cdf, cdf_below
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, odd_rate, odd_rows, trusted_nats
 
 #: Rows that are enough to see a window in, and the gain that one must have over none.
@@ -82,11 +82,10 @@ def detect_thinned(live: Live, column: int) -> list[Finding]:
         return []
     if is_too_even(numbers, counts):
         return []
-    tried = [(_gain_alone(numbers, counts, factor), factor) for factor in _factors(numbers, counts)]
-    tried.sort(reverse=True)
-    fits = [_fit(live, column, factor, True) for _, factor in tried[:TRIED_FULLY]]
-    best = max(fits, key=lambda each: each.gain, default=None)
-    if best is None or best.gain < 0:
+    likeliest = live.once(column, "windows", lambda: _likeliest(numbers, counts))
+    fits = [_fit(live, column, factor, True) for factor in likeliest]
+    best = max(fits, key=lambda each: each.gain)
+    if best.gain < 0:
         return []
     near = [_fit(live, column, best.drawn.factor * float(np.exp(step)), False) for step in STEPS]
     best = max([best, *near], key=lambda each: each.gain)
@@ -120,28 +119,42 @@ def _settled(live: Live, column: int, counts: Floats, best: _Fit) -> _Fit:
     return told if told.share > WHOLE and told.gain > MOSTLY * best.gain else best
 
 
-def _gain_alone(numbers: NumberProfile, counts: Floats, factor: float) -> float:
-    """Return how much better some of the counts by themselves are told by a window than by training's."""
+def _likeliest(numbers: NumberProfile, counts: Floats) -> list[float]:
+    """Return the windows that tell some of the counts by themselves best, compared with training's."""
     some = np.sort(counts)[:: max(1, len(counts) // TRIAL_ROWS)]
-    _, gain = fit_share(draw(numbers, factor, some).log_ratio(numbers, some)[None, :], 15)
-    return float(gain[0])
+    factors = _factors(numbers, counts)
+    _, gains = fit_share(np.stack([draw(numbers, factor, some).log_ratio(numbers, some) for factor in factors]), 15)
+    return [factor for _, factor in sorted(zip(gains.tolist(), factors, strict=True), reverse=True)[:TRIED_FULLY]]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a column's own counts say of one window: how likely they are, and which cells each stands for."""
+
+    drawn: Drawn
+    alone: Floats
+    shares: Floats
+    places: Ints
+
+
+def _told(live: Live, column: int, factor: float) -> _Told:
+    profile, known = live.reference.columns[column], live.known(column)
+    numbers, values = profile.numbers, live.numbers(column)
+    assert numbers is not None
+    drawn, safe = draw(numbers, factor, values[known]), np.where(known, values, numbers.median)
+    alone = np.where(known, drawn.log_ratio(numbers, safe), 0.0)
+    return _Told(drawn, alone, drawn.cells(profile), drawn.places(safe))
 
 
 def _fit(live: Live, column: int, factor: float, is_named: bool) -> _Fit:
-    profile = live.reference.columns[column]
-    numbers, values = profile.numbers, live.numbers(column)
-    assert numbers is not None
-    known = np.isfinite(values)
-    drawn = draw(numbers, factor, values[known])
-    safe = np.where(known, values, numbers.median)
-    table = live.table(column)
-    alone = np.where(known, drawn.log_ratio(numbers, safe), 0.0)
+    told = live.once(column, f"window {factor}", lambda: _told(live, column, factor))
+    known, table = live.known(column), live.table(column)
     here = np.where(known, table[np.arange(live.rows), live.cells(column)], 0.0)
-    shares = drawn.cells(profile)[drawn.places(safe)]
+    shares = told.shares[told.places]
     back = np.where(known, np.log((np.exp(table[:, :-1]) * shares).sum(axis=1) + 1e-300), 0.0)
-    share, gain = fit_share((alone + back - here)[None, known])
+    share, gain = fit_share((told.alone + back - here)[None, known])
     cost = NAMED_COST if is_named else FITTED_COST
-    return _Fit(drawn, alone, here, back, float(share[0]), float(gain[0]) - cost, is_named)
+    return _Fit(told.drawn, told.alone, here, back, float(share[0]), float(gain[0]) - cost, is_named)
 
 
 def _judge(live: Live, column: int, fit: _Fit) -> Finding | None:
