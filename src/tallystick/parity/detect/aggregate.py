@@ -89,13 +89,15 @@ def _judge_ratio(
     known = np.isfinite(values) & np.isfinite(undone)
     if known.sum() < FEWEST_ROWS:
         return None
+    ratio = np.where(known, _ratio(numbers, values, undone, known), 0.0)
+    if not _is_central(numbers, undone[known]) and _gain(ratio, known) < CLAIM_NATS:
+        # The usual case by far, before the other columns are asked.
+        return None
     # With the other column, too: a sum goes with the count, and a mean as it did in training.
     gap = np.where(known, agreement(live, column, undone), 0.0)
-    ratio = np.where(known, _ratio(numbers, values, undone, known), 0.0)
     share, affected = _affected(ratio + gap, known)
     undone = np.where(affected, undone, values)
-    mapped = undone[affected]
-    if len(mapped) < FEWEST_ROWS / 2 or not 0.3 < float(cdf(numbers, np.array([np.median(mapped)]))[0]) < 0.7:
+    if affected.sum() < FEWEST_ROWS / 2 or not _is_central(numbers, undone[affected]):
         return None
     after = ks_distance(numbers, undone)
     if after > bound:
@@ -148,6 +150,11 @@ def _judge_ratio(
         put,
         gain=gain - cost if is_no_factor else nats + 12.0,
     )
+
+
+def _is_central(numbers: NumberProfile, undone: Floats) -> bool:
+    """Whether the middle of undone values is about training's."""
+    return 0.3 < float(cdf(numbers, np.array([np.median(undone)]))[0]) < 0.7
 
 
 def _room(profile: ColumnProfile, values: Floats, undone: Floats) -> Floats:
