@@ -134,16 +134,3 @@ def test_a_unit_is_told_with_what_privacy_keeps(trained, sent):
     reference = Reference.from_frame(trained, privacy="bucketed")
     verdict = diagnose(reference, sent.assign(load=sent.load * 1000))
     assert (verdict.kind, verdict.features) == ("unit", ("load",))
-
-
-def test_answers_that_are_no_numbers_are_no_distance_of_nothing(trained, sent):
-    def model(rows: pd.DataFrame) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-(rows["score"] - 400) / 60)), dtype=float)
-
-    reference = Reference.from_frame(trained, model=model)
-    answers = model(sent).copy()
-    answers[:20] = np.nan
-    verdict = diagnose(reference, sent, predictions=answers)
-    assert verdict.kind == "prediction_differs"
-    assert "largest" not in verdict.transformation
-    assert any("they are no number" in line.text for line in verdict.evidence)
