@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 
-from tallystick.errors import NotFound
+from tallystick.errors import DamagedTable, NotFound
 from tallystick.monitor.explain import Explained, first_of, is_claim, look_again, short_time
 from tallystick.monitor.keyed import with_keys
-from tallystick.monitor.lookback import Seen, began
+from tallystick.monitor.lookback import Began, Seen, began
 from tallystick.monitor.rows import newest_before, read_rows
 from tallystick.monitor.sent import Sent, sent_rows
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.history import History
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
+from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
 #: Rows of one look.
@@ -40,16 +41,21 @@ class Earlier:
     key: tuple[str, ...] = ()
     history: History | None = None
 
-    def dated(self, explained: Explained, now: datetime) -> Explained:
-        """Return a verdict with the time since when its cause is there. Reads and judges some hundred rows a look."""
+    def dated(self, explained: Explained, now: datetime, is_over: Callable[[], bool]) -> Explained:
+        """Return a verdict with the time since when its cause is there. Reads and judges some hundred rows a look.
+
+        What cannot be read costs no verdict: then the cause may be older than the rows that were judged, as where
+        `is_over` leaves no time to look.
+        """
         verdict = explained.verdict
         if not (is_claim(verdict) and verdict.features) or explained.first_at is None:
             return explained
         known = _moment(verdict.first_seen) or explained.first_at
         try:
-            found = began(known, now, now - BACK, lambda until, since: self._seen(verdict, until, since))
-        except NotFound:
-            return explained
+            with telling_damage(self.table.location):
+                found = began(known, now, now - BACK, lambda until: self._seen(verdict, until, now - 2 * BACK), is_over)
+        except (NotFound, DamagedTable):
+            found = Began(known, is_older=True)
         at = short_time(str(pd.Timestamp(found.at)))
         return replace(explained, verdict=msgspec.structs.replace(verdict, first_seen=at, is_older=found.is_older))
 
@@ -60,7 +66,7 @@ class Earlier:
         times = pd.to_datetime(sent.rows.times, utc=True).sort_values()
         first, middle = (times.iloc[place].to_pydatetime() for place in (0, len(times) // 2))
         if len(sent) < FEWEST_ROWS:
-            return Seen(middle)
+            return Seen(middle, is_few=True)
         examined = look_again(self.reference, sent)
         same = examined.verdict
         if not is_claim(same) or same.kind != verdict.kind or not set(same.features) & set(verdict.features):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,8 @@ from tallystick.records.reading import InferenceTable
 MAX_ROWS, ENOUGH_ROWS = 2000, 200
 #: Without --since: the last hour, and where that has too little, the newest rows of `BACK`.
 RECENT = timedelta(hours=1)
+#: Seconds that one diagnosis takes to find when its causes began; the one look that is under way is ended.
+DATING_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Asked:
     #: Columns that were sent, or `usage_context.<name>`, that say whom a row is about; and the features' source.
     key: tuple[str, ...] = ()
     history: History | None = None
-    #: Whether rows before the judged ones are looked at for when a cause began.
-    looks_back: bool = True
+    #: Whether rows before the judged ones are looked at for when a cause began, by the served entity and the cause.
+    looks_back: Callable[[WatchedEntity, Explained], bool] = lambda _entity, _explained: True
 
 
 def diagnose_endpoint(
@@ -103,11 +106,15 @@ def _look(
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
     looked = explain_each(reference, sent, place, replicas, notes)
     earlier = Earlier(table.pinned(), entity.id, reference, endpoint.hidden, key, asked.history)
-    return _dated(looked, earlier, now) if asked.looks_back else looked
+    return _dated(looked, earlier, now, lambda explained: asked.looks_back(entity, explained))
 
 
-def _dated(looked: Looked, earlier: Earlier, now: datetime) -> Looked:
-    return replace(looked, found=tuple(earlier.dated(each, now) for each in looked.found))
+def _dated(looked: Looked, earlier: Earlier, now: datetime, is_wanted: Callable[[Explained], bool]) -> Looked:
+    end = time.monotonic() + DATING_S
+    found = [
+        earlier.dated(each, now, lambda: time.monotonic() > end) if is_wanted(each) else each for each in looked.found
+    ]
+    return replace(looked, found=tuple(found))
 
 
 def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
@@ -193,7 +200,7 @@ def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None
         if len(sent):
             looked = explain_each(reference, sent, Place("", name), None, notes)
             earlier = Earlier(table.pinned(), entity_id, reference, key=asked.key, history=asked.history)
-            looked = _dated(looked, earlier, now or datetime.now(UTC))
+            looked = _dated(looked, earlier, now or datetime.now(UTC), lambda _explained: True)
             verdicts += [(name or "", explained) for explained in looked.found]
     if not verdicts:
         raise NotFound(f"The table at {table.location} has no rows to judge, or none in the time that was asked for.")

@@ -31,7 +31,8 @@ CLIENT, REQUESTER, USAGE = "client", "requester", "usage_context."
 MAX_USAGE_KEYS = 8
 #: How far back rows before a moment are looked for at first, and how much further each time that gave too few.
 _FIRST_SPAN, _SPAN_GROWTH = timedelta(seconds=10), 8
-#: Requests from which on no longer span is read for those of one sender.
+_SHORTEST_SPAN = timedelta(milliseconds=10)
+#: Requests of one span that are read at most.
 _MOST_REQUESTS = 100_000
 
 _PRODUCT = re.compile(r"([\w.-]+)(?:/v?(\d+)(?:\.(\d+))?)?", re.ASCII)
@@ -165,13 +166,37 @@ def newest_before(
     busy endpoint has millions of rows in a day. Raises NotFound when there is no table, and TooManyRows when the sender
     is too rare among all others.
     """
+    # Spans that had too few rows are shorter than `few`, and those with too many to read longer than `many`.
+    few, many, is_crowded = timedelta(0), until - since, False
+    span = min(_FIRST_SPAN, many)
+    while True:
+        found = _requests_between(table, entity_id, until - span, until, limit, sender)
+        if found is not None and (span >= many or int(found["rows"].sum()) >= limit):
+            newest = found.sort_values("at", ascending=False)
+            return newest[newest["rows"].cumsum() - newest["rows"] < limit]
+        if found is None:
+            many, is_crowded = span, True
+        else:
+            few = span
+        if is_crowded and many - few < (_SHORTEST_SPAN if sender is None else _FIRST_SPAN):
+            raise TooManyRows
+        span = few + (many - few) / 2 if is_crowded else min(_SPAN_GROWTH * span, many)
+
+
+def _requests_between(
+    table: InferenceTable, entity_id: str, since: datetime, until: datetime, limit: int, sender: tuple[str, str] | None
+) -> pd.DataFrame | None:
+    """Return the newest `limit` requests of a time, or of a sender then; None where there are too many to read."""
     is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
     where = is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
-    columns = ["databricks_request_id", "request_time", "request_rows", "user_agent", "requester", "usage_context"]
-    span = _FIRST_SPAN
-    while True:
-        begin = max(since, until - span)
-        read = table.invocations(columns=columns, since=begin, until=until, where=where).read_all()
+    columns = ["databricks_request_id", "request_time", "request_rows"]
+    columns += [] if sender is None else ["user_agent", "requester", "usage_context"]
+    kept, count = pd.DataFrame({"id": [], "at": [], "rows": []}), 0
+    for batch in table.invocations(columns=columns, since=since, until=until, where=where):
+        count += len(batch)
+        if count > _MOST_REQUESTS:
+            return None
+        read = pa.Table.from_batches([batch])
         found = pd.DataFrame(
             {
                 "id": read.column("databricks_request_id").to_pandas(),
@@ -183,15 +208,10 @@ def newest_before(
             segments = _segments_of_requests(read)
             is_his = segments[sender[0]] == sender[1] if sender[0] in segments else np.zeros(len(found), dtype=bool)
             found = found[np.asarray(is_his, dtype=bool)]
-        if begin <= since or int(found["rows"].sum()) >= limit:
-            break
-        if len(read) > _MOST_REQUESTS:
-            if found.empty:
-                raise TooManyRows
-            break
-        span *= _SPAN_GROWTH
-    newest = found.sort_values("at", ascending=False)
-    return newest[newest["rows"].cumsum() - newest["rows"] < limit]
+        if len(found):
+            # A request has a row at least.
+            kept = pd.concat([kept, found]).nlargest(limit, "at") if len(kept) else found.nlargest(limit, "at")
+    return kept
 
 
 def read_senders(table: InferenceTable, where: ds.Expression, added: Added | None) -> Senders:

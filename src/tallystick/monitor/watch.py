@@ -179,11 +179,6 @@ class Watch:
         watch = self.entities.get(entity_id)
         return SPAN if watch is not None and watch.is_followed else None
 
-    def is_open(self, entity_id: str) -> bool:
-        """Whether an incident of a served entity is open: then it is known since when."""
-        watch = self.entities.get(entity_id)
-        return watch is not None and watch.is_open
-
     def counted(self, entity_id: str) -> EntityParity:
         """Return what was counted of a served entity."""
         watch = self.entities.get(entity_id)

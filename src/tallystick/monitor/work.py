@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -88,7 +89,7 @@ class Work:
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
         for entity in due:
             try:
-                asked = Asked(since=watch.span(entity.id), looks_back=not watch.is_open(entity.id))
+                asked = Asked(since=watch.span(entity.id), looks_back=partial(self._is_news, endpoint))
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:
                 _log.warning("%s of %s could not be diagnosed: %s", entity.name, endpoint.name, error.message)
@@ -98,6 +99,10 @@ class Work:
                 watch.diagnosed(each.id, is_claimed=is_claim(looked.found[0].verdict), now=now)
         book = self._book(endpoint)
         self._keep(endpoint, *close_silent(book, (each.id for each in endpoint.entities), now))
+
+    def _is_news(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained) -> bool:
+        """Whether no open incident is about a cause: of one that is, it is known since when."""
+        return incidents_of(self._book(endpoint), [_diagnosis(entity, explained)])[0] is None
 
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""

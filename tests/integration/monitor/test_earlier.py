@@ -35,10 +35,10 @@ def ago(verdict: Verdict) -> timedelta:
     return NOW - datetime.fromisoformat(verdict.first_seen.replace("Z", "+00:00"))
 
 
-def hours_of(place: WatchedEndpoint, sick_from: int, clients: bool = False) -> None:
+def hours_of(place: WatchedEndpoint, sick_from: int, clients: bool = False, hours: int = 6) -> None:
     """A commit of rows for each of some hours, the last ones with another unit, of all clients or of one."""
     table = Table(place)
-    for hour in range(8, -1, -1):
+    for hour in range(hours, -1, -1):
         found = frame(220, hour)
         ios = np.arange(len(found)) % 3 == 0
         if hour <= sick_from:
@@ -48,35 +48,67 @@ def hours_of(place: WatchedEndpoint, sick_from: int, clients: bool = False) -> N
 
 
 def test_the_beginning_is_told_where_the_judged_rows_are_all_broken(place: WatchedEndpoint) -> None:
-    hours_of(place, sick_from=5)
+    hours_of(place, sick_from=3)
     found = told(place)
     assert found.kind == "unit"
-    assert abs(ago(found) - timedelta(hours=5)) < timedelta(seconds=10)
+    assert abs(ago(found) - timedelta(hours=3)) < timedelta(seconds=10)
     assert not found.is_older
 
 
 def test_the_beginning_of_one_clients_fault_is_told(place: WatchedEndpoint) -> None:
-    hours_of(place, sick_from=3, clients=True)
+    hours_of(place, sick_from=2, clients=True, hours=4)
     found = told(place)
     assert (found.kind, found.segment["value"]) == ("unit", "ios/4.2")
-    assert abs(ago(found) - timedelta(hours=3)) < timedelta(seconds=10)
+    assert abs(ago(found) - timedelta(hours=2)) < timedelta(seconds=10)
 
 
 def test_a_cause_of_all_recorded_rows_began_with_the_first_of_them(place: WatchedEndpoint) -> None:
-    hours_of(place, sick_from=8)
+    hours_of(place, sick_from=6)
     found = told(place)
-    assert abs(ago(found) - timedelta(hours=8)) < timedelta(seconds=10)
+    assert abs(ago(found) - timedelta(hours=6)) < timedelta(seconds=10)
 
 
-def test_a_look_that_does_not_go_back_tells_the_first_judged_row(place: WatchedEndpoint) -> None:
-    hours_of(place, sick_from=5)
-    assert ago(told(place, looks_back=False)) < timedelta(minutes=1)
+def test_a_cause_that_is_known_already_is_not_looked_for_again(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=2, hours=2)
+    assert ago(told(place, looks_back=lambda _entity, _explained: False)) < timedelta(minutes=1)
+
+
+def test_a_beginning_that_cannot_be_read_costs_no_verdict(place: WatchedEndpoint) -> None:
+    hours_of(place, sick_from=2, hours=2)
+    # The oldest rows are of a file that no judged row is in.
+    oldest = min(Path(place.table).rglob("*.parquet"), key=lambda each: each.stat().st_mtime_ns)
+    oldest.write_bytes(b"no parquet")
+    found = told(place, since=timedelta(minutes=30))
+    assert found.kind == "unit"
+    assert found.is_older
+
+
+def test_few_rows_of_long_ago_leave_the_beginning_open(place: WatchedEndpoint) -> None:
+    table = Table(place)
+    for count, hours in ((20, 72), (220, 0)):
+        found = frame(count, count)
+        table.add(found.assign(temp=found.temp * 100), at=NOW - timedelta(hours=hours))
+    found = told(place)
+    assert (found.kind, found.is_older) == ("unit", True)
+
+
+@pytest.mark.parametrize("most", [50, 400])
+def test_newest_rows_are_found_across_a_pause_however_many_are_before_it(
+    place: WatchedEndpoint, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """However long the span that is read, no more requests of it are than may be."""
+    monkeypatch.setattr(rows, "_MOST_REQUESTS", most)
+    Table(place).add(frame(600, 1), at=NOW - timedelta(hours=14))
+    table = InferenceTable(place.table, name="churn")
+    found = rows.newest_before(table, place.entities[0].id, NOW, NOW - timedelta(days=30), 40)
+    assert len(found) == 40
+    assert NOW - timedelta(hours=14) - found["at"].min() <= timedelta(milliseconds=10 * 41)
 
 
 def test_rows_of_a_sender_who_is_too_rare_to_be_found_are_not_looked_for_without_end(
     place: WatchedEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hours_of(place, sick_from=8)
+    hours_of(place, sick_from=2, hours=2)
     monkeypatch.setattr(rows, "_MOST_REQUESTS", 100)
     table = InferenceTable(place.table, name="churn")
     with pytest.raises(TooManyRows):
