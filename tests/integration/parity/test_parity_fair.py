@@ -85,3 +85,22 @@ def test_what_is_kept_of_a_column_in_buckets_are_bounds_of_two_digits(whole: pd.
         assert all(len(each) <= BUCKET_DIGITS for each in digits), digits
         assert not len(numbers.lattice)
         assert not len(numbers.atoms)
+
+
+@pytest.mark.parametrize("change", [lambda pay: 4321.87, lambda pay: np.minimum(pay, 3456.78)])
+def test_what_is_done_to_a_column_in_buckets_is_not_laid_on_its_partner(change) -> None:
+    def rows(count: int, seed: int) -> pd.DataFrame:
+        random = np.random.default_rng(seed)
+        pay = random.gamma(3, 1000, count).round(2)
+        return pd.DataFrame(
+            {
+                "pay": pay,
+                "age": random.integers(18, 90, count),
+                "rate": (pay / 50 + random.normal(0, 5, count)).round(1),
+            }
+        )
+
+    reference = Reference.from_frame(rows(4000, 1), privacy={"pay": "bucketed"})
+    live = rows(300, 2)
+    verdict = diagnose(reference, live.assign(pay=change(live.pay)))
+    assert verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED), (verdict.kind, verdict.features)

@@ -23,6 +23,8 @@ LEAST_COHERENCE = 0.08
 #: Loss of agreement, as a z-statistic, and the part of it that must be gone.
 LOST_Z = -5.0
 LOST_PART = 0.6
+#: Chance of a column's own distribution below which it is not training's, and spoils the agreement of others.
+BROKEN_P = 1e-6
 
 
 def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
@@ -37,7 +39,20 @@ def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     best = min(
         candidates, key=lambda part: _left_when_removed(live, part.column, [other.column for other in candidates])
     )
+    if _is_of_broken_ones(live, best.column, screened):
+        return []
     return [finding for finding in [_judge(live, best)] if finding is not None]
+
+
+def _is_of_broken_ones(live: Live, column: int, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> bool:
+    """Whether a column goes with the others as in training but for those that are not distributed as there."""
+    from tallystick.parity.screen import coherence_z
+
+    broken = frozenset(part.column for part in screened if min(part.p, part.odd_p) < BROKEN_P)
+    if any(live.reference.columns[j].privacy != "raw" for j in broken):
+        # Golden rows lack them, so that nobody knows how well the others went with each other.
+        return True
+    return bool(broken) and coherence_z(live.with_broken(broken), column) > LOST_Z
 
 
 def _left_when_removed(live: Live, column: int, others: list[int]) -> float:
