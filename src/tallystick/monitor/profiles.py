@@ -19,11 +19,11 @@ from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import sketches as sketched
 from tallystick.monitor.counters import Counters, Violation, is_open
 from tallystick.monitor.frequent import Segment
-from tallystick.monitor.places import WatchedEndpoint
+from tallystick.monitor.places import WatchedEndpoint, withheld_of
 from tallystick.monitor.rings import DAY, HOUR, Ring
 from tallystick.monitor.screening import Expected, are_far, moved_shares, upper_rates
 from tallystick.monitor.sketches import ColumnSketch, Sketches, shortened
-from tallystick.monitor.watch import EntityWatch, withheld_of
+from tallystick.monitor.watch import EntityWatch
 from tallystick.parity.columns import Role
 from tallystick.parity.profile import (
     LEVEL_CELLS,
