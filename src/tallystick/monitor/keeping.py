@@ -150,7 +150,7 @@ def to_kept_sketches(watch: EntityWatch) -> KeptSketches:
 
     def kept(rings: Rings) -> KeptRings:
         return {
-            width: {number: kept_levels(each, reference.k_anonymity) for number, each in ring.sketches.items()}
+            width: {number: kept_levels(each, reference.live_floor) for number, each in ring.sketches.items()}
             for width, ring in rings.by_width.items()
             if ring.sketches
         }
