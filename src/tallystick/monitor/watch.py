@@ -274,6 +274,8 @@ class Watch:
             watch.passed_over += max(0, picked.rows - len(rows))
             if len(rows) or refused is not None:
                 count(watch, watch.reference, rows, now, picked, refused, self._withheld)
+                # Rows may be older than what is kept, as where a table is read for the first time.
+                watch.withhold((), self._dropped_s)
                 watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))
                 got.add(entity_id)
         return got

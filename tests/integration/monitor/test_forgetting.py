@@ -79,6 +79,16 @@ def test_sketches_that_are_too_old_do_not_come_back_from_memory(place: WatchedEn
     assert not (place.folder / SKETCHES_FILE).exists()
 
 
+def test_rows_that_are_too_old_when_they_are_read_have_counts_only(place: WatchedEndpoint, clock: Clock) -> None:
+    table = Table(place)
+    for days in (20, 10):
+        table.add(frame(30, days), at=NOON - timedelta(days=days))
+    work = working(clock)
+    work.turn({"churn": place})
+    assert days_of(place) == [10]
+    assert work.standing({"churn": place})["churn"].entities["m"].rows == 60
+
+
 def test_what_grows_too_old_is_work_for_a_monitor_that_has_none(
     place: WatchedEndpoint, clock: Clock, tmp_path: Path
 ) -> None:
