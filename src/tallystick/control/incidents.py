@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.errors import InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
+from tallystick.errors import InternalError, InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
 from tallystick.protocol.message import render_message
 from tallystick.protocol.monitoring import (
     INCIDENTS_FOLDER,
@@ -32,8 +32,10 @@ from tallystick.protocol.monitoring import (
 
 #: A diagnosis takes a second or two, and some more when replicas are asked; the gateway waits for a minute.
 DIAGNOSE_TIMEOUT_S = 50.0
-#: Diagnoses that are under way at a time.
+#: Diagnoses and profiles that are under way at a time.
 _MAX_PENDING = 8
+#: When to ask again what the monitor could not answer just now.
+_RETRY_AFTER_S = 5
 #: Replays that are under way for the monitor at a time.
 _MAX_REPLAYS = 4
 
@@ -85,7 +87,8 @@ class Monitor:
             return
         self._writer = None
         for number in list(self._pending):
-            self._answered(Diagnosed(number, problem="The monitor ended meanwhile; it is started again by itself."))
+            problem = "The monitor ended meanwhile; it is started again by itself."
+            self._answered(Diagnosed(number, problem=problem, error_code=TemporarilyUnavailable.error_code))
 
     def open_for(self, endpoint: str, served_entity: str = "") -> tuple[IncidentSummary, ...]:
         """Return the open incidents of an endpoint, or of one served entity: what a rollout may hold on."""
@@ -126,7 +129,11 @@ class Monitor:
         key: str = "",
         timeout_s: float = DIAGNOSE_TIMEOUT_S,
     ) -> dict[str, Any]:
-        """Have an endpoint's rows diagnosed now. Raises TemporarilyUnavailable, InvalidParameter and NotFound."""
+        """Have an endpoint's rows diagnosed now.
+
+        Raises TemporarilyUnavailable, InvalidParameter, NotFound, and InternalError when the monitor failed or a table
+        is damaged.
+        """
 
         def asked(number: int) -> Diagnose:
             return Diagnose(number, endpoint, served_entity, since_s, html, rows, key)
@@ -161,7 +168,7 @@ class Monitor:
                 retry_after_s=3,
             )
         if len(self._pending) >= _MAX_PENDING:
-            raise TemporarilyUnavailable("Too many diagnoses are under way; ask again.", retry_after_s=5)
+            raise TemporarilyUnavailable("The monitor has too many questions to answer; ask again.", retry_after_s=5)
         number = next(self._numbers)
         done: asyncio.Future[Diagnosed] = asyncio.get_running_loop().create_future()
         self._pending[number] = done
@@ -177,7 +184,7 @@ class Monitor:
         finally:
             del self._pending[number]
         if answer.problem:
-            raise (NotFound if answer.is_not_found else InvalidParameter)(answer.problem)
+            raise _error_of(answer)
         body: dict[str, Any] = msgspec.json.decode(answer.body)
         return body
 
@@ -194,6 +201,14 @@ class Monitor:
         except (OSError, TimeoutError) as error:
             answer = Replayed(asked.number, problem=f"the replicas did not answer ({type(error).__name__})")
         writer.write(render_message(answer))
+
+
+def _error_of(answer: Diagnosed) -> TallystickError:
+    """Return what to raise for an answer with a problem."""
+    if answer.error_code == TemporarilyUnavailable.error_code:
+        return TemporarilyUnavailable(answer.problem, retry_after_s=_RETRY_AFTER_S)
+    kinds: tuple[type[TallystickError], ...] = (InvalidParameter, NotFound)
+    return next((each for each in kinds if each.error_code == answer.error_code), InternalError)(answer.problem)
 
 
 def list_incidents(data_dir: Path, endpoint_id: str) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ class Monitor:
         endpoint = watched.get(asked.endpoint)
         if endpoint is None:
             problem = f"'{asked.endpoint[:80]}' is not deployed."
-            self._line.send(Diagnosed(asked.number, problem=problem, is_not_found=True))
+            self._line.send(Diagnosed(asked.number, problem=problem, error_code=NotFound.error_code))
             return
         try:
             work = self._worker()
@@ -67,7 +67,7 @@ class Monitor:
             body = work.diagnose(endpoint, asked) if isinstance(asked, Diagnose) else work.profile(endpoint, asked)
             answer = Diagnosed(asked.number, body)
         except TallystickError as error:
-            answer = Diagnosed(asked.number, problem=error.message, is_not_found=isinstance(error, NotFound))
+            answer = Diagnosed(asked.number, problem=error.message, error_code=error.error_code)
         except Exception:  # noqa: BLE001  the boundary of the process: whoever waits is told
             what = "diagnosis" if isinstance(asked, Diagnose) else "profile"
             _log.exception("a %s of %s failed", what, asked.endpoint)

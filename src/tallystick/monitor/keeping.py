@@ -86,6 +86,9 @@ class Kept(msgspec.Struct, frozen=True):
     version: int = -1
     entities: dict[str, KeptEntity] = {}
     format: int = _FORMAT
+    #: Columns without values in both files, and the time of the oldest rows that have sketches.
+    withheld: frozenset[str] = frozenset()
+    oldest_s: int = 0
 
 
 def load(folder: Path) -> Kept:
@@ -103,6 +106,11 @@ def save(folder: Path, kept: Kept) -> None:
     replace_private(folder / FILE, msgspec.msgpack.encode(kept))
 
 
+def forgetting(kept: Kept, withheld: frozenset[str], oldest_s: int) -> Kept:
+    """Return it with what both files do not have."""
+    return msgspec.structs.replace(kept, withheld=withheld, oldest_s=oldest_s)
+
+
 def load_sketches(folder: Path) -> dict[str, KeptSketches]:
     """Return the sketches that were kept, by served entity id; none when the file is not as it was written."""
     try:
@@ -118,10 +126,17 @@ def load_sketches(folder: Path) -> dict[str, KeptSketches]:
 
 
 def save_sketches(folder: Path, entities: dict[str, KeptSketches]) -> None:
-    """Write it beside, then put it in its place. Raises OSError."""
+    """Write it beside, then put it in its place; without any sketch there is no file. Raises OSError."""
+    if not any(_has_sketches(each) for each in entities.values()):
+        (folder / SKETCHES_FILE).unlink(missing_ok=True)
+        return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = msgspec.msgpack.encode(_SketchesFile(_SKETCHES_FORMAT, entities))
     replace_private(folder / SKETCHES_FILE, _digest(content) + content)
+
+
+def _has_sketches(kept: KeptSketches) -> bool:
+    return any(ring for rings in (kept.rings, *(each[2] for each in kept.segments)) for ring in rings.values())
 
 
 def _digest(content: bytes) -> bytes:
@@ -135,7 +150,7 @@ def to_kept_sketches(watch: EntityWatch) -> KeptSketches:
 
     def kept(rings: Rings) -> KeptRings:
         return {
-            width: {number: kept_levels(each, reference.k_anonymity) for number, each in ring.sketches.items()}
+            width: {number: kept_levels(each, reference.live_floor) for number, each in ring.sketches.items()}
             for width, ring in rings.by_width.items()
             if ring.sketches
         }

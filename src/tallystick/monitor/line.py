@@ -8,6 +8,7 @@ import queue
 from pathlib import Path
 
 from tallystick.control_line import ControlLine
+from tallystick.errors import TemporarilyUnavailable
 from tallystick.protocol.monitoring import (
     AskProfile,
     AskReplay,
@@ -59,7 +60,8 @@ class MonitorLine(ControlLine[Watching | Diagnosed | AskReplay, ToMonitor]):
         try:
             self.wanted.put_nowait(message)
         except queue.Full:
-            self.send(Diagnosed(message.number, problem="Too many questions wait; ask again later."))
+            problem = "Too many questions wait; ask again later."
+            self.send(Diagnosed(message.number, problem=problem, error_code=TemporarilyUnavailable.error_code))
         self.woken.set()
 
     def _answered(self, message: Replayed) -> None:

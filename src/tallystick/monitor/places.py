@@ -12,6 +12,9 @@ from tallystick.protocol.routes import EndpointRoute, EntityRoute, RouteTable
 REFERENCE_FOLDER, REFERENCE_FILE = "parity", "reference.msgpack"
 #: A column of capture's settings with this prefix is one of the model's input.
 INPUT_PREFIX = "request."
+#: Sketches of live values are kept for so many days, and no longer than rows are.
+SKETCH_DAYS = 14
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,24 @@ def watched_endpoints(routes: RouteTable, data_dir: Path, tables_root: str) -> d
     return {name: _endpoint(route, data_dir, tables_root) for name, route in routes.endpoints.items()}
 
 
+def withheld_of(endpoint: WatchedEndpoint) -> frozenset[str]:
+    """Return the columns of which no value may be kept: those kept off the records, and the key."""
+    return endpoint.hidden | ({endpoint.key} if endpoint.key else frozenset())
+
+
+def oldest_s(endpoint: WatchedEndpoint, now_s: float) -> int:
+    """Return the time of the oldest rows that may have sketches, in seconds: whole days, UTC."""
+    days = min(SKETCH_DAYS, endpoint.retention_days or SKETCH_DAYS)
+    return (int(now_s) // _DAY_S - days) * _DAY_S
+
+
 def _endpoint(route: EndpointRoute, data_dir: Path, tables_root: str) -> WatchedEndpoint:
     table = f"{tables_root}/{route.capture.table}" if route.capture.table else ""
     return WatchedEndpoint(
         id=route.id,
         name=route.name,
         table=table,
-        entities=tuple(_entity(entity, data_dir, is_recorded=bool(table)) for entity in route.entities),
+        entities=tuple(_entity(entity, data_dir, route.name, is_recorded=bool(table)) for entity in route.entities),
         folder=data_dir / PARITY_FOLDER / route.id,
         is_watched=route.parity.monitor,
         webhook=route.parity.webhook,
@@ -77,7 +91,7 @@ def _inputs(names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(name.removeprefix(INPUT_PREFIX) for name in names if name.startswith(INPUT_PREFIX))
 
 
-def _entity(entity: EntityRoute, data_dir: Path, *, is_recorded: bool) -> WatchedEntity:
+def _entity(entity: EntityRoute, data_dir: Path, endpoint: str, *, is_recorded: bool) -> WatchedEntity:
     folder = data_dir / "models" / entity.digest / REFERENCE_FOLDER if entity.digest else None
     has_reference = folder is not None and (folder / REFERENCE_FILE).is_file()
     problem = ""
@@ -85,12 +99,12 @@ def _entity(entity: EntityRoute, data_dir: Path, *, is_recorded: bool) -> Watche
         problem = (
             "Its model has no reference of training to compare with. Log it with tallystick.log_model(…, X=X_train), "
             "or add one to a version that is there: tallystick reference add MODEL --data train.parquet; then deploy "
-            "it again: tallystick deploy ENDPOINT MODEL."
+            f"it again: tallystick deploy {endpoint} MODEL."
         )
     elif not is_recorded:
         problem = (
             "Its invocations are not recorded, so there are no rows to look at. "
-            "Turn that on: tallystick endpoints inference-table ENDPOINT --on."
+            f"Turn that on: tallystick endpoints inference-table {endpoint} --on."
         )
     return WatchedEntity(
         entity.id, entity.name, entity.model_version, entity.digest, folder if has_reference else None, problem

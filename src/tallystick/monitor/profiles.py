@@ -19,11 +19,11 @@ from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import sketches as sketched
 from tallystick.monitor.counters import Counters, Violation, is_open
 from tallystick.monitor.frequent import Segment
-from tallystick.monitor.places import WatchedEndpoint
+from tallystick.monitor.places import WatchedEndpoint, withheld_of
 from tallystick.monitor.rings import DAY, HOUR, Ring
 from tallystick.monitor.screening import Expected, are_far, moved_shares, upper_rates
 from tallystick.monitor.sketches import ColumnSketch, Sketches, shortened
-from tallystick.monitor.watch import EntityWatch, withheld_of
+from tallystick.monitor.watch import EntityWatch
 from tallystick.parity.columns import Role
 from tallystick.parity.profile import (
     LEVEL_CELLS,
@@ -150,9 +150,13 @@ def _notes(looked: Looked, asked: AskProfile, watch: EntityWatch) -> list[str]:
 
 
 def _no_rows(looked: Looked, asked: AskProfile) -> str:
-    """Return that there are none, and where there are some."""
+    """Return that there are none, or none any more, and where there are some."""
     text = f"no rows were counted in this {asked.window.value}"
     number = looked.start_s // looked.width_s
+    kept = looked.ring.length
+    if looked.ring.windows and number <= max(looked.ring.windows) - kept:
+        whose = "of one sender" if asked.segment else "of all rows"
+        text = f"{whose} {kept} {asked.window.value}s are kept, and this {asked.window.value} is older"
     there = [each for each, counters in looked.ring.windows.items() if counters.rows and each <= number + asked.ago]
     if not there:
         return text
@@ -176,7 +180,7 @@ def _columns(reference: Reference, looked: Looked, only: str, withheld: frozense
             columns.append({"name": profile.name, "role": profile.role.value, "withheld": _OFF_RECORD})
             continue
         sketch = None if looked.sketches is None else looked.sketches[j]
-        column = _Column(profile, j, counters, sketch, reference.k_anonymity)
+        column = _Column(profile, j, counters, sketch, reference.live_floor)
         found = column.document()
         found["is_far"] = bool(far[j])
         found["moved_share"] = _rounded(moved[j]) if expected.has_cells[j].any() else None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from tallystick.monitor.counters import Counters
-from tallystick.monitor.routes import SKETCH_DAYS
+from tallystick.monitor.places import SKETCH_DAYS
 from tallystick.monitor.sketches import Sketches, forgotten, merged
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400

@@ -8,35 +8,37 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
+from tallystick.monitor.places import WatchedEndpoint, oldest_s, watched_endpoints, withheld_of
 from tallystick.private_file import replace_private
 from tallystick.protocol.monitoring import PARITY_FOLDER, EndpointParity, EntityParity
 from tallystick.protocol.routes import RouteTable, table_path
 
 #: Kept by `keeping`, which needs NumPy; of it only the place is read here.
 PROFILE_FILE = "live.msgpack"
-#: Also kept by `keeping`, for so many days.
-SKETCHES_FILE, SKETCH_DAYS = "sketches.msgpack", 14
+#: Also kept by `keeping`.
+SKETCHES_FILE = "sketches.msgpack"
 _STANDING_FILE = "standing.msgpack"
-_DAY_S = 86_400
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """How far a table was read."""
+    """How far a table was read, and what was forgotten when this was written."""
 
     version: int = -1
+    withheld: frozenset[str] = frozenset()
+    oldest_s: int = 0
 
 
 class Routes:
     """The route table as it is on disk."""
 
-    def __init__(self, data_dir: Path, tables_root: str) -> None:
-        self._data_dir, self._tables_root = data_dir, tables_root
+    def __init__(self, data_dir: Path, tables_root: str, clock: Callable[[], float] = time.time) -> None:
+        self._data_dir, self._tables_root, self._clock = data_dir, tables_root, clock
         self._standing_path = data_dir / PARITY_FOLDER / _STANDING_FILE
         self._changed_at = 0
         self._table = RouteTable()
@@ -53,8 +55,12 @@ class Routes:
         return watched_endpoints(self._table, self._data_dir, self._tables_root)
 
     def has_work(self, watched: Mapping[str, WatchedEndpoint]) -> bool:
-        """Whether a watched endpoint with a reference has rows that were not read, or an incident that may be over."""
-        return any(
+        """Whether a watched endpoint with a reference has rows that were not read, or an incident that may be over.
+
+        So is what is kept of any endpoint and has to be forgotten.
+        """
+        now_s = self._clock()
+        return any(has_to_forget(each, now_s) for each in watched.values()) or any(
             each.is_watched
             and bool(each.table)
             and any(one.reference for one in each.entities)
@@ -99,11 +105,19 @@ class Routes:
 def drop_old_sketches(watched: Mapping[str, WatchedEndpoint], now_s: float) -> None:
     """Delete sketches whose newest rows are too old to be kept: of what gets no rows, nobody else may look for long."""
     for endpoint in watched.values():
-        days = min(SKETCH_DAYS, endpoint.retention_days or SKETCH_DAYS)
         path = endpoint.folder / SKETCHES_FILE
         with contextlib.suppress(OSError):
-            if path.stat().st_mtime // _DAY_S < now_s // _DAY_S - days:
+            if path.stat().st_mtime < oldest_s(endpoint, now_s):
                 path.unlink()
+
+
+def has_to_forget(endpoint: WatchedEndpoint, now_s: float) -> bool:
+    """Whether files of an endpoint may have what its settings of today, or its age, say is not to be kept."""
+    has_sketches = (endpoint.folder / SKETCHES_FILE).exists()
+    if not has_sketches and not (endpoint.folder / PROFILE_FILE).exists():
+        return False
+    place = _place(endpoint)
+    return not withheld_of(endpoint) <= place.withheld or (has_sketches and place.oldest_s < oldest_s(endpoint, now_s))
 
 
 def has_new_rows(endpoint: WatchedEndpoint) -> bool:
@@ -111,15 +125,24 @@ def has_new_rows(endpoint: WatchedEndpoint) -> bool:
     if "://" in endpoint.table:
         return True
     newest = -1
-    with contextlib.suppress(OSError), os.scandir(Path(endpoint.table) / "_delta_log") as entries:
-        for entry in entries:
-            stem, _, kind = entry.name.partition(".")
-            if kind == "json" and stem.isdecimal():
-                newest = max(newest, int(stem))
+    try:
+        with os.scandir(Path(endpoint.table) / "_delta_log") as entries:
+            for entry in entries:
+                stem, _, kind = entry.name.partition(".")
+                if kind == "json" and stem.isdecimal():
+                    newest = max(newest, int(stem))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        # Whoever reads it is told why that cannot be done.
+        return True
     if newest < 0:
         return False
+    return _place(endpoint).version != newest
+
+
+def _place(endpoint: WatchedEndpoint) -> _Place:
     try:
-        read = msgspec.msgpack.decode((endpoint.folder / PROFILE_FILE).read_bytes(), type=_Place).version
+        return msgspec.msgpack.decode((endpoint.folder / PROFILE_FILE).read_bytes(), type=_Place)
     except (OSError, msgspec.MsgspecError):
-        return True
-    return read != newest
+        return _Place()

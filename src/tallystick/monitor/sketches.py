@@ -120,7 +120,7 @@ class Batch:
             elif profile.numbers is not None:
                 self._columns.append(_Numbers(profile, values, observed.cells[:, j]))
             else:
-                self._columns.append(_Levels(profile, values, observed.cells[:, j], reference.k_anonymity))
+                self._columns.append(_Levels(profile, values, observed.cells[:, j], reference.live_floor))
 
     def sketched(self, members: Mask, *, is_segment: bool = False) -> Sketches:
         """Return the sketches of the rows that are members; those of a segment do not count distinct values.

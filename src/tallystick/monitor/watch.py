@@ -20,8 +20,9 @@ from tallystick.monitor.counting import count, seconds_of, violations_of
 from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
-from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
-from tallystick.monitor.rings import DAY, Rings
+from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
+from tallystick.monitor.rings import Rings
+from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
 from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, is_traffic, no_live_rows, read_rows, read_senders
 from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
@@ -39,17 +40,6 @@ SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
 SKETCHES_EVERY_S = 300.0
 
 _log = logging.getLogger("tallystick.monitor")
-
-
-def withheld_of(endpoint: WatchedEndpoint) -> frozenset[str]:
-    """Return the columns of which no value may be kept: those kept off the records, and the key."""
-    return endpoint.hidden | ({endpoint.key} if endpoint.key else frozenset())
-
-
-def oldest_s(endpoint: WatchedEndpoint, now: datetime) -> int:
-    """Return the time of the oldest rows that the endpoint's retention keeps, in seconds; 0 where it keeps all."""
-    days = endpoint.retention_days
-    return (seconds_of(now) // DAY - days) * DAY if days else 0
 
 
 @dataclass
@@ -121,9 +111,12 @@ class Watch:
         #: Sketches of served entities that were not looked at yet, and when sketches were kept last.
         self._sketches = keeping.load_sketches(self._folder)
         self._sketched_at: datetime | None = None
-        #: Columns without sketches, and the end of the windows that have none.
+        #: Columns without sketches, and the end of the windows that have none; not yet as it is on disk.
         self._withheld: frozenset[str] = frozenset()
         self._dropped_s = 0
+        self._on_disk = kept.withheld, kept.oldest_s
+        #: Served entities with rows that no diagnosis was due for yet.
+        self._got: set[str] = set()
         self.entities: dict[str, EntityWatch] = {}
 
     def advance(self, endpoint: WatchedEndpoint, now: datetime, open_ids: Collection[str] = ()) -> list[WatchedEntity]:
@@ -131,19 +124,26 @@ class Watch:
 
         `open_ids` are the served entities with open incidents.
         """
+        self.count_new(endpoint, now)
+        for entity_id, watch in self.entities.items():
+            watch.is_open = entity_id in open_ids
+        got, self._got = self._got, set()
+        return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
+
+    def count_new(self, endpoint: WatchedEndpoint, now: datetime) -> None:
+        """Read and count what is new; what that makes due is told by the next `advance`. Raises DamagedTable."""
         self.keep_to(endpoint, now)
         table = InferenceTable(endpoint.table, name=endpoint.name)
-        got: set[str] = set()
         try:
             added = table.added(self._version, self._table_id)
             if not added.is_whole and self._table_id:
                 _log.warning("some rows of %s are gone before they were looked at", endpoint.name)
             if added.files:
                 with telling_damage(endpoint.table):
-                    got = self._read(table, added, endpoint, now)
+                    self._got |= self._read(table, added, endpoint, now)
         except NotFound:
             # It begins with the first invocation.
-            return []
+            return
         is_other = (added.table_id, added.version) != (self._table_id, self._version)
         self._table_id, self._version = added.table_id, added.version
         if is_other:
@@ -151,16 +151,19 @@ class Watch:
             is_long_ago = self._sketched_at is None or (now - self._sketched_at).total_seconds() >= SKETCHES_EVERY_S
             self.save(sketches=is_long_ago)
             self._sketched_at = now if is_long_ago else self._sketched_at
-        for entity_id, watch in self.entities.items():
-            watch.is_open = entity_id in open_ids
-        return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
 
     def keep_to(self, endpoint: WatchedEndpoint, now: datetime) -> None:
         """Take an endpoint's settings as they are now; forget what they say is not to be kept."""
         self._endpoint = endpoint
+        has_had = self._prune({each.id for each in endpoint.entities})
         if endpoint.key:
-            self._forget(endpoint.key)
-        self._withhold(withheld_of(endpoint), oldest_s(endpoint, now))
+            has_had |= self._forget(endpoint.key)
+        names, before_s = withheld_of(endpoint), oldest_s(endpoint, now.timestamp())
+        has_had |= self._withhold(names, before_s)
+        # A monitor that starts later reads from the file whether there is anything to forget.
+        is_told = names <= self._on_disk[0] and before_s <= self._on_disk[1]
+        if has_had or (not is_told and any((self._folder / each).exists() for each in (PROFILE_FILE, SKETCHES_FILE))):
+            self.save()
 
     def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime) -> None:
         """Note that a served entity was diagnosed."""
@@ -197,36 +200,55 @@ class Watch:
         known = {key: watch for key, watch in self.entities.items() if watch.reference is not None}
         entities = {key: keeping.to_kept(watch) for key, watch in known.items()}
         try:
-            keeping.save(self._folder, keeping.Kept(self._table_id, self._version, self._kept | entities))
+            place = keeping.Kept(self._table_id, self._version, self._kept | entities)
+            now = self._withheld, self._dropped_s
+            # Until sketches are written too, that is sure which is so before and after.
+            self._on_disk = self._on_disk[0] & now[0], min(self._on_disk[1], now[1])
+            keeping.save(self._folder, keeping.forgetting(place, *self._on_disk))
             if sketches:
                 made = {key: keeping.to_kept_sketches(watch) for key, watch in known.items()}
                 keeping.save_sketches(self._folder, self._sketches | made)
+                if self._on_disk != now:
+                    keeping.save(self._folder, keeping.forgetting(place, *now))
+                    self._on_disk = now
         except OSError as error:
             _log.error("the live profile of %s could not be kept: %s", self._endpoint.name, error.strerror)
 
-    def _forget(self, column: str) -> None:
-        """Keep no value of what has become a key: neither here nor on disk, whatever came before it was one."""
+    def _forget(self, column: str) -> bool:
+        """Keep no value of what has become a key: whatever came before it was one; return whether there was any."""
         kept = {key: keeping.without_column(each, column) for key, each in self._kept.items()}
         has_had = any(kept[key] is not each for key, each in self._kept.items())
         self._kept = kept
         for watch in self.entities.values():
             has_had |= watch.forget(column)
-        if has_had:
-            self.save()
+        return has_had
 
-    def _withhold(self, names: frozenset[str], before_s: int) -> None:
-        """Keep no value of columns that are kept off the records, or of rows that are past their retention."""
+    def _withhold(self, names: frozenset[str], before_s: int) -> bool:
+        """Keep no value of columns that are kept off the records, or of rows that are too old.
+
+        Return whether there was any.
+        """
         if names <= self._withheld and before_s <= self._dropped_s:
             self._withheld = names
-            return
+            return False
         self._withheld, self._dropped_s = names, before_s
         kept = {key: keeping.without_sketches(each, names, before_s) for key, each in self._sketches.items()}
         has_had = kept != self._sketches
         self._sketches = kept
         for watch in self.entities.values():
             has_had |= watch.withhold(names, before_s)
-        if has_had:
-            self.save()
+        return has_had
+
+    def _prune(self, serving: set[str]) -> bool:
+        """Keep nothing of what is served no longer; return whether there was any."""
+        # An endpoint that serves nothing may be about to serve the same again.
+        if not serving or serving >= self.entities.keys() | self._kept.keys() | self._sketches.keys():
+            return False
+        for gone in self.entities.keys() - serving:
+            del self.entities[gone]
+        self._kept = {key: kept for key, kept in self._kept.items() if key in serving}
+        self._sketches = {key: kept for key, kept in self._sketches.items() if key in serving}
+        return True
 
     def _is_due(self, entity: WatchedEntity, now: datetime, got_rows: bool) -> bool:
         watch = self.entities.get(entity.id)
@@ -247,13 +269,10 @@ class Watch:
             watch.passed_over += max(0, picked.rows - len(rows))
             if len(rows) or refused is not None:
                 count(watch, watch.reference, rows, now, picked, refused, self._withheld)
+                # Rows may be older than what is kept, as where a table is read for the first time.
+                watch.withhold((), self._dropped_s)
                 watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))
                 got.add(entity_id)
-        serving = {each.id for each in endpoint.entities}
-        for gone in [each for each in self.entities if each not in serving]:
-            del self.entities[gone]
-        self._kept = {key: kept for key, kept in self._kept.items() if key in serving}
-        self._sketches = {key: kept for key, kept in self._sketches.items() if key in serving}
         return got
 
     def _rows(

@@ -29,7 +29,7 @@ from tallystick.monitor.line import MonitorLine
 from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint, entities_to_look_at
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.profiles import profile_of
-from tallystick.monitor.routes import has_new_rows
+from tallystick.monitor.routes import has_new_rows, has_to_forget
 from tallystick.monitor.watch import Watch
 from tallystick.monitor.webhook import Webhook
 from tallystick.parity.kinds import Status
@@ -60,23 +60,37 @@ class Work:
     def turn(self, watched: Mapping[str, WatchedEndpoint]) -> None:
         """Look at what is new in each endpoint."""
         for endpoint in watched.values():
-            if not (endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities)):
-                continue
-            self._guarded_look(endpoint)
+            if endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities):
+                self._guarded(self._look, endpoint)
+            elif endpoint.id in self._watches or has_to_forget(endpoint, self._clock().timestamp()):
+                # What is not looked at is forgotten all the same.
+                self._guarded(self._keep_to, endpoint)
         gone = self._watches.keys() - {each.id for each in watched.values()}
         for endpoint_id in gone:
             del self._watches[endpoint_id]
             self._books.pop(endpoint_id, None)
+        served = {entity.id for endpoint in watched.values() for entity in endpoint.entities}
+        self._latest = {key: latest for key, latest in self._latest.items() if key in served}
 
-    def _guarded_look(self, endpoint: WatchedEndpoint) -> None:
+    def _guarded(self, do: Callable[[WatchedEndpoint], None], endpoint: WatchedEndpoint) -> str:
+        """Do something with an endpoint; return why it could not be done, empty when it was."""
         try:
-            self._look(endpoint)
+            do(endpoint)
         except (TallystickError, OSError) as error:
             # Its table is away or damaged; the others go on, and this one is looked at again.
             text = error.message if isinstance(error, TallystickError) else type(error).__name__
             _log.warning("the rows of %s could not be looked at: %s", endpoint.name, text)
+            return text
         except Exception:  # noqa: BLE001  nor does what nobody thought of keep the others from being looked at
             _log.exception("the rows of %s could not be looked at", endpoint.name)
+            return "the server's log says why"
+        return ""
+
+    def _keep_to(self, endpoint: WatchedEndpoint) -> None:
+        self._watch(endpoint).keep_to(endpoint, self._clock())
+
+    def _count(self, endpoint: WatchedEndpoint) -> None:
+        self._watch(endpoint).count_new(endpoint, self._clock())
 
     def _watch(self, endpoint: WatchedEndpoint) -> Watch:
         if endpoint.id not in self._watches:
@@ -127,11 +141,12 @@ class Work:
     def profile(self, endpoint: WatchedEndpoint, asked: AskProfile) -> bytes:
         """Return how live rows look beside training, as JSON. Raises NotFound and InvalidParameter.
 
-        What was recorded since the latest turn is counted first.
+        What was recorded since the latest turn is counted first; the next turn diagnoses what that makes due.
         """
         having = entities_to_look_at(endpoint, asked.served_entity)
+        problem = ""
         if endpoint.is_watched and has_new_rows(endpoint):
-            self._guarded_look(endpoint)
+            problem = self._guarded(self._count, endpoint)
         watch = self._watch(endpoint)
         now = self._clock()
         watch.keep_to(endpoint, now)
@@ -140,7 +155,10 @@ class Work:
             known = watch.of(entity)
             if known.reference is None:
                 raise InvalidParameter(f"{entity.name}: its reference cannot be read")
-            found.append(profile_of(endpoint, entity.name, known, asked, seconds_of(now)))
+            profile = profile_of(endpoint, entity.name, known, asked, seconds_of(now))
+            if problem:
+                profile["notes"].insert(0, f"what was recorded since is not counted, as it cannot be read: {problem}")
+            found.append(profile)
         return msgspec.json.encode({"profiles": found})
 
     def standing(self, watched: Mapping[str, WatchedEndpoint]) -> dict[str, EndpointParity]:

@@ -30,6 +30,8 @@ FEW_ROWS = 200
 #: Without labels, classes are those that the model gives to so many rows.
 CLASS_ROWS = 2000
 FORMAT = 1
+#: Live rows that have to share a value, where it is not known what the reference was made with: as people ask for.
+_UNKNOWN_FLOOR = 10
 
 Predict = Callable[[pd.DataFrame], Any]
 
@@ -69,8 +71,8 @@ class Reference(msgspec.Struct, frozen=True):
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
     #: Golden rows' probabilities of three classes or more, row by row; empty where answers are one number.
     probabilities: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
-    #: Rows that have to share a level before it is named.
-    k_anonymity: int = 1
+    #: Rows that have to share a level before it is named; 0: not known, as it was not always stored.
+    k_anonymity: int = 0
     #: The model itself, where it was given in this process; it is never stored.
     model: Any = None
 
@@ -123,6 +125,11 @@ class Reference(msgspec.Struct, frozen=True):
     def predict(self, frame: pd.DataFrame) -> Floats | None:
         """Return scores of rows by the model given at capture; None when there is none in this process."""
         return None if self.model is None else golden.scores(self.model, frame, self.classes)
+
+    @property
+    def live_floor(self) -> int:
+        """Live rows that have to share a value before it is kept or shown; 1: any."""
+        return self.k_anonymity or _UNKNOWN_FLOOR
 
     @property
     def golden_probabilities(self) -> Floats | None:

@@ -130,8 +130,8 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
     number: int
     body: bytes = b""
     problem: str = ""
-    #: Whether the problem is that something that was named is not there.
-    is_not_found: bool = False
+    #: What kind of problem it is, as clients are told it; one that nobody names is a fault of ours.
+    error_code: str = "INTERNAL_ERROR"
 
 
 class Replaying(StrEnum):

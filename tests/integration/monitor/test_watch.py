@@ -481,6 +481,7 @@ def test_an_entity_without_a_reference_is_told_how_to_get_one(tmp_path: Path) ->
     )
     assert found.entities[0].reference is None
     assert "tallystick reference add" in found.entities[0].problem
+    assert "tallystick deploy churn MODEL" in found.entities[0].problem
 
 
 def test_rows_of_long_ago_are_judged_when_the_last_hour_has_few_and_that_is_said(

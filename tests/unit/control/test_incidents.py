@@ -24,7 +24,7 @@ from tallystick.control.link_server import GatewayLinks
 from tallystick.control.memory_store import MemoryStore
 from tallystick.control.own_replays import parity_of
 from tallystick.control.service import Service, build_service
-from tallystick.errors import InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
+from tallystick.errors import InternalError, InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
 from tallystick.protocol.message import MessageReader, render_message
 from tallystick.protocol.monitoring import (
     AskProfile,
@@ -126,7 +126,9 @@ async def test_diagnoses_are_told_apart_and_problems_are_passed_on(links: Gatewa
     peer.say(Diagnosed(1, b'{"verdicts": []}'))
     assert await asking == {"verdicts": []}
     asking = asyncio.create_task(links.monitor.diagnose("churn"))
-    peer.say(Diagnosed((await peer.hears()).number, problem="there is no reference"))
+    peer.say(
+        Diagnosed((await peer.hears()).number, problem="there is no reference", error_code="INVALID_PARAMETER_VALUE")
+    )
     with pytest.raises(InvalidParameter, match="there is no reference"):
         await asking
 
@@ -142,11 +144,32 @@ async def test_profiles_are_asked_for_in_the_same_way_and_what_is_not_there_is_n
     peer.say(Diagnosed(1, b'{"profiles": []}'))
     assert await asking == {"profiles": []}
     asking = asyncio.create_task(links.monitor.profile("churn", column="tmp"))
-    peer.say(Diagnosed((await peer.hears()).number, problem="no column 'tmp'", is_not_found=True))
+    number = (await peer.hears()).number
+    peer.say(Diagnosed(number, problem="no column 'tmp'", error_code="RESOURCE_DOES_NOT_EXIST"))
     with pytest.raises(NotFound, match="tmp"):
         await asking
     with pytest.raises(TemporarilyUnavailable, match=r"The profile did not end within 0\.01 s; ask again later\."):
         await links.monitor.profile("churn", timeout_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("INTERNAL_ERROR", InternalError),
+        ("A_CODE_OF_LATER", InternalError),
+        ("TEMPORARILY_UNAVAILABLE", TemporarilyUnavailable),
+        ("INVALID_PARAMETER_VALUE", InvalidParameter),
+        ("RESOURCE_DOES_NOT_EXIST", NotFound),
+    ],
+)
+async def test_the_monitors_problem_is_told_with_its_code(
+    links: GatewayLinks, peer: Peer, code: str, kind: type[TallystickError]
+) -> None:
+    asking = asyncio.create_task(links.monitor.profile("churn"))
+    peer.say(Diagnosed((await peer.hears()).number, problem="it went wrong", error_code=code))
+    with pytest.raises(TallystickError, match="it went wrong") as caught:
+        await asking
+    assert type(caught.value) is kind
 
 
 async def test_a_diagnosis_ends_with_its_monitor_and_has_a_deadline(links: GatewayLinks, peer: Peer) -> None:
@@ -155,7 +178,7 @@ async def test_a_diagnosis_ends_with_its_monitor_and_has_a_deadline(links: Gatew
     asking = asyncio.create_task(links.monitor.diagnose("churn"))
     await peer.hears()
     peer.writer.close()
-    with pytest.raises(TallystickError, match="ended meanwhile"):
+    with pytest.raises(TemporarilyUnavailable, match="ended meanwhile"):
         await asking
     with pytest.raises(TemporarilyUnavailable, match="--no-monitor"):
         await links.monitor.diagnose("churn")
@@ -167,8 +190,8 @@ async def test_diagnoses_that_wait_are_bounded(
     monkeypatch.setattr(module, "_MAX_PENDING", 1)
     asking = asyncio.create_task(links.monitor.diagnose("churn"))
     asked = await peer.hears()
-    with pytest.raises(TemporarilyUnavailable, match="Too many"):
-        await links.monitor.diagnose("churn")
+    with pytest.raises(TemporarilyUnavailable, match="too many questions"):
+        await links.monitor.profile("churn")
     peer.say(Diagnosed(asked.number, b"{}"))
     assert await asking == {}
 

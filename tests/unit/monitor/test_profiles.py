@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from monitor_rows import frame, reference
 from profile_rows import NOON, live_rows, watched
 
 from tallystick.errors import InvalidParameter, NotFound
+from tallystick.monitor import keeping
 from tallystick.monitor.counting import count
 from tallystick.monitor.places import WatchedEndpoint
 from tallystick.monitor.profiles import FEWEST_VALUES, profile_of
@@ -115,6 +117,24 @@ def test_an_hour_has_its_own_rows_and_the_one_before_too() -> None:
     assert later["columns"][0]["live"]["null_share"] is None
 
 
+def test_of_a_window_that_a_sender_has_no_longer_it_is_not_said_that_nothing_came() -> None:
+    watch = two_clients()
+    for hours in (1, 2, 3):
+        at = NOON + timedelta(hours=hours)
+        count(watch, reference(), live_rows(frame(20, hours), ["ios/4.2"] * 20, at), at)
+    later = NOON + timedelta(hours=3)
+    for ago, note in (
+        (1, "segments have quantiles by day only; of this hour there are counts"),
+        (2, "of one sender 2 hours are kept, and this hour is older; "
+            "the newest are of the hour from 2026-11-26T15:00:00Z (ago=0)"),
+    ):  # fmt: skip
+        found = told(watch, at=later, window=Window.HOUR, segment="client=ios/4.2", ago=ago)
+        assert found["notes"] == [note]
+    assert told(watch, at=later, window=Window.HOUR, ago=2)["rows"] == 20
+    tomorrow = told(watch, at=NOON + timedelta(days=1), segment="client=ios/4.2")
+    assert tomorrow["notes"][0].startswith("no rows were counted in this day; the newest are of")
+
+
 def test_what_is_not_there_is_said_with_what_is() -> None:
     watch = two_clients()
     with pytest.raises(NotFound, match=r"client=nokia.*client=ios/4.2, client=web/1.0, requester=ann"):
@@ -166,6 +186,21 @@ def test_with_a_floor_no_value_or_level_is_told_that_fewer_rows_have() -> None:
     assert live["quantiles"]["p5"] is not None
     assert [each["level"] for each in found["kind"]["new_levels"]] == ["often"]
     assert {each["level"]: each["live"] for each in found["kind"]["levels"]} == {"warm": 0.89, "cold": 0.0, "ice": None}
+
+
+def test_a_reference_that_does_not_say_its_floor_has_one_of_ten(tmp_path: Path) -> None:
+    Reference.from_frame(frame(600)).save(tmp_path)
+    assert Reference.load(tmp_path).k_anonymity == 1
+    file = tmp_path / "reference.msgpack"
+    stored = msgspec.msgpack.decode(file.read_bytes())
+    del stored["reference"]["k_anonymity"]
+    file.write_bytes(msgspec.msgpack.encode(stored))
+    watch = watched(Reference.load(tmp_path), live_rows(frame(100).assign(kind=["seldom"] * 9 + ["often"] * 91)))
+    found = columns(told(watch))
+    assert found["temp"]["live"]["minimum"] is None
+    assert [each["level"] for each in found["kind"]["new_levels"]] == ["often"]
+    keeping.save_sketches(tmp_path, {"e": keeping.to_kept_sketches(watch)})
+    assert b"seldom" not in (tmp_path / keeping.SKETCHES_FILE).read_bytes()
 
 
 @pytest.mark.parametrize("option", ["hashed", "bucketed", "none"])

@@ -16,7 +16,7 @@ from profile_rows import NOON, live_rows, watched
 from tallystick.monitor import keeping
 from tallystick.monitor.counters import observe
 from tallystick.monitor.counting import count
-from tallystick.monitor.places import WatchedEndpoint
+from tallystick.monitor.places import WatchedEndpoint, withheld_of
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_SKETCHED, SKETCHED
 from tallystick.monitor.routes import drop_old_sketches
 from tallystick.monitor.sketches import (
@@ -31,7 +31,7 @@ from tallystick.monitor.sketches import (
     quantiles_of,
     values_of,
 )
-from tallystick.monitor.watch import EntityWatch, Watch, withheld_of
+from tallystick.monitor.watch import EntityWatch, Watch
 from tallystick.parity import Reference
 from tallystick.parity.profile import ColumnProfile
 
@@ -238,8 +238,8 @@ def test_values_past_the_endpoints_retention_are_forgotten_also_on_disk(tmp_path
 def test_sketches_that_nobody_opens_are_deleted_when_their_newest_rows_are_too_old(
     tmp_path: Path, retention_days: int, age_days: int, is_there: bool
 ) -> None:
-    keeping.save_sketches(tmp_path, {})
     path = tmp_path / keeping.SKETCHES_FILE
+    path.write_bytes(b"sketches")
     written = NOON - timedelta(days=age_days)
     os.utime(path, (written.timestamp(),) * 2)
     place = WatchedEndpoint("i", "churn", "", (), tmp_path, retention_days=retention_days)
