@@ -37,6 +37,9 @@ MOST_A_ROW = 3.0
 MOVED, CLEARLY_MOVED = 0.75, 1.5
 #: Rows that a column needs for it, and the share from which it is in all of them.
 FEWEST_ROWS, WHOLE = 30, 0.85
+KINDS = ("sum for mean", "mean for sum")
+#: Counts and ways of them that are judged, and the rows and rounds that they are chosen by where there are more.
+MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 200, 15
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -51,28 +54,57 @@ def detect_aggregate(live: Live, column: int) -> list[Finding]:
     if before < MOVED * bound:
         return []
     best: Finding | None = None
-    for other, rival in enumerate(live.reference.columns):
-        if other == column or rival.role is not Role.NUMBER or other in live.absent or rival.numbers is None:
-            continue
-        if rival.numbers.minimum < 0 or rival.numbers.distinct < 3 or rival.numbers.decimals > 0:
-            # What a sum and a mean differ by is a count.
-            continue
+    for other, kind in _likeliest(live, column):
         counts = live.numbers(other)
         # What the usual count alone would undo: a constant factor, which is the simpler story.
         usual = np.full(len(counts), np.nanmedian(counts) if np.isfinite(counts).any() else 1.0)
-        for (kind, undone), (_, plain) in zip(_ratios(values, counts), _ratios(values, usual), strict=True):
-            found = _judge_ratio(live, column, other, kind, undone, plain, before, bound)
-            if found is not None and (best is None or found.gain > best.gain):
-                best = found
+        undone, plain = (_undone(kind, values, each) for each in (counts, usual))
+        found = _judge_ratio(live, column, other, kind, undone, plain, before, bound)
+        if found is not None and (best is None or found.gain > best.gain):
+            best = found
     return [] if best is None else [best]
 
 
-def _ratios(values: Floats, counts: Floats) -> list[tuple[str, Floats]]:
+def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
+    """Return the counts, and the ways, that tell some of the rows best by the column's own values: the best first."""
+    numbers = live.reference.columns[column].numbers
+    assert numbers is not None
+    others = [other for other in range(len(live.reference.columns)) if other != column and _may_count(live, other)]
+    pairs = [(other, kind) for kind in KINDS for other in others]
+    if len(pairs) <= MOST_JUDGED:
+        return pairs
+    rows = np.flatnonzero(live.known(column))
+    rows = rows[:: max(1, len(rows) // TRIAL_ROWS)]
+    values, counts = live.numbers(column)[rows], np.stack([live.numbers(other)[rows] for other in others])
+    undone = np.concatenate([_undone(kind, values, counts) for kind in KINDS])
+    is_rounded = np.repeat([[_is_rounded(numbers, kind)] for kind in KINDS], len(others), axis=0)
+    undone = _with_decimals(undone, numbers.decimals, is_rounded, np.zeros(1))
+    known = np.isfinite(undone)
+    told = _ratio(numbers, np.broadcast_to(values, undone.shape), undone, known)
+    gain = fit_share(np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0), TRIAL_ROUNDS)[1]
+    return [pairs[k] for k in np.argsort(-gain, kind="stable")[:MOST_JUDGED]]
+
+
+def _may_count(live: Live, other: int) -> bool:
+    """Whether a column may be what a sum and a mean differ by: a count."""
+    rival = live.reference.columns[other]
+    if rival.role is not Role.NUMBER or other in live.absent or rival.numbers is None:
+        return False
+    return rival.numbers.minimum >= 0 and rival.numbers.distinct >= 3 and rival.numbers.decimals <= 0
+
+
+def _undone(kind: str, values: Floats, counts: Floats) -> Floats:
+    """Return values with a sum divided by counts, or a mean multiplied by them; counts may be of several columns."""
     with np.errstate(all="ignore"):
-        return [
-            ("sum for mean", np.where(counts > 0, values / counts, values)),
-            ("mean for sum", np.where(counts > 0, values * counts, values)),
-        ]
+        return np.where(counts > 0, values / counts if kind == "sum for mean" else values * counts, values)
+
+
+def _is_rounded(numbers: NumberProfile, kind: str) -> bool:
+    """Whether undone values have training's digits: a mean that was kept with two has them however it is divided.
+
+    Of whole numbers, fractions tell.
+    """
+    return 1 <= numbers.decimals <= 6 and kind == "sum for mean"
 
 
 def _judge_ratio(
@@ -82,9 +114,7 @@ def _judge_ratio(
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
-    # A mean that training kept with two digits has them however it is divided. Of whole numbers, fractions tell.
-    is_rounded = 1 <= numbers.decimals <= 6 and kind == "sum for mean"
-    room = _room(profile, values, undone)
+    is_rounded, room = _is_rounded(numbers, kind), _room(profile, values, undone)
     undone, plain = (_with_decimals(each, numbers.decimals, is_rounded, room) for each in (undone, plain))
     known = np.isfinite(values) & np.isfinite(undone)
     if known.sum() < FEWEST_ROWS:
@@ -188,7 +218,7 @@ def _heard(ratio: Floats, gap: Floats, known: Mask, share: float) -> float:
     return trusted_nats(paired_z(told), float(told.sum()))
 
 
-def _with_decimals(undone: Floats, decimals: int, is_rounded: bool, room: Floats) -> Floats:
+def _with_decimals(undone: Floats, decimals: int, is_rounded: bool | Mask, room: Floats) -> Floats:
     """Return values with training's decimals, where they have them but for an error of floats, or are to be rounded."""
     # Products of huge values are infinite, which is none.
     undone = np.where(np.isfinite(undone), undone, np.nan)
@@ -204,7 +234,7 @@ def _ratio(numbers: NumberProfile, values: Floats, undone: Floats, known: Mask) 
     with np.errstate(all="ignore"):
         slope = np.log(np.abs(undone / values))
     # Densities are stretched by what is divided by; where training has single values there is none to stretch.
-    stretched = np.where(np.isfinite(slope), slope, 0.0) if not numbers.is_lattice else np.zeros(len(slope))
+    stretched = np.where(np.isfinite(slope), slope, 0.0) if not numbers.is_lattice else np.zeros(np.shape(slope))
     return np.asarray(after + stretched - before)
 
 
