@@ -43,6 +43,9 @@ MOST_ROUNDS = 6
 MOST_LOOKS = 60
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
 TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
+#: These and another that is told by how columns go with each other; and what that was off by, as nats of all of
+#: training's rows, in fair samples of more rows.
+BY_OTHERS_ONLY, OFF_BY = TOLD_BY_OTHERS | {"columns_swapped"}, 40.0
 MOST_RIVALS = 4
 #: Findings of one kind up to which each is asked for again without the first.
 MOST_CONFIRMED = 4
@@ -189,8 +192,18 @@ def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]
     found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
     found = _without_victims(live, screened, found)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
-    found = [finding for finding in found if finding.nats >= CLAIM_NATS / 2 + surcharge]
+    doubt = _doubt(live)
+    found = [each for each in found if each.nats >= CLAIM_NATS / 2 + surcharge + doubt * (each.kind in BY_OTHERS_ONLY)]
     return _not_in_training(live, found)
+
+
+def _doubt(live: Live) -> float:
+    """Return the nats that training's own chance may give to an exchange, where there are more live rows than its own.
+
+    How columns go with each other was estimated from training; what that is off by is told again with each live row.
+    """
+    trained = trained_rows(live.reference)
+    return OFF_BY * max(0, live.rows - trained) / max(1, trained)
 
 
 def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
@@ -199,7 +212,7 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
     Golden rows are asked as the live ones were. Only causes in a share of the rows that are no proof are in question.
     """
     doubted = [finding for finding in found if finding.share < WHOLE and not finding.exact and finding.features]
-    doubted = [finding for finding in doubted if finding.kind in (*TOLD_BY_OTHERS, "columns_swapped")]
+    doubted = [finding for finding in doubted if finding.kind in BY_OTHERS_ONLY]
     if not doubted:
         return found
     control = live.golden()
