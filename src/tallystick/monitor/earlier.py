@@ -83,9 +83,7 @@ class Earlier:
         names = self.reference.names
         begin = chosen["at"].min().to_pydatetime()
         where = ds.field("databricks_request_id").isin(chosen["id"].tolist())
-        rows = read_rows(
-            self.table, self.entity_id, names, since=begin, until=until, where=where, feedback=False
-        )  # fmt: skip
+        rows = read_rows(self.table, self.entity_id, names, since=begin, until=until, where=where, feedback=False)
         sent = sent_rows(self.table, self.entity_id, rows, self.reference, begin, self.hidden, until)
         sent, _ = with_keys(sent, self.key, names, self.history)
         if sender is None or sender[0] not in sent.rows.segments:

@@ -32,7 +32,7 @@ from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
 from tallystick.parity.screen import ColumnScreen, screen, suspects
-from tallystick.parity.yardsticks import CLAIM_NATS
+from tallystick.parity.yardsticks import BROKEN_P, CLAIM_NATS
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -55,8 +55,8 @@ WHOLE, TIMES_TRAINING = 0.9, 3.0
 MORE_TOLD = 4.0
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
 FREE_COLUMNS = 10
-#: Chance of a column's own distribution below which it is not training's, and above which it is as in training.
-BROKEN_P, UNCHANGED_P = 1e-6, 1e-3
+#: Chance of a column's own distribution above which it is as in training.
+UNCHANGED_P = 1e-3
 #: What training's names alone tell, however few rows there were.
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 

@@ -17,6 +17,8 @@ from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, Int
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0
+#: Chance of a column's own distribution below which it is not training's, and spoils the agreement of others.
+BROKEN_P = 1e-6
 #: Share of rows beyond what training showed that any population may have.
 ODD_ALLOWANCE = 0.01
 #: Part of the training range that a value may lie beyond it without being odd.

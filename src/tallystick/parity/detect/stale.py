@@ -15,7 +15,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.screen import ColumnScreen
-from tallystick.parity.yardsticks import CLAIM_NATS, z_nats
+from tallystick.parity.yardsticks import BROKEN_P, CLAIM_NATS, z_nats
 
 LAGS = (*range(1, 25), 48, 96, 168)
 #: Agreement with the others that a column must have had in training, in nats a row, for its loss to mean something.
@@ -23,8 +23,6 @@ LEAST_COHERENCE = 0.08
 #: Loss of agreement, as a z-statistic, and the part of it that must be gone.
 LOST_Z = -5.0
 LOST_PART = 0.6
-#: Chance of a column's own distribution below which it is not training's, and spoils the agreement of others.
-BROKEN_P = 1e-6
 
 
 def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
