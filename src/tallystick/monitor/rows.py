@@ -287,6 +287,8 @@ def _segments(decoded: pa.Table, own: Mapping[str, str]) -> pd.DataFrame:
 
 def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: Sequence[dict[str, str]]) -> pd.DataFrame:
     """Return who sent each row: a column for each way to tell senders apart."""
+    # An endpoint may keep who asked off its records.
+    agents = agents.fillna("")
     known = {agent: client_of(agent) for agent in agents.unique()}
     found = {CLIENT: agents.map(known) if len(agents) else agents, REQUESTER: requesters.fillna("(none)")}
     keys: dict[str, int] = {}

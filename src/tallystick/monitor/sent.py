@@ -146,8 +146,8 @@ def _choose(
     answered, refused = pd.DataFrame(), pd.DataFrame()
     for batch in table.invocations(columns=_META, since=since, until=until, where=_of_entity(entity_id)):
         frame = batch.to_pandas()
-        clients = {agent: client_of(agent) for agent in frame["user_agent"].unique()}
-        frame["client"] = [clients[agent] for agent in frame["user_agent"]]
+        agents = frame["user_agent"].fillna("")
+        frame["client"] = agents.map({agent: client_of(agent) for agent in agents.unique()})
         is_refused = (frame["status_code"] == REFUSED_STATUS).to_numpy()
         for counter, some in ((requests, frame), (refusals, frame[is_refused])):
             counted = some["client"].value_counts().to_dict()

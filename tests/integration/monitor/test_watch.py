@@ -81,6 +81,16 @@ def test_each_row_is_counted_once_over_restarts_and_commits(place: WatchedEndpoi
     assert days.rows == 107
 
 
+def test_rows_are_read_where_the_endpoint_keeps_who_asked_off_its_records(place: WatchedEndpoint, table: Table) -> None:
+    rows, _ = two_clients(200)
+    table.add(rows, user_agent=None, requester=None, usage_context=None)
+    watch = Watch(place)
+    watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 200
+    ((_, explained),) = diagnosed(place, "", Asked(), Line(), now())
+    assert (explained.verdict.kind, explained.verdict.features) == ("unit", ("temp",))
+
+
 def test_without_a_table_there_is_nothing_to_do_and_one_that_was_made_anew_is_read_whole(
     place: WatchedEndpoint, tmp_path: Path
 ) -> None:
