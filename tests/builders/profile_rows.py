@@ -6,11 +6,13 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 
 from tallystick.monitor.counting import count
 from tallystick.monitor.rows import LiveRows, segments_of
 from tallystick.monitor.watch import EntityWatch
 from tallystick.parity import Reference
+from tallystick.records import schema
 
 NOON = datetime(2026, 11, 26, 12, 30, tzinfo=UTC)
 
@@ -20,7 +22,8 @@ def live_rows(rows: pd.DataFrame, agents: list[str] | None = None, at: datetime 
     given = pd.Series(agents or ["web/1.0"] * len(rows))
     times = pd.Series(pd.to_datetime([at - timedelta(seconds=number) for number in range(len(rows))], utc=True))
     ids = pd.Series([f"r{number}" for number in range(len(rows))])
-    return LiveRows(rows, segments_of(given, pd.Series(["ann"] * len(rows)), [{}] * len(rows)), times, ids)
+    contexts = pa.chunked_array([[None] * len(rows)], schema.CONTEXT)
+    return LiveRows(rows, segments_of(given, pd.Series(["ann"] * len(rows)), contexts), times, ids)
 
 
 def watched(trained: Reference, rows: LiveRows, withheld: Collection[str] = ()) -> EntityWatch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -91,6 +92,23 @@ class Observed:
         """Number of rows."""
         return len(self.cells)
 
+    @cached_property
+    def places(self) -> Ints:
+        """Place of each value's cell among those of all columns, which have `width` each: rows x columns."""
+        return np.asarray(self.cells + np.arange(self.cells.shape[1]) * self.width)
+
+    @cached_property
+    def broken(self) -> tuple[Ints, Ints]:
+        """What breaks the contract: its row, and its place among columns x violations. Few values do."""
+        rows, columns, kinds = np.nonzero(self.contract)
+        return rows, columns * len(Violation) + kinds
+
+    @cached_property
+    def won(self) -> tuple[Ints, Floats]:
+        """The rows that were bet on, and what each bet won: rows x columns x bets, logarithms."""
+        rows = np.flatnonzero(self.gains.any(axis=1))
+        return rows, np.log1p(self.gains[rows][:, :, None] * BETS)
+
 
 def nothing(reference: Reference, refused: int = 0) -> Counters:
     """Return the counters of no rows, and of as many refused requests."""
@@ -135,16 +153,16 @@ def observe(reference: Reference, frame: pd.DataFrame) -> Observed:
 
 def tally(observed: Observed, picked: Mask | None = None) -> Counters:
     """Return the counters of the rows, or of those picked."""
-    cells = observed.cells if picked is None else observed.cells[picked]
-    contract = observed.contract if picked is None else observed.contract[picked]
-    gains = observed.gains if picked is None else observed.gains[picked]
-    rows, columns = cells.shape
-    places = cells + np.arange(columns) * observed.width
+    columns, kinds = observed.cells.shape[1], len(Violation)
+    places, (broken, what), (bet, won) = observed.places, observed.broken, observed.won
+    begins = observed.begins
+    if picked is not None:
+        places, what, won = places[picked], what[picked[broken]], won[picked[bet]]
+        begins = None if begins is None else begins[picked]
     counted = np.bincount(places.ravel(), minlength=columns * observed.width).reshape(columns, observed.width)
-    fit = np.log1p(gains[:, :, None] * BETS).sum(axis=0)
-    begins = observed.begins if observed.begins is None or picked is None else observed.begins[picked]
+    contract = np.bincount(what, minlength=columns * kinds).reshape(columns, kinds)
     requests = 0 if begins is None else int(begins.sum())
-    return Counters(rows, counted.astype(np.int32), contract.sum(axis=0, dtype=np.int32), fit, requests)
+    return Counters(len(places), counted.astype(np.int32), contract.astype(np.int32), won.sum(axis=0), requests)
 
 
 def _as_trained(profile: ColumnProfile, series: pd.Series[Any]) -> pd.Series[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,7 @@ from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS
 
 if TYPE_CHECKING:
-    from tallystick.monitor.watch import EntityWatch, Picked
+    from tallystick.monitor.watch import EntityWatch
 
 #: Segments of one served entity that are told apart, the most frequent ones; one that was not seen for two days is not.
 MAX_SEGMENTS = 24
@@ -43,43 +43,39 @@ class _Part:
 
 
 def count(
-    watch: EntityWatch,
-    reference: Reference,
-    rows: LiveRows,
-    now: datetime,
-    picked: Picked | None = None,
-    refused: Senders | None = None,
-    withheld: Collection[str] = (),
+    watch: EntityWatch, reference: Reference, rows: LiveRows, now: datetime, withheld: Collection[str] = ()
 ) -> None:
     """Add rows to the profiles of a served entity and its segments, each to the minute that it came in.
 
-    Where some requests were `refused`, they and those picked to be counted beside them are added, too. Of columns that
-    are `withheld`, no value is kept in a sketch.
+    Of columns that are `withheld`, no value is kept in a sketch.
     """
-    parts = []
-    if len(rows):
-        observed = observe(reference, rows.frame)
-        if picked is not None:
-            is_first = ~rows.request_ids.duplicated()
-            observed = replace(observed, begins=(is_first & rows.request_ids.isin(picked.beside)).to_numpy())
-        batch = Batch(reference, observed, withheld)
-        parts.append(_Part(rows.segments, _at_s(rows.times, now), partial(tally, observed), batch))
-    if refused is not None and len(refused):
-        parts.append(
-            _Part(refused.segments, _at_s(refused.times, now), lambda some: nothing(reference, int(some.sum())))
-        )
-    for part in parts:
-        _add(watch.rings, part, np.ones(len(part.at_s), dtype=bool), MINUTE)
-        whole = part.tally(np.ones(len(part.at_s), dtype=bool))
-        watch.total = whole if watch.total is None else watch.total + whole
+    observed = replace(observe(reference, rows.frame), begins=rows.begins)
+    batch = Batch(reference, observed, withheld)
+    part = _Part(rows.segments, _at_s(rows.times, now), partial(tally, observed), batch)
+    _count(watch, part, now)
     coerced = _coerced(reference, rows.coercions)
-    if coerced is not None and len(rows):
-        watch.rings.add(int(parts[0].at_s.max()), coerced)
+    if coerced is not None:
+        watch.rings.add(int(part.at_s.max()), coerced)
         watch.total = coerced if watch.total is None else watch.total + coerced
     watch.rows += len(rows)
-    for key, members in _segments(watch, parts, seconds_of(now)).items():
-        for part, mask in zip(parts, members, strict=True):
-            _add(watch.segments[key], part, mask, HOUR, is_segment=True)
+
+
+def count_refused(watch: EntityWatch, reference: Reference, refused: Senders, now: datetime) -> None:
+    """Add requests that were refused, of which nothing but their senders counts."""
+    _count(
+        watch,
+        _Part(refused.segments, _at_s(refused.times, now), lambda some: nothing(reference, int(some.sum()))),
+        now,
+    )
+
+
+def _count(watch: EntityWatch, part: _Part, now: datetime) -> None:
+    every = np.ones(len(part.at_s), dtype=bool)
+    _add(watch.rings, part, every, MINUTE)
+    whole = part.tally(every)
+    watch.total = whole if watch.total is None else watch.total + whole
+    for key, members in _segments(watch, part, seconds_of(now)).items():
+        _add(watch.segments[key], part, members, HOUR, is_segment=True)
 
 
 def _add(rings: Rings, part: _Part, members: np.ndarray, width_s: int, *, is_segment: bool = False) -> None:
@@ -99,26 +95,28 @@ def _at_s(times: pd.Series[Any], now: datetime) -> np.ndarray:
     return np.asarray(np.minimum(seconds, seconds_of(now) + _AHEAD_S))
 
 
-def _segments(watch: EntityWatch, parts: Sequence[_Part], now_s: int) -> dict[Segment, list[np.ndarray]]:
-    """Return which segments are told apart, with their members in each part; see to it that these have rings."""
+def _segments(watch: EntityWatch, part: _Part, now_s: int) -> dict[Segment, np.ndarray]:
+    """Return which segments are told apart, with their members; see to it that these have rings."""
     for stale in [key for key, rings in watch.segments.items() if 0 < rings.newest_s < now_s - 2 * DAY]:
         watch.frequent.forget(stale)
         del watch.segments[stale]
     if watch.day < now_s // DAY:
         watch.frequent.halve()
         watch.day = now_s // DAY
-    names = [{str(name): part.segments[name].astype(str).str[:MAX_NAME] for name in part.segments} for part in parts]
-    for columns in names:
-        for column, values in columns.items():
-            watch.frequent.add({(column, str(value)): int(rows) for value, rows in values.value_counts().items()})
+    coded = {str(name): pd.factorize(part.segments[name]) for name in part.segments}
+    names = {column: [str(value)[:MAX_NAME] for value in values] for column, (_, values) in coded.items()}
+    for column, (codes, _) in coded.items():
+        sizes: Counter[Segment] = Counter()
+        for name, rows in zip(names[column], np.bincount(codes, minlength=len(names[column])).tolist(), strict=True):
+            sizes[column, name] += rows
+        watch.frequent.add(sizes)
     slots = sorted(watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments))
     watch.segments = {key: watch.segments.get(key) or Rings.of_segment() for key in slots}
-    nobody = [np.zeros(len(part.at_s), dtype=bool) for part in parts]
+    nobody = np.zeros(len(part.at_s), dtype=bool)
     return {
-        (column, value): [
-            (columns[column] == value).to_numpy() if column in columns else none
-            for columns, none in zip(names, nobody, strict=True)
-        ]
+        (column, value): np.array([name == value for name in names[column]], dtype=bool)[coded[column][0]]
+        if column in names
+        else nobody
         for column, value in slots
     }
 

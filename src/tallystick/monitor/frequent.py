@@ -1,8 +1,8 @@
 """Which segments are counted: the frequent ones, in bounded memory, however many senders there are.
 
 Counts of names are cheap, live profiles of segments are not. So many names are counted, after Metwally, Agrawal and
-El Abbadi 2005, "Efficient computation of frequent and top-k elements in data streams" (Space-Saving), and the most
-frequent of them have a slot with a profile. Pure.
+El Abbadi 2005, "Efficient computation of frequent and top-k elements in data streams" (Space-Saving), a batch at a
+time, and the most frequent of them have a slot with a profile. Pure.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ class Frequent:
     errors: dict[Segment, int] = field(default_factory=dict)
 
     def add(self, counted: Mapping[Segment, int]) -> None:
-        """Count rows by segment. O(new names x capacity) when it is full."""
+        """Count the rows of a batch by segment. O(n log n) of the names in it and those that are counted."""
+        # A newcomer may have been as frequent before as the one with the least, and no more.
+        floor = min(self.counts.values()) if len(self.counts) >= self.capacity else 0
         for key, rows in counted.items():
-            floor = 0
-            if key in self.counts:
-                self.counts[key] += rows
-                continue
-            if len(self.counts) >= self.capacity:
-                # The newcomer may have been as frequent as the one that makes room, and no more.
-                least = min(self.counts, key=self.counts.__getitem__)
-                floor = self.counts[least]
-                self.forget(least)
-            self.counts[key], self.errors[key] = floor + rows, floor
+            if key not in self.counts:
+                self.counts[key], self.errors[key] = floor, floor
+            self.counts[key] += rows
+        if len(self.counts) > self.capacity:
+            # Those left out had at most as many rows as any that stays: the bound holds as for one row at a time
+            # (Agarwal et al. 2013, "Mergeable summaries").
+            kept = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))[: self.capacity]
+            self.counts = dict(kept)
+            self.errors = {key: self.errors[key] for key in self.counts}
 
     def halve(self) -> None:
         """Let what was long ago weigh half; names that nothing is left of are forgotten."""

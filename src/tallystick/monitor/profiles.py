@@ -145,7 +145,8 @@ def _notes(looked: Looked, asked: AskProfile, watch: EntityWatch) -> list[str]:
     if watch.reference is not None and len(watch.reference.columns) > sketched.MAX_COLUMNS:
         notes.append(f"the first {sketched.MAX_COLUMNS} columns have quantiles, the others counts")
     if watch.passed_over:
-        notes.append(f"of many rows a fair sample is counted: so far {watch.passed_over:,} were passed over")
+        passed_over = f"{watch.passed_over:,} rows were passed over so far"
+        notes.append(f"there was no time to count all of them, so a fair sample was: {passed_over}")
     return notes
 
 

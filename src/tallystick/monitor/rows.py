@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from tallystick.monitor.lookback import TooManyRows
-from tallystick.records.added import Added
+from tallystick.parity.columns import Mask
 from tallystick.records.reading import InferenceTable
 from tallystick.records.view import PREDICTION
 
@@ -35,6 +35,8 @@ _SHORTEST_SPAN = timedelta(milliseconds=10)
 #: Requests of one span that are read at most.
 _MOST_REQUESTS = 100_000
 
+#: A map as Arrow has it, so that its keys can be counted.
+_ENTRIES = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 _PRODUCT = re.compile(r"([\w.-]+)(?:/v?(\d+)(?:\.(\d+))?)?", re.ASCII)
 
 
@@ -58,6 +60,13 @@ class LiveRows:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def begins(self) -> Mask:
+        """Which rows are the first of their request."""
+        if self.numbers is not None:
+            return np.asarray(self.numbers == 0)
+        return np.asarray(~self.request_ids.duplicated())
 
     @property
     def coercions(self) -> dict[str, dict[str, int]]:
@@ -136,7 +145,6 @@ def read_rows(
     since: datetime | None = None,
     until: datetime | None = None,
     where: ds.Expression | None = None,
-    added: Added | None = None,
     feedback: bool = True,
 ) -> LiveRows:
     """Return rows of a served entity by time, from `since` until before `until`.
@@ -145,11 +153,11 @@ def read_rows(
     """
     wanted = is_traffic() if where is None else is_traffic() & where
     reader = table.decoded(
-        since=since, until=until, served_entity=entity_id, feedback=feedback, where=wanted, beside=BESIDE, added=added
+        since=since, until=until, served_entity=entity_id, feedback=feedback, where=wanted, beside=BESIDE
     )
     own = dict(table.own_names)
     decoded = reader.read_all()
-    return _live(decoded.sort_by(own["_request_time"]), own, set(names))
+    return live_rows(decoded.sort_by(own["_request_time"]), own, set(names))
 
 
 def newest_before(
@@ -205,7 +213,7 @@ def _requests_between(
             }
         )
         if sender is not None:
-            segments = _segments_of_requests(read)
+            segments = _segments(read, "user_agent", "requester", "usage_context")
             is_his = segments[sender[0]] == sender[1] if sender[0] in segments else np.zeros(len(found), dtype=bool)
             found = found[np.asarray(is_his, dtype=bool)]
         if len(found):
@@ -214,11 +222,9 @@ def _requests_between(
     return kept
 
 
-def read_senders(table: InferenceTable, where: ds.Expression, added: Added | None) -> Senders:
-    """Return who sent the requests that a condition picks, and when; their bodies are not read."""
-    columns = ["user_agent", "requester", "usage_context", "request_time"]
-    found = table.invocations(columns=columns, where=where, added=added).read_all()
-    return Senders(_segments_of_requests(found), found.column("request_time").to_pandas())
+def senders_of(read: pa.Table) -> Senders:
+    """Return who sent requests and when, of rows of the inference table."""
+    return Senders(_segments(read, "user_agent", "requester", "usage_context"), read.column("request_time").to_pandas())
 
 
 def _earliest(table: InferenceTable, entity_id: str, since: datetime | None, limit: int) -> datetime | None:
@@ -246,7 +252,8 @@ def no_live_rows(names: Iterable[str]) -> LiveRows:
     return LiveRows(pd.DataFrame(dict.fromkeys(names, nothing)), pd.DataFrame(), nothing, nothing)
 
 
-def _live(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRows:
+def live_rows(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRows:
+    """Return rows of the decoded view, of which our own columns are called `own`; `names` are training's columns."""
     ours = set(own.values())
     inputs = [name for name in decoded.column_names if name not in ours]
     # A column of training that has the name of one of ours is an input all the same: the view calls ours otherwise.
@@ -255,7 +262,7 @@ def _live(decoded: pa.Table, own: Mapping[str, str], names: set[str]) -> LiveRow
     requests = decoded.column(own["_request_id"]).to_pandas()
     return LiveRows(
         frame,
-        _segments(decoded, own),
+        _segments(decoded, *(own[name] for name in ("_user_agent", "_requester", "_usage_context"))),
         decoded.column(own["_request_time"]).to_pandas(),
         requests,
         _plain(decoded, own.get(PREDICTION)),
@@ -279,37 +286,31 @@ def _plain(decoded: pa.Table, name: str | None) -> Any:
     return values.to_pandas().to_numpy() if values.null_count < len(values) else None
 
 
-def _segments(decoded: pa.Table, own: Mapping[str, str]) -> pd.DataFrame:
-    contexts = [dict(each) if each else {} for each in decoded.column(own["_usage_context"]).to_pylist()]
-    agents, requesters = (decoded.column(own[name]).to_pandas() for name in ("_user_agent", "_requester"))
-    return segments_of(agents, requesters, contexts)
+def _segments(read: pa.Table, agent: str, requester: str, context: str) -> pd.DataFrame:
+    agents, requesters = (read.column(name).to_pandas() for name in (agent, requester))
+    return segments_of(agents, requesters, read.column(context))
 
 
-def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: Sequence[dict[str, str]]) -> pd.DataFrame:
-    """Return who sent each row: a column for each way to tell senders apart."""
+def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: pa.ChunkedArray) -> pd.DataFrame:
+    """Return who sent each row: a column for each way to tell senders apart. `contexts` are maps of texts."""
     # An endpoint may keep who asked off its records.
     agents = agents.fillna("")
     known = {agent: client_of(agent) for agent in agents.unique()}
     found = {CLIENT: agents.map(known) if len(agents) else agents, REQUESTER: requesters.fillna("(none)")}
-    keys: dict[str, int] = {}
-    for context in contexts:
-        for key in context:
-            keys[key] = keys.get(key, 0) + 1
-    for key in sorted(keys, key=lambda each: -keys[each])[:MAX_USAGE_KEYS]:
-        found[USAGE + key] = pd.Series([context.get(key, "(none)") for context in contexts], dtype=object)
+    entries = pc.list_flatten(contexts.cast(_ENTRIES))
+    keys = pc.value_counts(pc.struct_field(entries, "key")).to_pylist()
+    for each in sorted(keys, key=lambda each: (-each["counts"], each["values"]))[:MAX_USAGE_KEYS]:
+        values = pc.map_lookup(contexts, each["values"], "first")
+        found[USAGE + each["values"]] = pc.fill_null(values, "(none)").to_pandas()
     return pd.DataFrame(found).reset_index(drop=True)
 
 
-def _segments_of_requests(read: pa.Table) -> pd.DataFrame:
-    contexts = [dict(each) if each else {} for each in read.column("usage_context").to_pylist()]
-    return segments_of(read.column("user_agent").to_pandas(), read.column("requester").to_pandas(), contexts)
-
-
 def _ledger(decoded: pa.Table, own: Mapping[str, str]) -> Any:
-    is_first = pc.equal(decoded.column(own["_row"]), 0)
+    entries = decoded.column(own["_coercions"])
+    # The view repeats them at each row of a request. Most requests have none.
+    has_some = pc.greater(pc.fill_null(pc.list_value_length(entries), 0), 0)
+    is_told = pc.and_(pc.equal(decoded.column(own["_row"]), 0), has_some)
     ledger = np.full(len(decoded), None, dtype=object)
-    for place, entries in zip(
-        np.flatnonzero(is_first.to_numpy()), decoded.filter(is_first).column(own["_coercions"]).to_pylist(), strict=True
-    ):
-        ledger[place] = entries
+    for place, told in zip(np.flatnonzero(is_told.to_numpy()), entries.filter(is_told).to_pylist(), strict=True):
+        ledger[place] = told
     return ledger

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from tallystick.errors import NotFound
@@ -334,7 +335,7 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
     more = segments_of(
         pd.Series([entry["user_agent"] for entry in entries], dtype=object),
         pd.Series([entry["requester"] for entry in entries], dtype=object),
-        [dict(entry["usage_context"] or ()) for entry in entries],
+        pa.chunked_array([[entry["usage_context"] for entry in entries]], schema.CONTEXT),
     )
     times = pd.to_datetime(pd.Series([entry["request_time"] for entry in entries]), utc=True)
     ids = pd.Series([entry["databricks_request_id"] for entry in entries], dtype=object)

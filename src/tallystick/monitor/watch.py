@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow.dataset as ds
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import keeping
+from tallystick.monitor.batches import (
+    New,
+    Sample,
+    batches,
+    first_row_s,
+    new_rows,
+    next_row_s,
+    refused_senders,
+    sampling,
+    share_of,
+)
 from tallystick.monitor.counters import Counters
-from tallystick.monitor.counting import count, seconds_of, violations_of
+from tallystick.monitor.counting import count, count_refused, seconds_of, violations_of
 from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
 from tallystick.monitor.rings import Rings
 from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
-from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, is_traffic, no_live_rows, read_rows, read_senders
 from tallystick.monitor.screening import WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import EntityParity
@@ -31,8 +39,6 @@ from tallystick.records.added import Added
 from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
-#: Rows of one served entity that are decoded in one turn; of more, a fair sample is.
-BUDGET_ROWS = 2000
 #: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
 #: change without a cause does: each time replicas have to predict golden rows.
 SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
@@ -56,6 +62,8 @@ class EntityWatch:
     day: int = 0
     rows: int = 0
     passed_over: int = 0
+    #: Seconds of processor that a row takes to be counted.
+    row_s: float = 0.0
     total: Counters | None = None
     flags: frozenset[Flag] = frozenset()
     #: Flags that the latest diagnosis was about, and when it was.
@@ -101,10 +109,13 @@ class EntityWatch:
 class Watch:
     """The watch of one endpoint."""
 
-    def __init__(self, endpoint: WatchedEndpoint) -> None:
+    def __init__(self, endpoint: WatchedEndpoint, cpu: Callable[[], float] = time.process_time) -> None:
         self._folder: Path = endpoint.folder
         self._endpoint = endpoint
         self._random = np.random.default_rng()
+        self._cpu = cpu
+        #: When rows were counted last.
+        self._counted_at: datetime | None = None
         kept = keeping.load(self._folder)
         self._table_id, self._version = kept.table_id, kept.version
         self._kept = dict(kept.entities)
@@ -255,36 +266,45 @@ class Watch:
         return watch is not None and watch.is_due(now, got_rows)
 
     def _read(self, table: InferenceTable, added: Added, endpoint: WatchedEndpoint, now: datetime) -> set[str]:
+        """Count what is new; return the ids of served entities that have something."""
         watched = {each.id: each for each in endpoint.entities if each.reference is not None}
-        chosen = choose(table, added, set(watched), self._random)
-        got = set()
-        for entity_id, picked in chosen.items():
-            watch = self._entity(watched[entity_id])
-            if watch.reference is None:
-                continue
-            rows = self._rows(table, entity_id, watch.reference, picked, added)
-            refused = read_senders(table, _ids(picked.refused), added) if picked.refused else None
-            # Keys tell senders apart too, but whom a row is about is neither counted nor kept.
-            rows, refused = without_keys(rows, (endpoint.key,)), refused and without_keys(refused, (endpoint.key,))
-            watch.passed_over += max(0, picked.rows - len(rows))
-            if len(rows) or refused is not None:
-                count(watch, watch.reference, rows, now, picked, refused, self._withheld)
-                # Rows may be older than what is kept, as where a table is read for the first time.
-                watch.withhold((), self._dropped_s)
-                watch.flags = screen(watch.reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))
-                got.add(entity_id)
-        return got
+        references = {key: self._entity(each).reference for key, each in watched.items()}
+        known = {key: reference for key, reference in references.items() if reference is not None}
+        new = new_rows(table, added, set(known))
+        elapsed_s = np.inf if self._counted_at is None else (now - self._counted_at).total_seconds()
+        self._counted_at = now
+        sample = sampling(share_of(new, {key: self.entities[key].row_s for key in new}, elapsed_s), self._random)
+        for entity_id, there in new.items():
+            self._count(table, watched[entity_id], added, there, sample, now)
+        return set(new)
 
-    def _rows(
-        self, table: InferenceTable, entity_id: str, reference: Reference, picked: Picked, added: Added
-    ) -> LiveRows:
-        if not picked.ids:
-            return no_live_rows(reference.names)
-        where = _ids(picked.ids)
-        rows = read_rows(table, entity_id, reference.names, where=where, added=added, feedback=False)
-        if len(rows) <= BUDGET_ROWS:
-            return rows
-        return rows.taken(np.sort(self._random.choice(len(rows), BUDGET_ROWS, replace=False)))
+    def _count(
+        self,
+        table: InferenceTable,
+        entity: WatchedEntity,
+        added: Added,
+        new: New,
+        sample: Sample | None,
+        now: datetime,
+    ) -> None:
+        """Count what is new of one served entity."""
+        watch = self._entity(entity)
+        reference = watch.reference
+        assert reference is not None
+        # Keys tell senders apart too, but whom a row is about is neither counted nor kept.
+        keys = (self._endpoint.key,)
+        before, began_s = watch.rows, self._cpu()
+        for rows in batches(table, entity.id, reference, added, sample):
+            count(watch, reference, without_keys(rows, keys), now, self._withheld)
+        counted = watch.rows - before
+        watch.row_s = next_row_s(watch.row_s, counted, self._cpu() - began_s)
+        watch.passed_over += max(0, new.rows - counted)
+        if new.refused:
+            refused = refused_senders(table, entity.id, added, sample)
+            count_refused(watch, reference, without_keys(refused, keys), now)
+        # Rows may be older than what is kept, as where a table is read for the first time.
+        watch.withhold((), self._dropped_s)
+        watch.flags = screen(reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))
 
     def _entity(self, entity: WatchedEntity) -> EntityWatch:
         watch = self.entities.get(entity.id)
@@ -295,6 +315,7 @@ class Watch:
             except InvalidParameter as error:
                 _log.warning("%s: %s", entity.name, error.message)
             watch = EntityWatch(entity.digest, reference)
+            watch.row_s = first_row_s(len(reference.columns)) if reference is not None else 0.0
             kept = self._kept.get(entity.id)
             if reference is not None and kept is not None:
                 keeping.restore(watch, reference, kept)
@@ -302,59 +323,3 @@ class Watch:
                 keeping.restore_sketches(watch, self._sketches.pop(entity.id))
             self.entities[entity.id] = watch
         return watch
-
-
-@dataclass
-class Picked:
-    """The invocations of one served entity that are looked at, of those that are new."""
-
-    #: Those that are decoded, and rows of all that were answered.
-    ids: list[str] = field(default_factory=list)
-    rows: int = 0
-    #: Those that were refused for their input, and which of `ids` are counted beside them: as fair a sample.
-    refused: list[str] = field(default_factory=list)
-    beside: frozenset[str] = frozenset()
-
-
-def choose(table: InferenceTable, added: Added, entity_ids: set[str], random: np.random.Generator) -> dict[str, Picked]:
-    """Return a fair sample of the new invocations of each served entity, of about BUDGET_ROWS rows."""
-    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
-    wanted = is_traffic() & is_judged & ds.field("served_entity_id").isin(sorted(entity_ids))
-    columns = ["served_entity_id", "databricks_request_id", "request_rows", "status_code"]
-    kept: dict[tuple[str, bool], pd.DataFrame] = {}
-    totals: Counter[str] = Counter()
-    for batch in table.invocations(columns=columns, where=wanted, added=added):
-        frame = batch.to_pandas()
-        frame["is_refused"] = frame["status_code"] == REFUSED_STATUS
-        frame["request_rows"] = frame["request_rows"].fillna(1).clip(lower=1)
-        # Those with the least draws are a fair sample, however many batches there are.
-        frame["draw"] = random.random(len(frame))
-        for (entity_id, is_refused), part in frame.groupby(["served_entity_id", "is_refused"]):
-            key = str(entity_id), bool(is_refused)
-            totals[key[0]] += 0 if is_refused else int(part["request_rows"].sum())
-            both = pd.concat([kept[key], part]) if key in kept else part
-            kept[key] = both.nsmallest(BUDGET_ROWS, "draw")
-    return {key: _picked(kept.get((key, False)), kept.get((key, True)), rows) for key, rows in totals.items()}
-
-
-def _picked(answered: pd.DataFrame | None, refused: pd.DataFrame | None, rows: int) -> Picked:
-    """Return what is looked at, of the least draws of both kinds in order."""
-    parts: list[dict[str, float]] = []
-    least = 1.0
-    for frame in (answered, refused):
-        if frame is None:
-            parts.append({})
-            continue
-        # One large request alone may be more than the budget.
-        before = frame["request_rows"].cumsum() - frame["request_rows"]
-        some = frame[(before < BUDGET_ROWS).to_numpy()] if frame is answered else frame
-        if len(some) < len(frame) or len(frame) >= BUDGET_ROWS:
-            least = min(least, float(some["draw"].iloc[-1]))
-        parts.append(dict(zip(some["databricks_request_id"], some["draw"], strict=True)))
-    # Up to the least of both last draws it is one sample, in which either kind has the share that it has in all.
-    one, other = ([key for key, draw in part.items() if draw <= least] for part in parts)
-    return Picked(list(parts[0]), rows, other, frozenset(one))
-
-
-def _ids(ids: list[str]) -> ds.Expression:
-    return ds.field("databricks_request_id").isin(ids)

@@ -57,7 +57,7 @@ class EntityParity(msgspec.Struct, frozen=True):
 
     #: Why it is not watched; empty when it is.
     problem: str = ""
-    #: Rows that were counted, and rows that were passed over since there were too many of them.
+    #: Rows that were counted, and rows that were passed over as there was no time to count them.
     rows: int = 0
     passed_over: int = 0
     #: Status of the latest diagnosis, and when it was; empty before the first one.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +23,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as fs
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from numpy.typing import NDArray
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.records import schema
@@ -31,7 +32,18 @@ from tallystick.records.bodies import connect
 from tallystick.records.damage import READ_ERRORS, damaged_table
 from tallystick.records.files import with_known_ranges
 from tallystick.records.labels import Labels
-from tallystick.records.view import BODY_COLUMNS, IDENTITY, Model, View, decode, head, model_of, plan_view
+from tallystick.records.view import (
+    BODY_COLUMNS,
+    IDENTITY,
+    PREDICTION,
+    QUERY_COLUMNS,
+    Model,
+    View,
+    decode,
+    head,
+    model_of,
+    plan_view,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,14 +122,18 @@ class InferenceTable:
         feedback: bool = True,
         batch_rows: int = BATCH_ROWS,
         *,
+        prediction: bool = True,
         where: ds.Expression | None = None,
         beside: Sequence[str] = (),
         added: Added | None = None,
+        sample: Callable[[int], NDArray[np.bool_]] | None = None,
     ) -> pa.RecordBatchReader:
         """Return the decoded view as a stream of batches of at most `batch_rows` rows.
 
-        `where` is a condition on columns of the inference table, and `beside` names some of them to be shown too, with
-        an underscore before their name. With `added` only the rows of those files are read.
+        Without `prediction` there is no such column, and no answer is read. `where` is a condition on columns of the
+        inference table, and `beside` names some of them to be shown too, with an underscore before their name. With
+        `added` only the rows of those files are read. `sample` is asked, for so many invocations, which of them are
+        decoded.
 
         Raises NotFound when there is no table, InvalidParameter for a column that the view does not have. A row that
         cannot be decoded is left out and counted in `undecoded`, which begins anew here.
@@ -131,13 +147,19 @@ class InferenceTable:
         connection = connect()
         identity = IDENTITY | {f"_{name}": name for name in beside}
         view = self._view(table, dataset, wanted, connection, feedback, since, identity)
-        self.own_names = {**view.names, **view.label_names}
+        left_out = () if prediction else (view.names[PREDICTION],)
+        own = {**view.names, **view.label_names}
+        self.own_names = {name: shown for name, shown in own.items() if shown not in left_out}
         unknown = [name for name in columns or () if name not in view.schema.names]
         if unknown:
             raise InvalidParameter(f"The decoded view has no column {unknown[0]!r}; it has {_listed(view.schema)}.")
-        shown = view.schema if columns is None else pa.schema([view.schema.field(name) for name in columns])
-        source = (*BODY_COLUMNS, *(name for name in identity.values() if name and name not in BODY_COLUMNS))
-        batches = _steps(_scan(table, dataset, list(source), wanted))
+        names = [name for name in view.schema.names if name not in left_out] if columns is None else columns
+        shown = pa.schema([view.schema.field(name) for name in names])
+        bodies = BODY_COLUMNS if view.names[PREDICTION] in names else QUERY_COLUMNS
+        source = (*bodies, *(name for name in identity.values() if name and name not in bodies))
+        batches = _steps(_scan(table, dataset, list(source), wanted), batch_rows)
+        if sample is not None:
+            batches = (batch.filter(pa.array(sample(batch.num_rows))) for batch in batches)
         return pa.RecordBatchReader.from_batches(shown, decode(batches, view, shown, max(1, batch_rows), undecoded))
 
     def to_arrow(self, **options: Any) -> pa.Table:
@@ -365,17 +387,18 @@ def _scan(
     ).to_reader()
 
 
-def _steps(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """Yield batches that are worth decoding at a time: those of small files joined."""
+def _steps(reader: pa.RecordBatchReader, most: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches that are worth decoding at a time, of up to `most` invocations: those of small files joined."""
+    most = min(_STEP_INVOCATIONS, max(1, most))
     held: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in reader:
-        if held and (rows + batch.num_rows > _STEP_INVOCATIONS or size + batch.nbytes > _STEP_BYTES):
+    pieces = (batch.slice(start, most) for batch in reader for start in range(0, batch.num_rows, most))
+    for batch in pieces:
+        if held and (rows + batch.num_rows > most or size + batch.nbytes > _STEP_BYTES):
             yield _joined(held)
             held, rows, size = [], 0, 0
-        if batch.num_rows:
-            held.append(batch)
-            rows, size = rows + batch.num_rows, size + batch.nbytes
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
     if held:
         yield _joined(held)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", "UTC")
 TEXT, INTEGER, SMALL, REAL = pa.string(), pa.int64(), pa.int32(), pa.float64()
+CONTEXT = pa.map_(TEXT, TEXT)
 COERCIONS = pa.list_(pa.struct([("column", TEXT), ("kind", TEXT), ("count", INTEGER)]))
 
 #: Error codes in `logging_error_codes`.
@@ -62,7 +63,7 @@ INFERENCE_FIELDS = (
     Field("coercions", COERCIONS, "Values that were changed to fit the signature: column, kind, count."),
     Field("ignored_fields", pa.list_(TEXT), "Keys and columns of the request that nothing reads."),
     Field("user_agent", TEXT, "The client's own words for itself."),
-    Field("usage_context", pa.map_(TEXT, TEXT), "`usage_context` of the body."),
+    Field("usage_context", CONTEXT, "`usage_context` of the body."),
     Field("error_code", TEXT, "`error_code` of an answer that is an error."),
     Field("request_content_type", TEXT, "How to read `request`; empty means JSON."),
     Field("response_content_type", TEXT, "How to read `response`."),

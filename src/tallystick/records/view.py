@@ -36,16 +36,16 @@ IDENTITY = {
 }
 #: Invocations that are looked at for the types of what no signature names.
 _SAMPLES = 200
-BODY_COLUMNS = (
+#: What rows of input are made of, and what predictions are made of beside.
+QUERY_COLUMNS = (
     "databricks_request_id",
     "served_entity_id",
     "request",
-    "response",
     "logging_error_codes",
     "request_content_type",
-    "response_content_type",
     "request_rows",
 )
+BODY_COLUMNS = (*QUERY_COLUMNS, "response", "response_content_type")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
-from tallystick.monitor import counting, keeping
+from tallystick.monitor import batches, counting, keeping
 from tallystick.monitor import watch as watching
 from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
@@ -117,16 +117,23 @@ def test_copies_of_traffic_failed_requests_and_other_entities_do_not_count(
     assert watch.counted(ENTITY).rows == 3
 
 
-def test_however_much_comes_a_sample_is_decoded_and_the_rest_is_counted(
+def test_of_more_than_a_turn_has_time_for_a_sample_is_counted_and_the_rest_is_told(
     place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "BUDGET_ROWS", 60)
-    for seed in range(4):
-        table.add(frame(100, seed))
-    watch = Watch(place)
+    monkeypatch.setattr(batches, "ENOUGH_ROWS", 100)
+    seconds = itertools.count(0, 8)
+    watch = Watch(place, cpu=lambda: float(next(seconds)))
+    watch._random = np.random.default_rng(0)
+    table.add(frame(100, 1))
     watch.advance(place, now())
+    assert (watch.counted(ENTITY).rows, watch.counted(ENTITY).passed_over) == (100, 0)
+    # They took eight seconds, so four are reckoned for the next hundred, and a tenth of 20 is two.
+    table.add(frame(400, 2))
+    watch.advance(place, now() + timedelta(seconds=20))
     counted = watch.counted(ENTITY)
-    assert (counted.rows, counted.passed_over) == (60, 340)
+    assert counted.rows + counted.passed_over == 500
+    # An eighth, within four standard deviations.
+    assert counted.rows - 100 == pytest.approx(50, abs=26)
 
 
 def test_segments_are_bounded_and_named_by_product_and_version(
@@ -270,7 +277,11 @@ def test_requests_that_are_refused_without_a_fault_in_their_rows_open_nothing_an
 def test_a_sample_of_many_requests_has_as_many_refused_ones_as_there_were(
     place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "BUDGET_ROWS", 200)
+    # An eighth of 2,000 requests, where a row takes as long as the refusal of one.
+    monkeypatch.setattr(batches, "LEAST_CPU_S", 250.0)
+    monkeypatch.setattr(batches, "MOST_CPU_S", 250.0)
+    monkeypatch.setattr(batches, "_REFUSED_S", 1.0)
+    monkeypatch.setattr(watching, "first_row_s", lambda columns: 1.0)
     table.add(frame(1600, 1), "web/1.0")
     table.add(frame(400, 2), "ios/4.2", **REFUSAL)
     watch = Watch(place)
@@ -278,8 +289,8 @@ def test_a_sample_of_many_requests_has_as_many_refused_ones_as_there_were(
     watch.advance(place, now())
     counted = watch.entities[ENTITY].rings.by_width[DAY].total()
     assert counted is not None
-    assert counted.rows == 200
-    assert 200 <= counted.requests <= 275
+    assert counted.rows == pytest.approx(200, abs=55)
+    assert counted.requests == pytest.approx(250, abs=60)
     # A fifth of all, within three standard deviations.
     assert counted.refused / counted.requests == pytest.approx(0.2, abs=0.08)
 

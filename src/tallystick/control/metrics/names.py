@@ -117,7 +117,7 @@ MONITOR_UP = _gauge("monitor_up", (), "Whether the monitor is connected to contr
 PARITY_INCIDENTS = _gauge("parity_incidents", (*ENTITY, "kind"), "Incidents that are open, by kind of the cause.")
 PARITY_STATUS = _gauge("parity_status", (*ENTITY, "status"), "1 for the status of the latest diagnosis.")
 PARITY_ROWS = _counter("parity_rows", ENTITY, "Rows that were compared with training.")
-PARITY_PASSED_OVER = _counter("parity_passed_over_rows", ENTITY, "Rows beyond the sample that is looked at.")
+PARITY_PASSED_OVER = _counter("parity_passed_over_rows", ENTITY, "Rows that there was no time to count.")
 PARITY_VIOLATIONS = _counter(
     "parity_violations", (*ENTITY, "column", "violation"), "Values that break the contract of training."
 )
