@@ -1,4 +1,4 @@
-"""Looks for a cause in rows that came before the judged ones, so that a verdict tells since when it is there."""
+"""Rows beside the judged ones: those before them, for since when a cause is there, and those of one sender."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from tallystick.errors import DamagedTable, NotFound
 from tallystick.monitor.explain import Explained, first_of, is_claim, look_again, short_time
 from tallystick.monitor.keyed import with_keys
-from tallystick.monitor.lookback import Began, Seen, began
+from tallystick.monitor.lookback import Began, Seen, TooManyRows, began
 from tallystick.monitor.rows import newest_before, read_rows
 from tallystick.monitor.sent import Sent, sent_rows
 from tallystick.parity.conclude import FEWEST_ROWS
@@ -74,11 +74,25 @@ class Earlier:
         is_step = any(each.question == "onset" for each in same.evidence)
         return Seen(middle, _moment(same.first_seen) or first_of(sent.rows, examined) or first, is_step)
 
+    def newest_of(self, sender: tuple[str, str], until: datetime, since: datetime) -> Sent | None:
+        """Return the newest rows of a sender, as many as one look takes or can be found; None where there are none."""
+        try:
+            chosen = newest_before(self.table, self.entity_id, until, since, LOOK_ROWS, sender)
+        except TooManyRows as found:
+            chosen = found.found
+        except NotFound:
+            return None
+        return self._chosen(chosen, until, sender)
+
     def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:
         segment = verdict.segment
         sender = (str(segment["column"]), str(segment["value"])) if "column" in segment else None
         chosen = newest_before(self.table, self.entity_id, until, since, LOOK_ROWS, sender)
-        if chosen.empty:
+        return self._chosen(chosen, until, sender)
+
+    def _chosen(self, chosen: pd.DataFrame | None, until: datetime, sender: tuple[str, str] | None) -> Sent | None:
+        """Return rows of requests that were chosen, as they were sent."""
+        if chosen is None or chosen.empty:
             return None
         names = self.reference.names
         begin = chosen["at"].min().to_pydatetime()

@@ -99,6 +99,8 @@ class Looked:
     who: Senders = field(repr=False)
     #: Columns that were not compared.
     withheld: tuple[str, ...] = ()
+    #: What replicas said.
+    checked: Checked = field(default_factory=Checked, repr=False)
 
     def senders(self, since: datetime | None = None) -> dict[tuple[str, str], int]:
         """Return (column, value) of a segment -> its rows that came since then."""
@@ -136,7 +138,14 @@ def explain_each(
         segments = [each.verdict.segment for each in found]
         blamed = {str(each["value"]) for each in segments if each.get("column") == "client"}
         found[0] = replace(found[0], verdict=beside(found[0].verdict, rest.refusals, blamed))
-    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld)
+    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld, checked)
+
+
+def explain_more(
+    reference: Reference, sent: Sent, place: Place, replicas: Replicas | None, notes: Sequence[str], looked: Looked
+) -> Explained:
+    """Return why other rows than those `looked` at give odd predictions; replicas are not checked again."""
+    return _explain(reference, sent, place, replicas, notes, looked.checked)
 
 
 def is_claim(verdict: Verdict) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 #: Looks at rows before the judged ones, at most: each takes a tenth of a second or some.
 MOST_LOOKS = 24
@@ -44,7 +45,11 @@ Look = Callable[[datetime], Seen | None]
 
 
 class TooManyRows(Exception):
-    """There are too many rows to look for those of one sender among them."""
+    """There are too many rows to look for as many of one sender among them; `found` are those of the newest ones."""
+
+    def __init__(self, found: Any = None) -> None:
+        super().__init__()
+        self.found = found
 
 
 @dataclass

@@ -13,9 +13,10 @@ import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor.earlier import BACK, Earlier
-from tallystick.monitor.explain import Explained, Looked, Place, explain_each, load_reference
+from tallystick.monitor.explain import Explained, Looked, Place, explain_each, explain_more, load_reference
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
+from tallystick.monitor.rare import Moved, with_few
 from tallystick.monitor.replays import Asks, Replicas
 from tallystick.monitor.rows import LiveRows, newest_rows, no_live_rows
 from tallystick.monitor.sent import Sent, sent_rows, span_of
@@ -46,6 +47,8 @@ class Asked:
     history: History | None = None
     #: Whether rows before the judged ones are looked at for when a cause began, by the served entity and the cause.
     looks_back: Callable[[WatchedEntity, Explained], bool] = lambda _entity, _explained: True
+    #: Senders whose counts moved, of a served entity.
+    moved: Callable[[WatchedEntity], Collection[Moved]] = lambda _entity: ()
 
 
 def diagnose_endpoint(
@@ -106,6 +109,13 @@ def _look(
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
     looked = explain_each(reference, sent, place, replicas, notes)
     earlier = Earlier(table.pinned(), entity.id, reference, endpoint.hidden, key, asked.history)
+    begin = now - (asked.since or RECENT)
+    looked = with_few(
+        looked,
+        asked.moved(entity),
+        lambda sender: earlier.newest_of(sender, now, begin),
+        lambda some: explain_more(reference, some, place, replicas, notes, looked),
+    )
     return _dated(looked, earlier, now, lambda explained: asked.looks_back(entity, explained))
 
 

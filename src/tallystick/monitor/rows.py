@@ -172,13 +172,15 @@ def newest_before(
 
     `sender` is a column of segments and a value. Looks back no further than `since`, and no further than it takes: a
     busy endpoint has millions of rows in a day. Raises NotFound when there is no table, and TooManyRows when the sender
-    is too rare among all others.
+    is too rare among all others, with those that were found.
     """
     # Spans that had too few rows are shorter than `few`, and those with too many to read longer than `many`.
     few, many, is_crowded = timedelta(0), until - since, False
     span = min(_FIRST_SPAN, many)
+    known: pd.DataFrame | None = None
     while True:
         found = _requests_between(table, entity_id, until - span, until, limit, sender)
+        known = known if found is None else found
         if found is not None and (span >= many or int(found["rows"].sum()) >= limit):
             newest = found.sort_values("at", ascending=False)
             return newest[newest["rows"].cumsum() - newest["rows"] < limit]
@@ -187,7 +189,7 @@ def newest_before(
         else:
             few = span
         if is_crowded and many - few < (_SHORTEST_SPAN if sender is None else _FIRST_SPAN):
-            raise TooManyRows
+            raise TooManyRows(known)
         span = few + (many - few) / 2 if is_crowded else min(_SPAN_GROWTH * span, many)
 
 

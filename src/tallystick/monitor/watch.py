@@ -30,9 +30,10 @@ from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
-from tallystick.monitor.rings import Rings
+from tallystick.monitor.rare import Moved
+from tallystick.monitor.rings import DAY, Rings
 from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
-from tallystick.monitor.screening import WHOLE, Flag, screen
+from tallystick.monitor.screening import REFUSED, WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import EntityParity
 from tallystick.records.added import Added
@@ -192,6 +193,21 @@ class Watch:
         """Return how far back a diagnosis should look: not beyond what was found before, so that its end is seen."""
         watch = self.entities.get(entity_id)
         return SPAN if watch is not None and watch.is_followed else None
+
+    def moved(self, entity_id: str, also: Collection[Segment] = ()) -> list[Moved]:
+        """Return the senders whose counts moved, and those of `also`, with the part of all rows that each sent."""
+        watch = self.entities.get(entity_id)
+        if watch is None:
+            return []
+        senders = {(each.segment, each.value) for each in watch.flags if each.segment and each.column != REFUSED}
+        found = []
+        for column, value in (senders | set(also)) & watch.segments.keys():
+            own = watch.segments[column, value].by_width[DAY].windows
+            newest = max(own, default=0)
+            whole = watch.rings.by_width[DAY].windows.get(newest)
+            if newest and whole is not None and own[newest].rows:
+                found.append(Moved(own[newest].rows / whole.rows, column, value))
+        return found
 
     def counted(self, entity_id: str) -> EntityParity:
         """Return what was counted of a served entity."""

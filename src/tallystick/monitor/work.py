@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, TallystickError
-from tallystick.monitor.alike import incidents_of
+from tallystick.monitor.alike import incidents_of, sender_of
 from tallystick.monitor.counting import seconds_of
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
 from tallystick.monitor.incident_files import IncidentFiles
@@ -29,6 +29,7 @@ from tallystick.monitor.line import MonitorLine
 from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint, entities_to_look_at
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.profiles import profile_of
+from tallystick.monitor.rare import Moved
 from tallystick.monitor.routes import has_new_rows, has_to_forget
 from tallystick.monitor.watch import Watch
 from tallystick.monitor.webhook import Webhook
@@ -103,7 +104,11 @@ class Work:
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
         for entity in due:
             try:
-                asked = Asked(since=watch.span(entity.id), looks_back=partial(self._is_news, endpoint))
+                asked = Asked(
+                    since=watch.span(entity.id),
+                    looks_back=partial(self._is_news, endpoint),
+                    moved=partial(self._moved, endpoint),
+                )
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:
                 _log.warning("%s of %s could not be diagnosed: %s", entity.name, endpoint.name, error.message)
@@ -118,11 +123,18 @@ class Work:
         """Whether no open incident is about a cause: of one that is, it is known since when."""
         return incidents_of(self._book(endpoint), [_diagnosis(entity, explained)])[0] is None
 
+    def _moved(self, endpoint: WatchedEndpoint, entity: WatchedEntity) -> list[Moved]:
+        """Return the senders whose rows moved, or did when their incidents were opened."""
+        watch = self._watches.get(endpoint.id)
+        senders = [sender_of(each.verdict) for each in self._book(endpoint).open if each.served_entity_id == entity.id]
+        return [] if watch is None else watch.moved(entity.id, senders)
+
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = self._clock()
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
-        wanted = Asked(since, asked.rows, asked.html, (asked.key,) if asked.key else ())
+        key = (asked.key,) if asked.key else ()
+        wanted = Asked(since, asked.rows, asked.html, key, moved=partial(self._moved, endpoint))
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:

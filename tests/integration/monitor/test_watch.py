@@ -17,7 +17,7 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
-from tallystick.monitor import batches, counting, keeping
+from tallystick.monitor import batches, counting, keeping, ondemand
 from tallystick.monitor import watch as watching
 from tallystick.monitor.explain import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
@@ -259,6 +259,31 @@ def test_a_client_whose_requests_are_all_refused_is_an_incident_at_the_next_turn
     assert (incident.segment["column"], incident.segment["value"]) == ("client", "ios/4.2")
     assert "client ios/4.2" in incident.title
     assert standing.entities["m"].rows == 100
+
+
+def test_a_sender_with_hardly_a_row_among_the_newest_ones_is_looked_at_by_itself(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ondemand, "MAX_ROWS", 240)
+    moment, seeds = now() - timedelta(hours=1), itertools.count(1, 10)
+    turns = work(clock=lambda: moment)
+
+    def minutes_later(minutes: float, factor: float) -> tuple[Any, ...]:
+        nonlocal moment
+        moment += timedelta(minutes=minutes)
+        rows = frame(60, next(seeds))
+        table.add(rows.assign(temp=rows.temp * factor), "ios/4.2", at=moment - timedelta(minutes=1))
+        table.add(frame(240, next(seeds)), "web/1.0", at=moment)
+        turns.turn({"churn": place})
+        return turns.standing({"churn": place})["churn"].incidents
+
+    (incident,) = minutes_later(0, 100)
+    assert (incident.kind, incident.features, incident.segment["value"]) == ("unit", ("temp",), "ios/4.2")
+    assert incident.segment["share_of_rows"] == pytest.approx(60 / 300)
+    assert "client ios/4.2 (20 % of requests) sends temp 100 times as large" in incident.title
+    # It is mended, and its own rows show that too.
+    assert [each.id for each in minutes_later(10, 1)] == [incident.id]
+    assert minutes_later(20, 1) == ()
 
 
 def test_requests_that_are_refused_without_a_fault_in_their_rows_open_nothing_and_are_looked_at_once(
