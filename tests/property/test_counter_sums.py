@@ -30,7 +30,7 @@ def test_profiles_of_pieces_add_up_to_that_of_the_whole_in_any_order(cuts: list[
 
 
 def one(number: int) -> Counters:
-    return Counters(number, np.full((1, 2), number, np.int32), np.zeros((1, 7), np.int32), np.zeros((1, 3)))
+    return Counters(number, np.full((1, 2), number, np.int64), np.zeros((1, 7), np.int64), np.zeros((1, 3)))
 
 
 @settings(max_examples=60, deadline=None)

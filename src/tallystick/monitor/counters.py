@@ -22,7 +22,7 @@ from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 from tallystick.parity.reference import Reference, parse_column
 
-Counts = NDArray[np.int32]
+Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 #: Rows that dependence between columns is counted in, of one batch: it costs the most of all.
@@ -115,8 +115,8 @@ def nothing(reference: Reference, refused: int = 0) -> Counters:
     columns = len(reference.columns)
     return Counters(
         0,
-        np.zeros((columns, width_of(reference)), np.int32),
-        np.zeros((columns, len(Violation)), np.int32),
+        np.zeros((columns, width_of(reference)), np.int64),
+        np.zeros((columns, len(Violation)), np.int64),
         np.zeros((columns, len(BETS))),
         refused,
         refused,
@@ -162,7 +162,7 @@ def tally(observed: Observed, picked: Mask | None = None) -> Counters:
     counted = np.bincount(places.ravel(), minlength=columns * observed.width).reshape(columns, observed.width)
     contract = np.bincount(what, minlength=columns * kinds).reshape(columns, kinds)
     requests = 0 if begins is None else int(begins.sum())
-    return Counters(len(places), counted.astype(np.int32), contract.astype(np.int32), won.sum(axis=0), requests)
+    return Counters(len(places), counted, contract, won.sum(axis=0), requests)
 
 
 def _as_trained(profile: ColumnProfile, series: pd.Series[Any]) -> pd.Series[Any]:

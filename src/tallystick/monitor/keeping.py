@@ -26,9 +26,9 @@ from tallystick.private_file import replace_private
 if TYPE_CHECKING:
     from tallystick.monitor.watch import EntityWatch
 
-_FORMAT = 1
+_FORMAT = 2
 #: Other sizes of sketches are another format.
-_SKETCHES_FORMAT = 1
+_SKETCHES_FORMAT = 2
 _DIGEST_BYTES = 16
 
 #: Number of a window -> sketches, by width of the windows.
@@ -261,8 +261,8 @@ def _restored(kept: KeptCounters, shape: tuple[int, int]) -> Counters:
     columns, width = shape
     return Counters(
         kept.rows,
-        np.frombuffer(kept.cells, np.int32).reshape(columns, width),
-        np.frombuffer(kept.contract, np.int32).reshape(columns, len(Violation)),
+        np.frombuffer(kept.cells, np.int64).reshape(columns, width),
+        np.frombuffer(kept.contract, np.int64).reshape(columns, len(Violation)),
         np.frombuffer(kept.fit, np.float64).reshape(columns, len(BETS)),
         kept.requests,
         kept.refused,

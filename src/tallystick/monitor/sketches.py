@@ -52,7 +52,7 @@ class ColumnSketch(msgspec.Struct, frozen=True, array_like=True):
     distinct: bytes = b""
     #: Frequent levels, or numbers as texts, beside those of training that are counted.
     levels: bytes = b""
-    #: How many values need 0, 1 … `MOST_DECIMALS` decimals, or more; 32-bit numbers.
+    #: How many values need 0, 1 … `MOST_DECIMALS` decimals, or more; 64-bit numbers.
     decimals: bytes = b""
 
     def __add__(self, other: ColumnSketch) -> ColumnSketch:
@@ -186,7 +186,7 @@ class _Numbers:
         quantiles.update(self._kept[picked])
         decimals = distinct = b""
         if self._decimals is not None:
-            decimals = _counted(self._decimals[picked], MOST_DECIMALS + 2).astype(np.int32).tobytes()
+            decimals = _counted(self._decimals[picked], MOST_DECIMALS + 2).astype(np.int64).tobytes()
         if not is_segment:
             codes, values = self._coded
             distinct = _distinct(_counted(codes[picked], len(values)), values)
@@ -307,7 +307,7 @@ def _both_levels(one: bytes, other: bytes) -> bytes:
 
 
 def _both_decimals(one: bytes, other: bytes) -> bytes:
-    return (np.frombuffer(one, np.int32) + np.frombuffer(other, np.int32)).tobytes()
+    return (np.frombuffer(one, np.int64) + np.frombuffer(other, np.int64)).tobytes()
 
 
 # -- what is read from them --------------------------------------------------------------------------------------
@@ -349,4 +349,4 @@ def levels_of(sketch: ColumnSketch) -> list[tuple[str, int]]:
 
 def decimals_of(sketch: ColumnSketch) -> Counts:
     """Return how many values have 0, 1, … decimals; all 0 where that is not counted."""
-    return np.frombuffer(sketch.decimals, np.int32) if sketch.decimals else np.zeros(MOST_DECIMALS + 2, np.int32)
+    return np.frombuffer(sketch.decimals, np.int64) if sketch.decimals else np.zeros(MOST_DECIMALS + 2, np.int64)

@@ -80,7 +80,7 @@ def test_what_privacy_keeps_to_itself_is_no_violation() -> None:
 
 
 def one(number: int) -> Counters:
-    return Counters(number, np.full((1, 2), number, np.int32), np.zeros((1, 7), np.int32), np.zeros((1, 3)))
+    return Counters(number, np.full((1, 2), number, np.int64), np.zeros((1, 7), np.int64), np.zeros((1, 3)))
 
 
 def test_rings_are_bounded_however_long_it_goes_on() -> None:
@@ -120,3 +120,11 @@ def test_profiles_hold_no_values_of_rows(trained: Reference, tmp_path: Path) -> 
     assert other.rings.by_width[DAY].at(0) is None
     (tmp_path / keeping.FILE).write_bytes(b"damaged")
     assert keeping.load(tmp_path) == keeping.Kept()
+
+
+def test_counts_of_years_do_not_overflow() -> None:
+    total = tally(observe(reference(), frame(3)))
+    for _ in range(32):
+        total = total + total
+    assert total.rows == 3 * 2**32
+    assert total.cells.sum(axis=1).tolist() == [total.rows] * len(reference().columns)
