@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import sketches as sketched
@@ -300,7 +300,7 @@ class _Column:
         for place, point in enumerate(profile.points):
             counts[float(point)] = int(self.counters.cells[self.place, first + place])
         hits, shares = np.array(list(counts.values())), number_shares(profile, np.array(list(counts)))
-        is_sure = binom.sf(hits - 1, rows, upper_rates(shares, profile.rows)) * max(1, len(counts)) <= SPIKE_ALPHA
+        is_sure = bdtrc(hits - 1, rows, upper_rates(shares, profile.rows)) * max(1, len(counts)) <= SPIKE_ALPHA
         is_large = hits >= np.maximum(max(SPIKE_SHARE * rows, self.k_anonymity), SPIKE_TIMES * shares * rows)
         order = sorted(np.flatnonzero(is_sure & is_large).tolist(), key=lambda place: -hits[place])
         values = list(counts)

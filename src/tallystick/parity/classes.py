@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import chi2
+from scipy.special import chdtrc, expit
 
 from tallystick.parity import golden
 from tallystick.parity.columns import Floats
@@ -60,7 +59,7 @@ def mix_of_labels(reference: Reference, labels: Any) -> ClassMix | None:
     expected = np.array([max(reference.label_shares.get(name, 0.0), 1e-3) for name in names]) * len(known)
     observed = np.array([live.get(name, 0.0) for name in names]) * len(known)
     statistic = float(np.sum((observed - expected) ** 2 / expected))
-    chance = float(chi2.sf(statistic, max(1, len(names) - 1)))
+    chance = float(chdtrc(max(1, len(names) - 1), max(0.0, statistic)))
     return _mix(reference, live) if chance < ALPHA else None
 
 
@@ -83,7 +82,7 @@ def mix_of_scores(reference: Reference, scores: Floats) -> ClassMix | None:
     trained = reference.columns[0].rows
     nats *= trained / (trained + len(scores))
     bound = ks_bound(score.numbers, len(scores))
-    is_by_chance = bool(chi2.sf(2 * nats, 1) > ALPHA)
+    is_by_chance = bool(chdtrc(1, max(0.0, 2 * nats)) > ALPHA)
     if is_by_chance or abs(now - before) < LEAST_MOVE or _mixture_distance(lower, upper, now, scores) > 1.2 * bound:
         return None
     return _mix(reference, {names[float(codes[0])]: 1 - now, names[float(codes[1])]: now})
@@ -207,7 +206,7 @@ def _is_explained(live: Live, column: int, weight: Floats, error: Floats) -> boo
     before, _ = _distance(counted, profile.cell_shares * rows, np.zeros(len(counted)))
     # How frequent a class is in a cell is known from few golden rows only.
     after, freedom = _distance(counted, shares / total, profile.cell_shares * error / total)
-    return bool(chi2.sf(after, freedom) > LEFT_ALPHA or after - freedom < (1 - EXPLAINED) * (before - freedom))
+    return bool(chdtrc(freedom, max(0.0, after)) > LEFT_ALPHA or after - freedom < (1 - EXPLAINED) * (before - freedom))
 
 
 def _distance(observed: Floats, expected: Floats, error: Floats) -> tuple[float, int]:

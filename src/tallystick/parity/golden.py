@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.joint import Values
@@ -142,7 +141,7 @@ def metric(truth: Floats, score: Floats, classes: int = 0) -> tuple[str, float]:
 def auc(truth: Floats, score: Floats) -> float:
     """Return how often a row of the upper class scores higher than one of the lower (Hanley & McNeil 1982)."""
     positive = truth == truth.max()
-    ranks = rankdata(score)
+    ranks = pd.Series(score).rank().to_numpy()
     pairs = positive.sum() * (~positive).sum()
     return float((ranks[positive].sum() - positive.sum() * (positive.sum() + 1) / 2) / max(1, pairs))
 

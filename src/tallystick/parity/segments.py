@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from tallystick.parity.columns import Mask
 from tallystick.parity.history import seconds_of
@@ -51,7 +51,7 @@ def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
             rate_in, rate_out = hits / max(1, size), (total - hits) / max(1, len(affected) - size)
             if hits < COVERS * total or rate_in < TIMES_THE_REST * rate_out:
                 continue
-            chance = float(binom.sf(hits - 1, total, size / len(affected))) * tries
+            chance = float(bdtrc(hits - 1, total, size / len(affected))) * tries
             if chance <= ALPHA and (best is None or rate_in - rate_out > best[0]):
                 found = {
                     "column": column,

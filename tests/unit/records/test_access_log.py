@@ -244,15 +244,16 @@ def test_damaged_positions_cost_doubled_lines_at_most(tmp_path, damage):
     assert ids(path) == ["r1", "r1", "r2"]
 
 
-def test_only_the_newest_streams_are_remembered(tmp_path):
+def test_only_the_newest_streams_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(access_log, "_MAX_STREAMS", 6)
     log = AccessLog(tmp_path / "access.jsonl")
     log.write("first", numbered(1, 1))
-    for n in range(300):
+    for n in range(10):
         log.write(f"s{n}", numbered(1, 1))
         log.write("busy", [(n + 1, line("b"))])
     kept = json.loads((tmp_path / "access.jsonl.positions").read_text())
-    assert len(kept) == 256
-    assert kept["busy"] == 300
+    assert len(kept) == 6
+    assert kept["busy"] == 10
     assert "first" not in kept
 
 

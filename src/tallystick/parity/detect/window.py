@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import log_density
@@ -247,7 +247,8 @@ def keeps_order(live: Live, column: int, found: Finding) -> bool:
     sent, undone = live.numbers(column)[found.rows], np.asarray(found.undo[column], dtype=np.float64)[found.rows]
     if len(sent) < 3 or np.ptp(sent) == 0 or np.ptp(undone) == 0:
         return False
-    return float(spearmanr(sent, undone)[0]) > IN_ORDER
+    ranks = [pd.Series(each).rank().to_numpy() for each in (sent, undone)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) > IN_ORDER
 
 
 def stays_whole(live: Live, column: int, found: Finding) -> bool:
