@@ -1,0 +1,94 @@
+"""Which senders are looked at by themselves, and what becomes of what their rows show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.monitor.explain import Explained, Looked
+from tallystick.monitor.rare import ENOUGH_ROWS, MOST_SENDERS, Moved, few_of, with_few
+from tallystick.monitor.rows import LiveRows, Senders
+from tallystick.monitor.sent import Sent
+from tallystick.parity.kinds import Family, Status
+from tallystick.parity.verdict import Verdict
+
+START = pd.Timestamp("2026-01-31 14:00", tz="UTC")
+
+
+def verdict(status: Status, share: float = 1.0, **segment: Any) -> Explained:
+    family = Family.PREPROCESSING if status is Status.CAUSE_FOUND else Family.NONE
+    return Explained(Verdict(status=status, family=family, kind="unit", share=share, rows=150, segment=segment))
+
+
+def senders(*clients: str) -> Senders:
+    return Senders(pd.DataFrame({"client": clients}), pd.Series(pd.date_range(START, periods=len(clients), freq="s")))
+
+
+def looked(clients: dict[str, int], *found: Explained) -> Looked:
+    who = senders(*[name for name, rows in clients.items() for _ in range(rows)])
+    return Looked(found or (verdict(Status.CONSISTENT),), True, who)
+
+
+def rows_of(client: str, rows: int) -> Sent:
+    who = senders(*[client] * rows)
+    frame = pd.DataFrame({"temp": np.zeros(rows)})
+    return Sent(LiveRows(frame, who.segments, who.times, pd.Series(["r"] * rows)), np.zeros(rows, dtype=bool))
+
+
+IOS, WEB = Moved(0.002, "client", "ios/4.2"), Moved(0.6, "client", "web/1.0")
+
+
+def test_a_sender_with_few_of_the_judged_rows_is_looked_at_unless_it_is_blamed_already() -> None:
+    judged = {"ios/4.2": ENOUGH_ROWS - 1, "web/1.0": ENOUGH_ROWS}
+    assert few_of([IOS, WEB], looked(judged)) == [IOS]
+    blamed = verdict(Status.CAUSE_FOUND, column="client", value="ios/4.2")
+    assert few_of([IOS, WEB], looked(judged, blamed)) == []
+
+
+def test_of_many_senders_those_with_most_rows_are_looked_at() -> None:
+    many = [Moved(share / 1000, "client", f"c{share}") for share in range(10)]
+    assert [each.value for each in few_of(many, looked({}))] == ["c9", "c8", "c7"][:MOST_SENDERS]
+
+
+def test_what_its_rows_show_is_its_own_and_says_how_it_was_judged() -> None:
+    found = with_few(
+        looked({"web/1.0": 500}), [IOS], lambda _: rows_of("ios/4.2", 150), lambda _: verdict(Status.CAUSE_FOUND)
+    )
+    (only,) = found.found
+    assert only.verdict.segment == {
+        "column": "client",
+        "value": "ios/4.2",
+        "share_of_rows": 0.002,
+        "affected_inside": 1.0,
+        "affected_outside": 0.0,
+    }
+    assert only.verdict.degraded == (
+        "judged by the newest 150 rows of client ios/4.2 alone: the newest rows of all have too few of its own",
+    )
+    # Its rows were looked at, so an incident of its own can close.
+    assert found.senders()["client", "ios/4.2"] == 150
+    assert found.is_clean
+
+
+def test_causes_of_others_stay_first() -> None:
+    other = verdict(Status.CAUSE_FOUND, column="client", value="web/1.0")
+    found = with_few(
+        looked({"web/1.0": 500}, other), [IOS], lambda _: rows_of("ios/4.2", 150), lambda _: verdict(Status.CAUSE_FOUND)
+    )
+    assert [each.verdict.segment["value"] for each in found.found] == ["web/1.0", "ios/4.2"]
+
+
+@pytest.mark.parametrize("sent", [None, rows_of("ios/4.2", 5)])
+def test_too_few_rows_say_nothing(sent: Sent | None) -> None:
+    before = looked({"web/1.0": 500})
+    assert with_few(before, [IOS], lambda _: sent, lambda _: verdict(Status.CAUSE_FOUND)) is before
+
+
+def test_whole_rows_of_it_leave_the_verdict_and_are_counted() -> None:
+    before = looked({"web/1.0": 500})
+    found = with_few(before, [IOS], lambda _: rows_of("ios/4.2", 150), lambda _: verdict(Status.CONSISTENT))
+    assert found.found == before.found
+    assert found.senders()["client", "ios/4.2"] == 150
