@@ -16,8 +16,8 @@ from tallystick.parity.reference import Reference
 from tallystick.records.added import Added
 from tallystick.records.reading import InferenceTable
 
-#: Rows that are decoded and counted at a time: some tens of megabytes, however many there are.
-BATCH_ROWS = 16_384
+#: Rows and values that are decoded and counted at a time: some tens of megabytes, however many columns there are.
+BATCH_ROWS, BATCH_VALUES = 16_384, 500_000
 #: Part of one processor that may go into counting an endpoint's rows, and the least and most seconds of it in a turn.
 CPU_SHARE, LEAST_CPU_S, MOST_CPU_S = 0.1, 1.0, 6.0
 #: Seconds of it that a value takes, and a request that was refused, as long as it was not measured.
@@ -87,7 +87,7 @@ def batches(
     reader = table.decoded(
         served_entity=entity_id,
         feedback=False,
-        batch_rows=BATCH_ROWS,
+        batch_rows=min(BATCH_ROWS, 1 + BATCH_VALUES // max(1, len(reference.names))),
         prediction=False,
         where=is_traffic(),
         beside=BESIDE,
