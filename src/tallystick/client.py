@@ -7,60 +7,24 @@ status). What the server refuses is raised as the error of `errors.py` that it s
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 
-from tallystick import errors
-from tallystick.discovery import Server, ServerUnreachable, is_loopback
-from tallystick.errors import DeploymentFailed, TallystickError
-
-Json = dict[str, Any]
+from tallystick.connection import Connection, Json, WaitTimedOut
+from tallystick.errors import AlreadyExists, DeploymentFailed, NotFound
 
 #: Longer than the server's own limit of an invocation, so that its answer tells which limit was met.
 _QUERY_TIMEOUT_S = 130.0
-_TIMEOUT_S = 30.0
 #: Longer than the server's own limit of a diagnosis.
 _DIAGNOSE_TIMEOUT_S = 58.0
 #: The first looks are close together: a change of weights alone takes well under a second.
 _POLLS_S = (0.05, 0.1, 0.1, 0.2, 0.2)
 _POLL_S = 0.5
 _ENDPOINTS = "/api/2.0/serving-endpoints"
-
-_BY_CODE: Mapping[str, type[TallystickError]] = {
-    kind.error_code: kind
-    for kind in (
-        errors.BadRequest,
-        errors.InvalidParameter,
-        errors.Unauthenticated,
-        errors.PermissionDenied,
-        errors.NotFound,
-        errors.EndpointNotFound,
-        errors.AlreadyExists,
-        errors.Conflict,
-        errors.TooManyRequests,
-        errors.InternalError,
-        errors.NotImplementedHere,
-        errors.TemporarilyUnavailable,
-        errors.DeadlineExceeded,
-    )
-}
-
-
-class ApiError(TallystickError):
-    """The server's answer is no answer of ours: a proxy's page, another program at that address."""
-
-
-class WaitTimedOut(TallystickError):
-    """What was waited for did not come in time; the server goes on with it."""
-
-    error_code, status = "DEADLINE_EXCEEDED", 504
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +42,8 @@ class Answer:
     duration_ms: float
 
 
-class Client:
-    """One server, with one token. Close it, or use it in a `with` statement."""
-
-    def __init__(self, server: Server, *, transport: httpx.BaseTransport | None = None) -> None:
-        self.server = server
-        host = urlsplit(server.url).hostname or ""
-        if transport is None and is_loopback(host):
-            # A proxy of the environment does not reach this machine's own addresses.
-            transport = httpx.HTTPTransport(verify=server.url.startswith("https"))
-        self._http = httpx.Client(
-            base_url=server.url,
-            headers={"authorization": f"Bearer {server.token}", "user-agent": "tallystick-cli"},
-            timeout=httpx.Timeout(_TIMEOUT_S, connect=5.0),
-            transport=transport,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _value: BaseException | None, _t: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+class Client(Connection):
+    """What a server can be asked. Close it, or use it in a `with` statement."""
 
     # Endpoints
 
@@ -120,7 +59,7 @@ class Client:
         """Return an endpoint whole, or None."""
         try:
             return self.get_endpoint(name)
-        except errors.NotFound:
+        except NotFound:
             return None
 
     def create_endpoint(self, body: Json) -> Json:
@@ -231,10 +170,7 @@ class Client:
             body["since_s"] = max(1, round(since_s))
         if key:
             body["key"] = key
-        response = self._send(
-            "POST", _path(name) + "/parity/diagnose", json.dumps(body).encode(), "application/json", _DIAGNOSE_TIMEOUT_S
-        )
-        return list(self._json(response)["verdicts"])
+        return list(self.call("POST", _path(name) + "/parity/diagnose", body, _DIAGNOSE_TIMEOUT_S)["verdicts"])
 
     def parity_profile(
         self,
@@ -253,7 +189,7 @@ class Client:
         """
         asked = {"served_entity": served_entity, "window": window, "ago": ago, "segment": segment, "column": column}
         path = f"{_path(name)}/parity/profile?{urlencode(asked)}"
-        return list(self._json(self._send("GET", path, None, "application/json", _DIAGNOSE_TIMEOUT_S))["profiles"])
+        return list(self.call("GET", path, timeout_s=_DIAGNOSE_TIMEOUT_S)["profiles"])
 
     def list_incidents(self, name: str) -> list[Json]:
         """Return the incidents of an endpoint in short, the newest first."""
@@ -270,7 +206,7 @@ class Client:
     ) -> Answer:
         """Invoke an endpoint, or one of its served entities past the traffic split."""
         started = time.monotonic()
-        response = self._send("POST", _invocations(name, entity), body, content_type, _QUERY_TIMEOUT_S)
+        response = self.send("POST", _invocations(name, entity), body, content_type, _QUERY_TIMEOUT_S)
         duration_ms = (time.monotonic() - started) * 1000
         return Answer(
             body=response.content,
@@ -286,8 +222,8 @@ class Client:
 
     def query_stream(self, name: str, body: bytes, *, entity: str | None = None) -> Iterator[str]:
         """Yield the events of a streamed answer as text, each as it comes; one event when nothing is streamed."""
-        request = self._request("POST", _invocations(name, entity), body, "application/json", _QUERY_TIMEOUT_S)
-        response = self._exchange(request, stream=True)
+        request = self.request("POST", _invocations(name, entity), body, "application/json", _QUERY_TIMEOUT_S)
+        response = self.exchange(request, stream=True)
         try:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 yield response.read().decode()
@@ -297,7 +233,7 @@ class Client:
                 if line.startswith("data:") and data != "[DONE]":
                     yield data
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            raise self.unreachable(error) from error
         finally:
             response.close()
 
@@ -326,7 +262,7 @@ class Client:
 
     def put_secret(self, scope: str, key: str, value: str) -> None:
         """Keep a secret; its scope is made when it is missing."""
-        with contextlib.suppress(errors.AlreadyExists):
+        with contextlib.suppress(AlreadyExists):
             self.call("POST", "/api/2.0/secrets/scopes/create", {"scope": scope})
         self.call("POST", "/api/2.0/secrets/put", {"scope": scope, "key": key, "string_value": value})
 
@@ -349,78 +285,6 @@ class Client:
     def status(self) -> Json:
         """Return how the server and its workers stand. Admins only."""
         return self.call("GET", "/api/2.0/tallystick/status")
-
-    # Transport
-
-    def call(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Return the JSON object that a control request is answered with."""
-        content = None if body is None else json.dumps(body).encode()
-        return self._json(self._send(method, path, content, "application/json", _TIMEOUT_S))
-
-    def _json(self, response: httpx.Response) -> Json:
-        try:
-            answer = response.json()
-        except ValueError as error:
-            raise self._foreign(response) from error
-        if not isinstance(answer, dict):
-            raise self._foreign(response)
-        return answer
-
-    def _send(
-        self, method: str, path: str, content: bytes | None, content_type: str, timeout_s: float
-    ) -> httpx.Response:
-        return self._exchange(self._request(method, path, content, content_type, timeout_s))
-
-    def _request(
-        self, method: str, path: str, content: bytes | None, content_type: str, timeout_s: float
-    ) -> httpx.Request:
-        headers = {"content-type": content_type} if content is not None else {}
-        timeout = httpx.Timeout(timeout_s, connect=5.0)
-        return self._http.build_request(method, path, content=content, headers=headers, timeout=timeout)
-
-    def _exchange(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        try:
-            response = self._http.send(request, stream=stream)
-            if response.status_code < 400 and not response.is_redirect:
-                return response
-            response.read()
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        raise self._refusal(response)
-
-    def _unreachable(self, error: httpx.TransportError) -> TallystickError:
-        url = self.server.url
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return WaitTimedOut(f"{url} did not answer in time.")
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return ServerUnreachable(
-                f"The certificate of {url} is not one that this machine trusts: {error}. "
-                "Set SSL_CERT_FILE to the PEM file of its authority."
-            )
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return ServerUnreachable(
-                f"No server answers at {url} ({error}). Is it running? 'tallystick serve' starts one."
-            )
-        return ServerUnreachable(f"The connection to {url} broke: {error or type(error).__name__}.")
-
-    def _refusal(self, response: httpx.Response) -> TallystickError:
-        try:
-            body = response.json()
-            code, message = str(body["error_code"]), str(body["message"])
-        except (ValueError, KeyError, TypeError):
-            return self._foreign(response)
-        retry_after = response.headers.get("retry-after", "")
-        error = _BY_CODE.get(code, ApiError)(message, retry_after_s=int(retry_after) if retry_after.isdigit() else None)
-        request_id = response.headers.get("x-request-id")
-        if request_id and response.status_code >= 500:
-            error.add_note(f"request id {request_id}")
-        return error
-
-    def _foreign(self, response: httpx.Response) -> TallystickError:
-        return ApiError(
-            f"{self.server.url} answered {response.status_code} with something that is not Tallystick's. "
-            "Is the address right?"
-        )
 
 
 def version_of(endpoint: Json) -> int:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tallystick import errors
-from tallystick.client import ApiError, Client, WaitTimedOut, failed_entities, version_of
+from tallystick.client import Client, failed_entities, version_of
+from tallystick.connection import ApiError, WaitTimedOut
 from tallystick.discovery import Server, ServerUnreachable
 from tallystick.errors import DeploymentFailed, TallystickError
 
