@@ -113,13 +113,15 @@ class _Replay:
     async def _replica(self, replica: str, end: float) -> GateReport:
         golden, wanted = self._golden, self._target.digest
         started, rungs, digest = time.monotonic(), list[RungReport](), ""
+        environment: dict[str, str] = {}
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, end - started)):
                 said = await self._trace(replica, "identity", None)
                 digest = str(said.identity.get("digest", ""))
                 rungs.append(_identity(replica, digest, wanted))
                 if isinstance(golden, Golden) and rungs[0].outcome is Outcome.PASSED:
-                    rungs += await self._rows(replica, golden)
+                    found, environment = await self._rows(replica, golden)
+                    rungs += found
         except TimeoutError:
             rungs.append(_unreached(f"Replica {replica} did not answer within {TIMEOUT_S:g} s."))
         except (TallystickError, httpx.HTTPError) as error:
@@ -137,12 +139,12 @@ class _Replay:
         seconds = round(time.monotonic() - started, 3)
         rows = _sent(golden) if isinstance(golden, Golden) else 0
         ordered = tuple(sorted(rungs, key=lambda rung: _ORDER.index(rung.rung)))
-        return GateReport(outcome, self._policy, digest, rows, seconds, ordered, degraded)
+        return GateReport(outcome, self._policy, digest, rows, seconds, ordered, degraded, environment)
 
-    async def _rows(self, replica: str, golden: Golden) -> list[RungReport]:
-        """Return what golden rows prove: how each encoding is answered, and why it differs."""
+    async def _rows(self, replica: str, golden: Golden) -> tuple[list[RungReport], dict[str, str]]:
+        """Return what golden rows prove: how each encoding is answered, and why and in what environment it differs."""
         if not golden.wires:
-            return [RungReport(Rung.WIRE, Outcome.SKIPPED, "The golden rows hold no request bodies.")]
+            return [RungReport(Rung.WIRE, Outcome.SKIPPED, "The golden rows hold no request bodies.")], {}
         traced = await self._trace(replica, "golden", golden.wires[0])
         near = Closeness(traced.closeness)
         passed, worst = [], RungReport(Rung.PREDICTION, Outcome.PASSED, "")
@@ -151,11 +153,13 @@ class _Replay:
             name = f"{wire.encoding} (gzip)" if is_packed else wire.encoding
             judged = await self._encoding(replica, golden, wire, near, is_packed=is_packed)
             if judged.outcome is Outcome.FAILED:
-                return [_named(judged, name), *_why(traced)]
+                environment = traced.report.environment if traced.report is not None else {}
+                return [_named(judged, name), *_why(traced)], environment
             passed.append(name)
             worst = judged if judged.outcome is Outcome.NOTED else worst
         text = f"{_sent(golden)} rows over HTTP as {', '.join(passed)} get training's predictions."
-        return [RungReport(Rung.WIRE, Outcome.PASSED, text), msgspec.structs.replace(worst, text=worst.text or text)]
+        rungs = [RungReport(Rung.WIRE, Outcome.PASSED, text), msgspec.structs.replace(worst, text=worst.text or text)]
+        return rungs, {}
 
     async def _encoding(
         self, replica: str, golden: Golden, wire: Wire, near: Closeness, *, is_packed: bool

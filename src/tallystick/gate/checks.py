@@ -92,6 +92,7 @@ def check(
         round(clock() - ladder.started, 3),
         tuple(ladder.rungs),
         golden.degraded,
+        dict(subject.environment) if failed else {},
     )
     return Checked(report, ladder.are_rows_independent, ladder.independence, ladder.lossy)
 

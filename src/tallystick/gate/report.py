@@ -74,6 +74,8 @@ class GateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: float = 0.0
     rungs: tuple[RungReport, ...] = ()
     degraded: tuple[str, ...] = ()
+    #: What this replica computes with, in the keys of a golden file; set where golden rows differ.
+    environment: dict[str, str] = {}
 
     @property
     def first_failure(self) -> RungReport | None:

@@ -126,6 +126,8 @@ def test_a_changed_library_is_the_likely_cause_where_only_predictions_differ():
     golden = msgspec.structs.replace(GOLDEN, environment=GOLDEN.environment | {"package:scikit-learn": "1.2.0"})
     found = check(golden, subject(with_other_weights(MODEL), environment=GOLDEN.environment)).report
     assert found.first_failure.rung is Rung.ENVIRONMENT
+    # For who would build it again; where nothing differs nobody does.
+    assert (found.environment, check(golden, subject()).report.environment) == (GOLDEN.environment, {})
     assert "scikit-learn is" in found.summary()
     assert "predictions are not training's, the first in row" in found.summary()
 

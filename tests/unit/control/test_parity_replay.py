@@ -35,6 +35,7 @@ class Replicas:
         self.steps = Outcome.PASSED
         self.busy = 0
         self.lossy = ()
+        self.environment = {"python": "3.12.1"}
 
     def __call__(self, request):
         replica, trace = (request.headers.get(f"x-tallystick-{name}", "") for name in ("replica", "trace"))
@@ -49,7 +50,7 @@ class Replicas:
             difference = Difference(step="prep/num", column="x", row=1, expected="2", got="3")
             rung = RungReport(Rung.STEPS, self.steps, "Step prep/num, column x, row 1.", difference)
             identity = {"digest": self.digests.get(replica, DIGEST), "pid": 1}
-            report = GateReport(self.steps, rungs=(rung,))
+            report = GateReport(self.steps, rungs=(rung,), environment=self.environment)
             return httpx.Response(
                 200,
                 content=replaying.msgspec.json.encode(
@@ -123,6 +124,7 @@ async def test_other_answers_over_http_fail_with_encoding_and_row_and_what_the_r
         "dataframe_records", 1, "1.25", "9",
     )  # fmt: skip
     assert report.first_failure.rung is Rung.STEPS
+    assert report.environment == {"python": "3.12.1"}
 
 
 async def test_a_refusal_is_told_with_its_status_and_words(replicas, folder):
