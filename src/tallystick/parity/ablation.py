@@ -1,19 +1,22 @@
 """Ablation of the environment: which package, put back to training's version, gives training's predictions again.
 
 A search that decides (`search`, `ablate`) and a shell that builds environments with uv and runs the model in them
-(`UvRunner`). Takes a build for each question, so minutes: on demand only, never beside live traffic. The model runs in
-a process of its own; rows and predictions pass as JSON.
+(`UvRunner`). Takes a build for each question, so minutes: never beside live traffic, but in a process that can wait.
+The model runs in a process of its own; rows and predictions pass as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,8 +38,28 @@ _LOADER = "mlflow-skinny"
 _SCRIPT = Path(__file__).with_name("predict_golden.py")
 
 
+class Because(Enum):
+    """What a failure is of."""
+
+    #: Packages could not be reached, time was up, memory was short: that says nothing of versions.
+    CIRCUMSTANCES = auto()
+    #: These versions do not go together.
+    VERSIONS = auto()
+    #: The model raises with these versions.
+    MODEL = auto()
+
+
 class AblationFailed(TallystickError):
-    """An environment could not be built, or the model did not answer in it."""
+    """An environment could not be built, or the model did not answer in it.
+
+    `message` has the last words of whoever failed, for who runs the command; `brief` neither a stack trace nor what
+    the model said of rows, for a verdict.
+    """
+
+    def __init__(self, message: str, brief: str = "", because: Because = Because.CIRCUMSTANCES) -> None:
+        super().__init__(message)
+        self.brief = brief or message
+        self.because = because
 
 
 class Runner(Protocol):
@@ -55,24 +78,24 @@ def ablate(golden: Golden, serving: Mapping[str, str], runner: Runner, most_buil
     was. Raises AblationFailed when either cannot be built.
     """
     trained = golden.environment
-    keys = sorted(set(trained) | set(serving))
-    known = read_environment({key: (trained.get(key, ""), serving.get(key, "")) for key in keys})
-    assert known is not None
-    levers = [each.name for each in known.relevant if _is_lever(each.name, trained) and each.training]
+    known = compared(trained, serving)
+    levers = levers_of(known, trained)
     before, after = _versions(serving), _versions(trained)
     if not levers:
-        return replace(known, is_cleared=not known.relevant, ruling=_no_lever(known))
-    here = runner.predict(before)
+        return replace(known, is_cleared=not known.relevant, ruling=no_lever(known))
+    here = _or_nothing(runner, before)
     if _is_equal(golden, here):
         return replace(known, is_cleared=True, ruling=_BUILT_AGAIN)
-    there = runner.predict({**before, **{name: after[name] for name in levers}})
+    pulled, there = _as_in_training(runner, before, after, levers)
     if not _is_equal(golden, there):
         is_same = _is_alike(golden, here, there)
+        if len(pulled) < len(levers):
+            return replace(known, ruling=(_NOT_PACKAGES if is_same else _NOT_ALONE) + f" {_NO_PYTHON}")
         return replace(known, is_cleared=is_same, ruling=_NOT_THE_CAUSE if is_same else _NOT_ALONE)
-    tries = search(levers)
+    tries = search(pulled)
     try:
         asked = next(tries)
-        for _ in range(most_builds - 2):
+        for _ in range(most_builds - 2 - (len(pulled) < len(levers))):
             asked = tries.send(_restores(golden, runner, before, after, asked))
     except StopIteration as done:
         found = replace(known, guilty=done.value)
@@ -88,8 +111,51 @@ _NOT_ALONE = (
     "Training's environment gives other predictions than this one, and not training's either: it is not the only cause."
 )
 
+_NOT_PACKAGES = "Training's packages give the same predictions as those here: they are not the cause."
+_NO_PYTHON = "Training's Python is another one, and could not be had."
 
-def _no_lever(known: Environment) -> str:
+
+def compared(trained: Mapping[str, str], serving: Mapping[str, str]) -> Environment:
+    """Return what differs between two environments, as golden files have them."""
+    keys = sorted(set(trained) | set(serving))
+    found = read_environment({key: (trained.get(key, ""), serving.get(key, "")) for key in keys})
+    assert found is not None
+    return found
+
+
+def levers_of(known: Environment, trained: Mapping[str, str]) -> list[str]:
+    """Return the names of what differs and may be put back to training's version: Python and packages."""
+    return [each.name for each in known.relevant if _is_lever(each.name, trained) and each.training]
+
+
+def _or_nothing(runner: Runner, versions: Mapping[str, str]) -> list[list[Any]]:
+    """Return predictions; none where the model raises, which in training it did not."""
+    try:
+        return runner.predict(versions)
+    except AblationFailed as error:
+        if error.because is not Because.MODEL:
+            raise
+        return []
+
+
+def _as_in_training(
+    runner: Runner, before: Mapping[str, str], after: Mapping[str, str], levers: list[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return which levers could be pulled, and what is predicted then: all, or all but Python, which is no package.
+
+    Packages come from an index, which many servers reach that cannot fetch another Python.
+    """
+    try:
+        return levers, runner.predict({**before, **{name: after[name] for name in levers}})
+    except AblationFailed:
+        packages = [name for name in levers if name != "python"]
+        if not packages or len(packages) == len(levers):
+            raise
+    return packages, runner.predict({**before, **{name: after[name] for name in packages}})
+
+
+def no_lever(known: Environment) -> str:
+    """Return in words why nothing can be built that would tell more."""
     if not known.relevant:
         return "No package differs: the environment is not the cause."
     names = ", ".join(each.name for each in known.relevant)
@@ -141,7 +207,9 @@ def _restores(
 ) -> bool:
     try:
         answer = runner.predict({**before, **{name: after[name] for name in sorted(pulled)}})
-    except AblationFailed:
+    except AblationFailed as error:
+        if error.because is Because.CIRCUMSTANCES:
+            raise
         # Versions that do not go together answer nothing; more levers must be pulled.
         return False
     return _is_equal(golden, answer)
@@ -185,7 +253,9 @@ def _is_alike(golden: Golden, one: Sequence[Sequence[Any]], other: Sequence[Sequ
 class UvRunner:
     """Builds each environment with uv in a temporary folder and runs the model at `model` there.
 
-    Without network, `offline` takes packages from uv's cache and `find_links` from folders of wheels.
+    Without network, `offline` takes packages from uv's cache and `find_links` from folders of wheels. `scratch` is
+    where the temporary folders are made; None: where the system has such. The times are of one build, and of one load
+    with the predictions.
     """
 
     model: Path
@@ -193,19 +263,26 @@ class UvRunner:
     uv: str = ""
     offline: bool = False
     find_links: tuple[str, ...] = ()
+    scratch: Path | None = None
+    build_timeout_s: float = BUILD_TIMEOUT_S
+    predict_timeout_s: float = PREDICT_TIMEOUT_S
 
     def predict(self, versions: Mapping[str, str]) -> list[list[Any]]:
         """Return predictions of the golden rows in an environment of these versions; raises AblationFailed."""
-        with tempfile.TemporaryDirectory(prefix="tallystick-ablation-") as name:
+        with tempfile.TemporaryDirectory(prefix="tallystick-ablation-", dir=self.scratch) as name:
             folder = Path(name)
             for argv in self.commands(versions, folder):
-                _run(argv, BUILD_TIMEOUT_S, f"an environment with {_told(versions)} could not be built")
+                failure = f"an environment with {_told(versions)} could not be built"
+                _run(argv, self.build_timeout_s, failure, Because.VERSIONS)
             rows, answer = folder / "rows.json", folder / "answer.json"
             columns = [{"name": c.name, "dtype": c.dtype, "values": c.values} for c in self.golden.columns]
             rows.write_text(json.dumps(columns))
-            # Isolated: neither this process's paths nor its environment variables for Python reach the other.
-            argv = [str(folder / "venv/bin/python"), "-I", str(_SCRIPT), str(self.model), str(rows), str(answer)]
-            _run(argv, PREDICT_TIMEOUT_S, f"the model gave no predictions with {_told(versions)}")
+            # Isolated: neither this process's paths nor its environment variables for Python reach the other. And no
+            # bytecode: code in the model's folder would get files that change its digest.
+            python = [str(folder / "venv/bin/python"), "-I", "-B"]
+            argv = [*python, str(_SCRIPT), str(self.model), str(rows), str(answer)]
+            failure = f"the model gave no predictions with {_told(versions)}"
+            _run(argv, self.predict_timeout_s, failure, Because.MODEL)
             answered: list[list[Any]] = json.loads(answer.read_text())
             return answered
 
@@ -244,23 +321,58 @@ def _uv() -> str:
     return str(find_uv_bin())
 
 
-def _run(argv: list[str], timeout_s: float, failure: str) -> None:
+def _words_of_uv(said: str) -> str:
+    """Return what uv could not and the last reason, without what a package that it built printed.
+
+    >>> _words_of_uv("error: Failed to build `a==1`\\n  cause: exit status 1\\n[stderr]\\nTraceback (most recent …")
+    'Failed to build `a==1`: exit status 1'
+    """
+    told = re.split(r"\[std(?:out|err)\]|Traceback \(|\bhint:", said)[0]
+    first, *causes = (" ".join(part.split()) for part in re.split(r"\bcaused? by:|\bcause:", told, flags=re.IGNORECASE))
+    return ": ".join([first.removeprefix("error: "), *causes[-1:]])
+
+
+def _words_of_python(said: str) -> str:
+    """Return which exception ended a program; what it says only where that names a module.
+
+    >>> _words_of_python("Traceback …\\nModuleNotFoundError: No module named 'mine'")
+    "ModuleNotFoundError: No module named 'mine'"
+    >>> _words_of_python("Traceback …\\nValueError: could not convert string to float: 'Ann'")
+    'ValueError'
+    """
+    last = next((line for line in reversed(said.splitlines()) if re.match(r"[A-Za-z_][\w.]*(?::|$)", line)), "")
+    name = last.partition(":")[0].rpartition(".")[2]
+    return last if name in ("ModuleNotFoundError", "ImportError") else name
+
+
+def _run(argv: list[str], timeout_s: float, failure: str, because: Because) -> None:
+    brief = _words_of_python if because is Because.MODEL else _words_of_uv
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=timeout_s, check=False)  # noqa: S603 - our own words
+        done = subprocess.run(  # noqa: S603 - our own words
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise AblationFailed(f"{failure}: it took longer than {timeout_s:g} s") from error
     except OSError as error:
         raise AblationFailed(f"{failure}: {error}") from error
     if done.returncode:
-        words = without_secrets(" ".join(done.stderr.decode(errors="replace").split())[-1000:])[-500:]
-        raise AblationFailed(f"{failure}: {words}{_hint(words)}")
+        said = done.stderr.decode(errors="replace")
+        words = without_secrets(" ".join(said.split())[-1000:])[-500:]
+        why = without_secrets(brief(said)[:1000])[:300] or f"exit status {done.returncode}"
+        raise AblationFailed(
+            f"{failure}: {words}{_hint(words)}",
+            f"{failure}: {why}{_hint(words, is_server=True)}",
+            because if done.returncode != -signal.SIGKILL and not _hint(words) else Because.CIRCUMSTANCES,
+        )
 
 
-def _hint(words: str) -> str:
-    """Return what to do where packages could not be reached."""
+def _hint(words: str, *, is_server: bool = False) -> str:
+    """Return what to do where packages could not be reached; `is_server` for who sets variables and calls nothing."""
     signs = ("dns error", "connect", "offline", "network", "timed out", "Failed to fetch")
     if not any(sign.lower() in words.lower() for sign in signs):
         return ""
+    if is_server:
+        return " (without network: UV_OFFLINE=1 takes packages from uv's cache, UV_FIND_LINKS from a folder of wheels)"
     return (
         " (without network: packages from uv's cache with offline=True or UV_OFFLINE=1, "
         "from a folder of wheels with find_links or UV_FIND_LINKS)"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tallystick.gate.golden import Column, Golden, Matrix
-from tallystick.parity.ablation import AblationFailed, UvRunner, ablate, search
+from tallystick.parity.ablation import AblationFailed, Because, UvRunner, ablate, search
 from tallystick.parity.predict_golden import frame_of, table_of
 
 EXPECTED = np.linspace(0, 1, 20)
@@ -26,14 +26,16 @@ def _golden(predictions=EXPECTED) -> Golden:
 class Pretended:
     """Predicts as training where all of `guilty` have training's version; some pairs do not go together."""
 
-    def __init__(self, guilty, broken=()):
-        self.guilty, self.broken, self.asked = guilty, broken, []
+    def __init__(self, guilty, broken=(), python=""):
+        self.guilty, self.broken, self.python, self.asked = guilty, broken, python, []
 
     def predict(self, versions):
         self.asked.append(dict(versions))
         if any(versions[a] != versions[b] for a, b in self.broken):
-            raise AblationFailed("no such combination")
-        right = all(versions[name] == "1.0" for name in self.guilty)
+            raise AblationFailed("no such combination", because=Because.VERSIONS)
+        if self.python and versions["python"] == self.python:
+            raise AblationFailed("no such Python")
+        right = all(versions.get(name) == "1.0" for name in self.guilty)
         return [[value] for value in (EXPECTED if right else EXPECTED + 0.01)]
 
 
@@ -51,6 +53,42 @@ def test_versions_that_do_not_go_together_are_pulled_together():
     assert set(found.guilty) == {"p2", "p5"}
 
 
+def test_a_model_that_raises_here_has_its_package_named():
+    runner = Pretended(("p5",))
+    answer = runner.predict
+
+    def raising(versions):
+        answered = answer(versions)
+        if versions["p5"] != "1.0":
+            raise AblationFailed("the model gave no predictions", because=Because.MODEL)
+        return answered
+
+    runner.predict = raising
+    assert ablate(_golden(), SERVING, runner).guilty == ("p5",)
+    # One that raises in training's environment as well says nothing of either.
+    with pytest.raises(AblationFailed):
+        ablate(_golden(), SERVING | {"package:p5": "3.0"}, Raising())
+
+
+class Raising:
+    def predict(self, versions):
+        raise AblationFailed("the model gave no predictions", because=Because.MODEL)
+
+
+def test_packages_that_cannot_be_reached_any_more_accuse_nobody():
+    runner = Pretended(("p5",))
+    answer = runner.predict
+
+    def away(versions):
+        if len(runner.asked) == 3:
+            raise AblationFailed("dns error")
+        return answer(versions)
+
+    runner.predict = away
+    with pytest.raises(AblationFailed, match="dns error"):
+        ablate(_golden(), SERVING, runner, most_builds=30)
+
+
 def test_an_environment_that_changes_nothing_is_cleared():
     assert ablate(_golden(), SERVING, Pretended(())).is_cleared
     still_odd = Pretended(("elsewhere",))
@@ -66,6 +104,30 @@ def test_an_environment_that_changes_predictions_and_does_not_restore_them_is_no
     found = ablate(_golden(), SERVING, changes)
     assert (found.is_cleared, found.guilty) == (False, ())
     assert "not the only cause" in found.ruling
+
+
+@pytest.mark.parametrize(
+    ("guilty", "outcome", "words"),
+    [
+        (("p3",), ("p3",), "With training's p3 1.0"),
+        (("elsewhere",), (), "Training's packages give the same predictions as those here: they are not the cause."),
+    ],
+)
+def test_packages_are_asked_alone_where_training_s_python_cannot_be_had(guilty, outcome, words):
+    runner = Pretended(guilty, python="3.11.4")
+    found = ablate(_golden(), SERVING | {"python": "3.12.1"}, runner, most_builds=30)
+    assert (found.guilty, found.is_cleared) == (outcome, False)
+    assert words in found.ruling
+    # What was not asked clears nothing.
+    assert ("Python is another one, and could not be had" in found.ruling) == (not outcome)
+    with pytest.raises(AblationFailed):
+        ablate(Golden(20, (), Matrix.of(EXPECTED), environment={"python": "3.11.4"}), {"python": "3.12.1"}, runner)
+
+
+def test_a_python_that_cannot_be_had_counts_among_the_builds():
+    runner = Pretended(("p0", "p4", "p8"), python="3.11.4")
+    assert ablate(_golden(), SERVING | {"python": "3.12.1"}, runner, most_builds=5).guilty == ()
+    assert len(runner.asked) == 5
 
 
 def test_another_processor_is_neither_cleared_nor_built():
@@ -115,8 +177,38 @@ def test_a_build_that_fails_says_what_and_why(tmp_path):
     fake.chmod(0o755)
     with pytest.raises(AblationFailed, match=r"numpy 9.*could not be built.*dns error.*find_links"):
         UvRunner(tmp_path, _golden(), uv=str(fake)).predict({"numpy": "9"})
+    fake.write_text("#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(AblationFailed, match=r"took longer than 0\.01 s") as failed:
+        UvRunner(tmp_path, _golden(), uv=str(fake), build_timeout_s=0.01).predict({})
+    assert failed.value.because is Because.CIRCUMSTANCES
     with pytest.raises(AblationFailed, match="could not be built"):
         UvRunner(tmp_path, _golden(), uv=str(tmp_path / "none")).predict({})
+
+
+def test_a_verdict_is_told_no_stack_trace_and_nothing_of_rows(tmp_path):
+    """Real processes: what they print is what is read."""
+    fake = tmp_path / "uv"
+    secret = "https://ann:pw@host/simple/"
+    fake.write_text(
+        f"#!/bin/sh\necho 'error: Failed to build `a==1`\n  cause: from {secret}\n[stderr]\nTraceback (most recent' >&2\n"
+        "exit 1\n"
+    )
+    fake.chmod(0o755)
+    with pytest.raises(AblationFailed) as failed:
+        UvRunner(tmp_path, _golden(), uv=str(fake)).predict({"a": "1"})
+    assert failed.value.brief.endswith("could not be built: Failed to build `a==1`: from https://<secret>@host/simple/")
+    fake.write_text(
+        "#!/bin/sh\n[ $1 = venv ] || exit 0\nfor target; do :; done\nmkdir -p $target/bin\n"
+        "printf '#!/bin/sh\\necho \"Traceback (most recent call last):\nValueError: Ann is 40\" >&2; exit 1' "
+        "> $target/bin/python\nchmod +x $target/bin/python\n"
+    )
+    with pytest.raises(AblationFailed) as failed:
+        UvRunner(tmp_path, _golden(), uv=str(fake)).predict({"a": "1"})
+    assert (failed.value.brief, failed.value.because) == (
+        "the model gave no predictions with a 1: ValueError",
+        Because.MODEL,
+    )
+    assert "Ann is 40" in failed.value.message
 
 
 def test_rows_and_predictions_pass_as_json():
