@@ -66,6 +66,8 @@ class Settings:
     #: Whether live rows are compared with training, where a model has a reference; and how often.
     monitor: bool = True
     monitor_every_s: float = 60.0
+    #: Whether the monitor builds training's environment again where golden rows differ and packages do.
+    ablation: bool = True
     log_level: str = "info"
     extra: dict[str, str] = field(default_factory=dict)
 

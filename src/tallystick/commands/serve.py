@@ -158,6 +158,15 @@ def serve(
             rich_help_panel=_RECORDS,
         ),
     ] = "60s",
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation/--no-ablation",
+            envvar="TALLYSTICK_ABLATION",
+            help="Build training's environment where golden rows differ, to name the package that it is.",
+            rich_help_panel=_RECORDS,
+        ),
+    ] = True,
     gateways: Annotated[
         int,
         typer.Option(
@@ -256,6 +265,7 @@ def serve(
         otlp_endpoint=otlp_endpoint,
         monitor=monitor,
         monitor_every_s=_positive(monitor_every, "--monitor-every"),
+        ablation=ablation,
         drain_s=parse_duration(drain),
         # What uvicorn says of its start and stop is nothing to the person who reads the banner.
         log_level="warning",

@@ -51,6 +51,8 @@ class Monitor:
         if self._routes.has_work(watched):
             self._busy_at = time.monotonic()
         work.turn(watched)
+        if work.is_busy:
+            self._busy_at = time.monotonic()
         self._tell(watched)
 
     def answer(self, asked: Diagnose | AskProfile) -> None:

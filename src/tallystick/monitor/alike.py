@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tallystick.monitor.incidents import Book, Diagnosis, Incident
 
+#: Kinds that say that a replica gives other answers for golden rows.
+OF_GOLDEN_ROWS = frozenset({"environment_differs", "step_differs", "prediction_differs"})
 #: Sender of a cause that names none.
 NOBODY = ("", "")
 
@@ -36,8 +38,16 @@ def incidents_of(book: Book, diagnoses: Sequence[Diagnosis]) -> list[Incident | 
 
 
 def is_same(incident: Incident, diagnosis: Diagnosis) -> bool:
-    """Whether a diagnosis found the cause of an incident again, as its first."""
-    return _is_of_sender(incident, diagnosis) and are_alike(cause_of(incident.verdict), cause_of(diagnosis.verdict))
+    """Whether a diagnosis found the cause of an incident again, as its first.
+
+    That golden rows differ is one cause, whatever is known of the reason by now: a step, a package, or nothing yet.
+    """
+    if not _is_of_sender(incident, diagnosis):
+        return False
+    both = incident.verdict, diagnosis.verdict
+    if both[0]["kind"] != both[1]["kind"] and all(map(_is_of_golden_rows, both)):
+        return True
+    return are_alike(cause_of(both[0]), cause_of(both[1]))
 
 
 def is_beside(incident: Incident, diagnosis: Diagnosis) -> bool:
@@ -59,6 +69,11 @@ def _is_of_sender(incident: Incident, diagnosis: Diagnosis) -> bool:
         return False
     senders = sender_of(incident.verdict), sender_of(diagnosis.verdict)
     return senders[0] == senders[1] or NOBODY in senders
+
+
+def _is_of_golden_rows(verdict: Mapping[str, Any]) -> bool:
+    # Clients' rows may come from another step too: that is another cause, at another stage.
+    return verdict["kind"] in OF_GOLDEN_ROWS and str(verdict["stage"]).startswith("endpoint")
 
 
 def sender_of(verdict: Mapping[str, Any]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from tallystick.monitor.labels import labels_as_trained
 from tallystick.monitor.ledger import verdict_of_ledger, with_ledger
 from tallystick.monitor.refusals import beside, with_refusals
 from tallystick.monitor.replays import (
+    NO_SERVER,
     CannotReplay,
     Checked,
     Replicas,
@@ -123,7 +124,7 @@ def explain_each(
     """
     rest = given if isinstance(given, Sent) else as_decoded(given)
     who = Senders(rest.rows.segments, rest.rows.times)
-    checked = Checked(problem="no server was asked") if replicas is None else replicas.check()
+    checked = Checked(problem=NO_SERVER) if replicas is None else replicas.check()
     last = _explain(reference, rest, place, replicas, notes, checked)
     found, whole = [last], len(rest)
     while is_claim(last.verdict) and len(found) < MOST_CAUSES:
@@ -327,7 +328,7 @@ def _finished(
         first_seen=short_time(verdict.first_seen),
         ruled_out=(*cleared, *verdict.ruled_out),
         settle=still_open(verdict.settle, cleared),
-        degraded=tuple(dict.fromkeys((*(verdict.degraded or reference.degraded), *limits))),
+        degraded=tuple(dict.fromkeys((*verdict.degraded, *reference.degraded, *limits))),
         reproduce=f"tallystick diagnose {place.endpoint} --served-entity {place.served_entity} --rows"
         if is_claim(verdict) and place.endpoint
         else "",

@@ -6,6 +6,7 @@
 | none | a weak suspicion, for the second time in a row | a new incident is opened | open |
 | open | the same cause again | last seen, rows and share are brought up to date | open |
 | open | the same cause again, with another one beside it | the same, and that is told | open |
+| open | golden rows differ again, and by now it is proven why | the same, and that is told | open |
 | none | the cause that was told beside an open incident's, which is gone | a new incident is opened | open |
 | open | a look that does not find it, before `CLEAN_S` are over | nothing | open |
 | any | a look that says nothing of it | nothing | as it was |
@@ -239,7 +240,8 @@ def _claimed(
     """Return the book with a claim; `known` is its incident, `before` are the weak suspicions of the look before."""
     if known is not None:
         updated = _updated(known, diagnosis, stamp)
-        return _with(book, known, updated), (Change(updated, _has_more(known, updated)),)
+        is_news = _has_more(known, updated) or _is_explained(known, updated)
+        return _with(book, known, updated), (Change(updated, is_news),)
     told = [(each, other) for each in book.open for other in [told_beside(each, diagnosis)] if other is not None]
     if any(is_beside(each, diagnosis) for each, _ in told):
         # The same two: only which of them is the first is another.
@@ -317,6 +319,14 @@ def _has_more(known: Incident, updated: Incident) -> bool:
     before = [cause_of(each) for each in known.verdict.get("others", ())]
     return not all(
         any(are_alike(cause_of(each), other) for other in before) for each in updated.verdict.get("others", ())
+    )
+
+
+def _is_explained(known: Incident, updated: Incident) -> bool:
+    """Whether it is known by now why golden rows differ, where it was supposed only."""
+    return _is_in_replica(known.verdict) and (known.verdict["strength"], updated.verdict["strength"]) == (
+        "strong",
+        "proof",
     )
 
 

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tallystick.errors import InvalidParameter, NotFound
+from tallystick.gate.report import GateReport
+from tallystick.monitor.ablation_records import Ablated
 from tallystick.monitor.earlier import BACK, Earlier
 from tallystick.monitor.explain import Explained, Looked, Place, explain_each, explain_more, load_reference
 from tallystick.monitor.keyed import with_keys
@@ -49,6 +52,8 @@ class Asked:
     looks_back: Callable[[WatchedEntity, Explained], bool] = lambda _entity, _explained: True
     #: Senders whose counts moved, of a served entity.
     moved: Callable[[WatchedEntity], Collection[Moved]] = lambda _entity: ()
+    #: What is known of the environment that a replica's report is from; it may have it built.
+    ablated: Callable[[WatchedEntity, GateReport], Ablated | None] = lambda _entity, _report: None
 
 
 def diagnose_endpoint(
@@ -104,7 +109,7 @@ def _look(
     sent, more = with_keys(sent, key, reference.names, asked.history)
     notes = (*notes, *more, *_not_read(table))
     place = Place(endpoint.name, entity.name, entity.digest, entity.model_version)
-    replicas = None if line is None else Replicas(line, endpoint.name, entity.name)
+    replicas = None if line is None else Replicas(line, endpoint.name, entity.name, partial(asked.ablated, entity))
     if not len(sent):
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
     looked = explain_each(reference, sent, place, replicas, notes)

@@ -15,7 +15,9 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from tallystick.gate.report import GateReport, Outcome, Rung
+from tallystick.gate.report import GateReport, Outcome, Rung, RungReport
+from tallystick.monitor.ablated import with_ablation
+from tallystick.monitor.ablation_records import Ablated
 from tallystick.parity.advice import DIGESTS, ENVIRONMENT, fix_for
 from tallystick.parity.intervene import Replay
 from tallystick.parity.kinds import Status
@@ -30,6 +32,11 @@ _KINDS = {
 _LIKELY = "Likely cause: "
 _DIFFERING = re.compile(r"(\S+) is ([^,;]+?) here, ([^\s;,]+) in training")
 _CHECK_S, _PREDICT_S = 20.0, 15.0
+#: Why no replica was asked, and who can say what one would.
+NO_SERVER = (
+    "no server was asked; tallystick parity check MODEL replays golden rows where it runs, and --ablate says which "
+    "package changes them"
+)
 
 
 class Asks(Protocol):
@@ -51,6 +58,8 @@ class Checked:
 
     reports: Mapping[str, GateReport] = field(default_factory=dict)
     problem: str = ""
+    #: What is known of the environment of a replica whose golden rows differ.
+    ablated: Mapping[str, Ablated] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Replicas:
     line: Asks
     endpoint: str
     served_entity: str
+    #: Asks for what is known of the environment that a report is from.
+    ablated: Callable[[GateReport], Ablated | None] = lambda _report: None
 
     def check(self) -> Checked:
         """Have golden rows replayed on each replica. Blocks for seconds."""
@@ -67,9 +78,11 @@ class Replicas:
         if answer.problem:
             return Checked(problem=answer.problem)
         try:
-            return Checked(msgspec.json.decode(answer.body, type=dict[str, GateReport]))
+            reports = msgspec.json.decode(answer.body, type=dict[str, GateReport])
         except msgspec.MsgspecError:
             return Checked(problem="the replicas' answer could not be read")
+        known = {name: self.ablated(each) for name, each in reports.items() if is_of_answers(each)}
+        return Checked(reports, ablated={name: each for name, each in known.items() if each is not None})
 
     def predict(self, frame: pd.DataFrame) -> Any:
         """Return the predictions of one replica for rows. Raises CannotReplay."""
@@ -155,10 +168,11 @@ def failed_replay(
     """Return the verdict when golden rows give other predictions than in training on a replica; None else.
 
     `how` is asked what answers differ by, where steps and environment do not tell. A package of the model that is
-    another one outweighs the step in which it shows.
+    another one outweighs the step in which it shows, unless environments were built that clear it.
     """
     for replica, report in sorted(checked.reports.items()):
-        failure = report.first_failure
+        ablated = checked.ablated.get(replica)
+        failure = _convicting(report, ablated)
         # One without a difference was not reached: that says nothing of its predictions.
         if failure is None or failure.difference is None:
             continue
@@ -182,7 +196,8 @@ def failed_replay(
         passed = [rung.rung.value for rung in report.rungs if rung.outcome is Outcome.PASSED]
         if passed:
             evidence.append(f"equal before it: {', '.join(passed)}")
-        return Verdict(
+        is_inferred = kind == "environment_differs"
+        verdict = Verdict(
             status=Status.CAUSE_FOUND,
             family=family_of(kind),
             kind=kind,
@@ -190,12 +205,32 @@ def failed_replay(
             transformation=found,
             share=place.share if place is not None and place.share else 1.0,
             stage="endpoint",
-            strength="proof",
-            confidence=0.97,
+            # That answers differ is replayed; that packages are the reason is shown by building them only.
+            strength="strong" if is_inferred else "proof",
+            confidence=0.9 if is_inferred else 0.97,
             evidence=tuple(Evidence(n + 1, text, "replay") for n, text in enumerate(evidence)),
             fix=fix_for(kind),
         )
+        return verdict if ablated is None else with_ablation(verdict, ablated)
     return None
+
+
+def is_of_answers(report: GateReport) -> bool:
+    """Whether golden rows got other answers, or other values in a step: not lost on the way, or never asked."""
+    failure = report.first_failure
+    rungs = (Rung.ENVIRONMENT, Rung.STEPS, Rung.PREDICTION)
+    return failure is not None and failure.difference is not None and failure.rung in rungs
+
+
+def _convicting(report: GateReport, ablated: Ablated | None) -> RungReport | None:
+    """Return the first rung that failed, but for an environment that was built again and makes no difference."""
+    failures = [rung for rung in report.rungs if rung.outcome is Outcome.FAILED]
+    if ablated is None or not ablated.environment.is_cleared:
+        return next(iter(failures), None)
+    left = [rung for rung in failures if rung.rung is not Rung.ENVIRONMENT]
+    left = left or [msgspec.structs.replace(rung, rung=Rung.PREDICTION) for rung in failures]
+    cleared = [msgspec.structs.replace(rung, text=rung.text.partition(_LIKELY)[0].rstrip()) for rung in left]
+    return next(iter(cleared), None)
 
 
 def _packages_in(likely: str) -> dict[str, Any]:

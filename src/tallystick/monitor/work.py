@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InvalidParameter, TallystickError
+from tallystick.gate.report import GateReport
+from tallystick.monitor.ablation_records import Ablated
+from tallystick.monitor.ablations import Ablations
 from tallystick.monitor.alike import incidents_of, sender_of
 from tallystick.monitor.counting import seconds_of
 from tallystick.monitor.explain import Explained, Looked, is_claim, load_reference
@@ -49,9 +52,16 @@ def _utc_now() -> datetime:
 class Work:
     """The watches of all endpoints, and their incidents."""
 
-    def __init__(self, settings: Settings, line: MonitorLine, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        line: MonitorLine,
+        clock: Callable[[], datetime] = _utc_now,
+        ablations: Ablations | None = None,
+    ) -> None:
         self._settings, self._line, self._clock = settings, line, clock
         self._webhook = Webhook()
+        self._ablations = ablations or Ablations(settings.data_dir, is_on=settings.ablation, clock=clock)
         #: By endpoint id.
         self._books: dict[str, Book] = {}
         self._watches: dict[str, Watch] = {}
@@ -60,6 +70,7 @@ class Work:
 
     def turn(self, watched: Mapping[str, WatchedEndpoint]) -> None:
         """Look at what is new in each endpoint."""
+        self._ablations.tick()
         for endpoint in watched.values():
             if endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities):
                 self._guarded(self._look, endpoint)
@@ -72,6 +83,12 @@ class Work:
             self._books.pop(endpoint_id, None)
         served = {entity.id for endpoint in watched.values() for entity in endpoint.entities}
         self._latest = {key: latest for key, latest in self._latest.items() if key in served}
+        self._ablations.tick()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way that ends with this process."""
+        return self._ablations.is_busy
 
     def _guarded(self, do: Callable[[WatchedEndpoint], None], endpoint: WatchedEndpoint) -> str:
         """Do something with an endpoint; return why it could not be done, empty when it was."""
@@ -102,11 +119,15 @@ class Work:
         watch = self._watch(endpoint)
         now = self._clock()
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
+        # What is known of its environment since changes a verdict, whether rows came or not.
+        told = self._ablations.ended(endpoint.id) - {each.id for each in due}
+        due += [each for each in endpoint.entities if each.id in told and each.reference is not None]
         for entity in due:
             try:
                 asked = Asked(
-                    since=watch.span(entity.id),
+                    since=None if entity.id in told else watch.span(entity.id),
                     looks_back=partial(self._is_news, endpoint),
+                    ablated=partial(self._ablated, endpoint),
                     moved=partial(self._moved, endpoint),
                 )
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
@@ -118,6 +139,12 @@ class Work:
                 watch.diagnosed(each.id, is_claimed=is_claim(looked.found[0].verdict), now=now)
         book = self._book(endpoint)
         self._keep(endpoint, *close_silent(book, (each.id for each in endpoint.entities), now))
+
+    def _ablated(self, endpoint: WatchedEndpoint, entity: WatchedEntity, report: GateReport) -> Ablated | None:
+        """Return what is known of the environment that a report is from; have it built where nothing is."""
+        if entity.reference is None:
+            return None
+        return self._ablations.of((endpoint.id, entity.id), entity.digest, entity.reference.parent, report)
 
     def _is_news(self, endpoint: WatchedEndpoint, entity: WatchedEntity, explained: Explained) -> bool:
         """Whether no open incident is about a cause: of one that is, it is known since when."""
@@ -134,7 +161,14 @@ class Work:
         now = self._clock()
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
         key = (asked.key,) if asked.key else ()
-        wanted = Asked(since, asked.rows, asked.html, key, moved=partial(self._moved, endpoint))
+        wanted = Asked(
+            since,
+            asked.rows,
+            asked.html,
+            key,
+            moved=partial(self._moved, endpoint),
+            ablated=partial(self._ablated, endpoint),
+        )
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:
@@ -148,6 +182,7 @@ class Work:
                 as_document(explained, entity.name, incident.id if incident else None, reference, wanted)
                 for explained, incident in zip(looked.found, found, strict=True)
             ]
+        self._ablations.tick()
         return msgspec.json.encode({"verdicts": documents})
 
     def profile(self, endpoint: WatchedEndpoint, asked: AskProfile) -> bytes:
@@ -178,7 +213,8 @@ class Work:
         return {name: self._standing(endpoint) for name, endpoint in watched.items()}
 
     def close(self) -> None:
-        """Keep what the watches know."""
+        """Keep what the watches know, and end what is under way."""
+        self._ablations.close()
         for watch in self._watches.values():
             watch.save()
 

@@ -14,6 +14,8 @@ import msgspec
 #: Folder below the data directory with a folder for each endpoint, by id: its incidents and its live profiles.
 PARITY_FOLDER = "parity"
 INCIDENTS_FOLDER = "incidents"
+#: Beside them a folder with what building training's environments again came to: `<digest of the model>-<key>.json`.
+ABLATIONS_FOLDER = "ablations"
 #: Columns of one served entity that are told apart in counts; the rest is `OTHER_COLUMNS`.
 MAX_COUNTED_COLUMNS = 50
 OTHER_COLUMNS = "(other)"

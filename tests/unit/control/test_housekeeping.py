@@ -36,5 +36,17 @@ def test_what_nothing_refers_to_goes_and_the_rest_stays(tmp_path):
     assert sorted(path.name for path in (tmp_path / "parity").iterdir()) == ["e1", "e3"]
 
 
+def test_what_is_known_of_environments_goes_with_the_model(tmp_path):
+    folder = tmp_path / "parity" / "ablations"
+    (folder / "building").mkdir(parents=True)
+    for name in ("used-1.json", "gone-1.json", "gone-2.json.tmp", "new-1.json"):
+        (folder / name).touch()
+    for path in (folder, *folder.glob("[ug]*-*")):
+        os.utime(path, (0, path.stat().st_mtime - SETTLED_AFTER_S - 60))
+    removed = remove_unused(tmp_path, tmp_path / "run", set(), {"used"}, set())
+    assert sorted(path.name for path in removed) == ["gone-1.json", "gone-2.json.tmp"]
+    assert sorted(path.name for path in folder.iterdir()) == ["building", "new-1.json", "used-1.json"]
+
+
 def test_a_server_that_never_served_has_nothing_to_remove(tmp_path):
     assert remove_unused(tmp_path, tmp_path / "run", set(), set(), set()) == []

@@ -186,6 +186,22 @@ def test_only_what_opens_or_closes_is_news() -> None:
     assert changes[0].is_news
 
 
+@pytest.mark.parametrize(("kind", "features"), [("environment_differs", ()), ("prediction_differs", ())])
+def test_why_golden_rows_differ_is_news_of_the_same_incident_once_it_is_proven(kind: str, features: Any) -> None:
+    supposed = found("environment_differs", (), {}, strength="strong", stage="endpoint")
+    proven = found(kind, features, {}, stage="endpoint")
+    book, _ = note(Book("churn"), supposed, START)
+    book, (changed,) = note(book, proven, after(60))
+    book, (again,) = note(book, proven, after(120))
+    ((one,), news) = book.open, (changed.is_news, again.is_news)
+    assert (one.id, one.verdict["kind"], one.verdict["strength"], news) == (1, kind, "proof", (True, False))
+
+
+def test_a_step_that_clients_take_is_another_cause_than_golden_rows_that_differ() -> None:
+    book = book_of((0, found("step_differs")), (60, found("prediction_differs", (), {}, stage="endpoint")))
+    assert [each.verdict["kind"] for each in book.open] == ["step_differs", "prediction_differs"]
+
+
 def test_an_incident_that_may_be_older_than_its_first_row_goes_on_saying_so() -> None:
     first = found(first_seen="2026-01-01 00:00:00Z", is_older=True)
     book, _ = note(book_of((0, first)), found(first_seen="2026-01-31 14:09:00Z", title_since=True), after(600))
