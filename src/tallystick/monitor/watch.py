@@ -43,6 +43,8 @@ from tallystick.records.reading import InferenceTable
 #: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
 #: change without a cause does: each time replicas have to predict golden rows.
 SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
+#: Rows from which a served entity is diagnosed once though nothing moved: golden rows may differ where inputs do not.
+FIRST_ROWS = 200
 #: How often sketches are written to disk: they are larger than counts.
 SKETCHES_EVERY_S = 300.0
 
@@ -101,7 +103,8 @@ class EntityWatch:
         """Whether it should be diagnosed: something new moved, or what was found may have gone."""
         if not got_rows:
             return False
-        if self.flags - self.diagnosed:
+        is_first = self.diagnosed_at is None and self.rows >= FIRST_ROWS
+        if is_first or self.flags - self.diagnosed:
             return True
         age_s = np.inf if self.diagnosed_at is None else (now - self.diagnosed_at).total_seconds()
         return age_s >= AGAIN_S if self.is_followed else bool(self.flags) and age_s >= UNCHANGED_S

@@ -179,7 +179,7 @@ def work(tmp_path: Path) -> Callable[..., Work]:
     return made
 
 
-def test_rows_like_training_are_not_diagnosed_and_open_nothing(
+def test_rows_like_training_are_diagnosed_once_and_open_nothing(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
     line = Line()
@@ -187,8 +187,23 @@ def test_rows_like_training_are_not_diagnosed_and_open_nothing(
     for seed in range(5):
         table.add(frame(100, 50 + seed))
         turns.turn({"churn": place})
-    assert turns.standing({"churn": place})["churn"].incidents == ()
-    assert line.asked == []
+    standing = turns.standing({"churn": place})["churn"]
+    assert standing.incidents == ()
+    assert [each.status for each in standing.entities.values()] == ["consistent"]
+    assert line.asked == [Replaying.CHECK]
+
+
+def test_a_replica_that_differs_is_found_though_rows_are_like_training(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    difference = Difference(column="output 0", row=0, expected="1.5", got="2.5", share=1.0, largest=1.0)
+    rung = RungReport(Rung.PREDICTION, Outcome.FAILED, "Golden row 0: expected 1.5, got 2.5.", difference)
+    report = GateReport(Outcome.FAILED, digest="d" * 64, rows=64, rungs=(rung,))
+    turns = work(Line(Replayed(1, msgspec.json.encode({"0": report}))))
+    table.add(frame(200, 50))
+    turns.turn({"churn": place})
+    (incident,) = turns.standing({"churn": place})["churn"].incidents
+    assert incident.kind == "prediction_differs"
 
 
 def test_a_table_with_a_damaged_file_does_not_keep_others_from_being_looked_at(
