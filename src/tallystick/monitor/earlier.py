@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow.dataset as ds
 
 from tallystick.errors import DamagedTable, NotFound
-from tallystick.monitor.explain import Explained, first_of, is_claim, look_again, short_time
+from tallystick.monitor.examples import short_time
+from tallystick.monitor.explain import Explained, first_of, is_claim, look_again
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.lookback import Began, Seen, TooManyRows, began
 from tallystick.monitor.rows import newest_before, read_rows

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tallystick.errors import InvalidParameter
 from tallystick.gate.report import GateReport
+from tallystick.monitor.examples import Example, examples_of, short_time
 from tallystick.monitor.judge import judge
 from tallystick.monitor.labels import labels_as_trained
 from tallystick.monitor.ledger import verdict_of_ledger, with_ledger
@@ -32,7 +33,6 @@ from tallystick.monitor.replays import (
 )
 from tallystick.monitor.rows import LiveRows, Senders
 from tallystick.monitor.sent import Sent, as_decoded
-from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.diagnose import Examination, examine
 from tallystick.parity.golden import scores
@@ -42,25 +42,12 @@ from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
 
-#: Example rows of one incident, columns of each, and what is shown of a text.
-MAX_EXAMPLES, MAX_COLUMNS, MAX_CHARS = 3, 5, 80
-HIDDEN = "(hidden)"
 #: Causes of different senders that are told apart in one diagnosis.
 MOST_CAUSES = 5
 #: What says that nothing is broken; too few rows say nothing.
 _CLEAN = (Status.CONSISTENT, Status.POPULATION_CHANGED)
 #: The last question about other rows than training's, that are whole.
 _IS_IT_GOOD = "labels of some of these rows ('tallystick feedback'): is the model as good on them as in training?"
-
-
-class Example(msgspec.Struct, frozen=True):
-    """One affected row: the columns that are affected, as sent and as they should have been; nothing else of it."""
-
-    request_id: str
-    request_time: str
-    client: str
-    sent: dict[str, Any]
-    expected: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -221,7 +208,7 @@ def _explain(
     is_numeric = answered is not None and answered.dtype.kind in "biuf"
     return Explained(
         finished,
-        _examples(reference, rows, examined),
+        examples_of(reference, rows, examined) if is_claim(verdict) else (),
         examined,
         answered if is_numeric else None,
         checked.reports,
@@ -333,62 +320,6 @@ def _finished(
         if is_claim(verdict) and place.endpoint
         else "",
     )
-
-
-def short_time(text: str) -> str:
-    """Return a time to the second, as all our times are UTC.
-
-    >>> short_time("2026-01-31 14:02:11.123456+00:00"), short_time("")
-    ('2026-01-31 14:02:11Z', '')
-    """
-    return f"{text[:19]}Z" if len(text) > 19 and text.endswith("+00:00") else text
-
-
-def _examples(reference: Reference, rows: LiveRows, examined: Examination) -> tuple[Example, ...]:
-    if not is_claim(examined.verdict):
-        return ()
-    where = {int(position): index for index, position in enumerate(examined.judged)}
-    names = [name for name in examined.verdict.features if name in rows.frame or name in reference.names]
-    found = []
-    # The newest ones: whoever looks for them in a log finds these first.
-    for position in examined.affected[-MAX_EXAMPLES:][::-1].tolist():
-        sent = rows.frame.iloc[position]
-        undone = examined.undone_frame.iloc[where[position]] if position in where else None
-        found.append(
-            Example(
-                request_id=str(rows.request_ids.iloc[position]),
-                request_time=short_time(str(rows.times.iloc[position])),
-                client=str(rows.segments["client"].iloc[position]) if "client" in rows.segments else "",
-                sent={name: shown(reference, name, sent.get(name)) for name in names[:MAX_COLUMNS]},
-                expected={}
-                if undone is None
-                else {name: shown(reference, name, undone.get(name)) for name in names[:MAX_COLUMNS]},
-            )
-        )
-    return tuple(found)
-
-
-def shown(reference: Reference, name: str, value: Any) -> Any:
-    """Return a value as an example may show it: nothing of a column that the reference keeps to itself, or of texts."""
-    try:
-        profile = reference.column(name)
-    except KeyError:
-        return HIDDEN
-    if profile.privacy != "raw" or profile.role is Role.TEXT:
-        return HIDDEN
-    levels = profile.levels
-    if levels is not None and levels.hidden and str(value) not in levels.levels:
-        # It may be one of those that too few rows had to be named.
-        return HIDDEN
-    if value is None or value is pd.NaT or value is pd.NA:
-        return None
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bool | int):
-        return value
-    return str(value)[:MAX_CHARS]
 
 
 def load_reference(folder: Any) -> Reference:

@@ -19,7 +19,7 @@ from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import batches, counting, keeping, ondemand
 from tallystick.monitor import watch as watching
-from tallystick.monitor.explain import HIDDEN, shown
+from tallystick.monitor.examples import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.rings import DAY

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.tree import DecisionTreeClassifier
 
-from tallystick.monitor.explain import labels_as_trained
+from tallystick.monitor.labels import labels_as_trained
 from tallystick.parity import Reference, diagnose
 from tallystick.parity.golden import class_names, label_numbers, metric
 
