@@ -66,3 +66,14 @@ def test_what_was_long_ago_weighs_less() -> None:
     frequent.add({("client", "new"): 5, ("client", "other"): 1})
     assert frequent.counts == {("client", "old"): 4, ("client", "new"): 5, ("client", "other"): 1}
     assert frequent.most_frequent(1, {("client", "old")}) == {("client", "new")}
+
+
+def test_values_of_another_column_take_no_place_however_many_there_are() -> None:
+    frequent = Frequent(40)
+    for number in range(100):
+        frequent.add({("client", "web"): 90, ("client", "rare"): 1})
+        frequent.add({("usage_context.session", f"s{number}-{each}"): 1 for each in range(91)})
+        frequent.add({("usage_context.team", f"t{each}"): 9 for each in range(10)})
+    assert frequent.counts["client", "rare"] == 100
+    assert ("client", "rare") not in frequent.most_frequent(6)
+    assert ("client", "rare") in frequent.most_frequent(6, reserved={"client": 3})

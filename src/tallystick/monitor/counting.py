@@ -15,7 +15,7 @@ import pandas as pd
 from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
 from tallystick.monitor.frequent import Segment
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, Rings
-from tallystick.monitor.rows import LiveRows, Senders
+from tallystick.monitor.rows import CLIENT, NOBODY, USAGE, LiveRows, Senders
 from tallystick.monitor.sketches import Batch
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Segments of one served entity that are told apart, the most frequent ones; one that was not seen for two days is not.
 MAX_SEGMENTS = 24
+#: Of these, clients: they are what differs as a rule, and values of a context can be many.
+CLIENT_SEGMENTS = 12
 #: A row more than this in the future is one with a clock that is wrong; it counts as of now.
 _AHEAD_S = 60
 #: Characters of a segment's value that are kept.
@@ -108,9 +110,11 @@ def _segments(watch: EntityWatch, part: _Part, now_s: int) -> dict[Segment, np.n
     for column, (codes, _) in coded.items():
         sizes: Counter[Segment] = Counter()
         for name, rows in zip(names[column], np.bincount(codes, minlength=len(names[column])).tolist(), strict=True):
-            sizes[column, name] += rows
+            # Whoever sends no such key is not one sender.
+            if name != NOBODY or not column.startswith(USAGE):
+                sizes[column, name] += rows
         watch.frequent.add(sizes)
-    slots = sorted(watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments))
+    slots = sorted(watch.frequent.most_frequent(MAX_SEGMENTS, watch.segments, {CLIENT: CLIENT_SEGMENTS}))
     watch.segments = {key: watch.segments.get(key) or Rings.of_segment() for key in slots}
     nobody = np.zeros(len(part.at_s), dtype=bool)
     return {

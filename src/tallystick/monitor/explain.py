@@ -87,6 +87,8 @@ class Looked:
     who: Senders = field(repr=False)
     #: Columns that were not compared.
     withheld: tuple[str, ...] = ()
+    #: Senders whose newest rows were looked at by themselves.
+    alone: frozenset[tuple[str, str]] = frozenset()
     #: What replicas said.
     checked: Checked = field(default_factory=Checked, repr=False)
 
@@ -126,7 +128,7 @@ def explain_each(
         segments = [each.verdict.segment for each in found]
         blamed = {str(each["value"]) for each in segments if each.get("column") == "client"}
         found[0] = replace(found[0], verdict=beside(found[0].verdict, rest.refusals, blamed))
-    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld, checked)
+    return Looked(tuple(found), _leaves_clean(rest, last), who, rest.withheld, checked=checked)
 
 
 def explain_more(

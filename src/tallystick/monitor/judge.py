@@ -109,7 +109,7 @@ def _standing_out(masks: Any, rows: Mask) -> dict[str, tuple[float, float]]:
 
 def _matters(reference: Reference, name: str, absent: Mask) -> bool:
     """Whether training had more values than that: an optional column that some leave out was so in training."""
-    share = float(absent.mean())
+    share = float(absent.mean()) if len(absent) else 0.0
     return share > 0 and reference.column(name).null_share < share / 2
 
 

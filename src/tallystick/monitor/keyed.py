@@ -12,11 +12,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from tallystick.monitor.rows import USAGE, LiveRows, Senders
+from tallystick.monitor.rows import NOBODY, USAGE, LiveRows, Senders
 from tallystick.monitor.sent import Sent
 from tallystick.parity.history import History
-
-NOBODY = "(none)"
 
 _Rows = TypeVar("_Rows", LiveRows, Senders)
 

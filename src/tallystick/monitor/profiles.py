@@ -324,7 +324,9 @@ class _Column:
         return None if value is None else _shown(self.profile, value)
 
     def _levels(self, levels: LevelProfile, sketch: ColumnSketch) -> dict[str, Any]:
-        rows, floor = self._rows, max(1, self.k_anonymity)
+        # Training's shares are of rows with a value, and so are these.
+        rows = self._rows - self._count(Violation.NULL, Violation.MISSING)
+        floor = max(1, self.k_anonymity)
         known = {shortened(level): count / max(1, levels.rows) for level, count in zip(*_named(levels), strict=True)}
         live: dict[str, int] = {}
         if self.counters is not None:

@@ -6,31 +6,35 @@ in a thousand there are hardly any among them. Its counts tell that something mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pandas as pd
 
 from tallystick.monitor.explain import Explained, Looked, is_claim
-from tallystick.monitor.rows import Senders
+from tallystick.monitor.rows import NOBODY, Senders
 from tallystick.monitor.sent import Sent
 from tallystick.parity.conclude import FEWEST_ROWS
+from tallystick.printable import printable
 
 #: Rows of a sender among the judged ones from which these speak for him.
 ENOUGH_ROWS = 100
-#: Senders that are looked at by themselves in one diagnosis: each takes a second or so.
-MOST_SENDERS = 3
+#: Senders that are looked at by themselves in one diagnosis: each takes a second or so. Those that are told.
+MOST_SENDERS, MOST_TOLD = 3, 5
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Moved:
     """A sender (column and value of a segment) whose counts moved, and the part of all rows that it sent."""
 
     share: float
     column: str
     value: str
+    #: When it was looked at by itself last; None where it was not.
+    looked_at: datetime | None = None
 
     @property
     def sender(self) -> tuple[str, str]:
@@ -39,11 +43,16 @@ class Moved:
 
 
 def few_of(moved: Collection[Moved], looked: Looked) -> list[Moved]:
-    """Return the senders that the judged rows say too little of, those with most rows first."""
+    """Return the senders that the judged rows say too little of: they take turns, those with most rows first."""
     blamed = {(str(each.get("column")), str(each.get("value"))) for each in _segments(looked)}
     judged = looked.senders()
     found = [each for each in moved if each.sender not in blamed and judged.get(each.sender, 0) < ENOUGH_ROWS]
-    return sorted(found, reverse=True)[:MOST_SENDERS]
+
+    def turn(each: Moved) -> tuple[bool, float, float]:
+        at = each.looked_at
+        return at is not None, 0.0 if at is None else at.timestamp(), -each.share
+
+    return sorted(found, key=turn)
 
 
 def with_few(
@@ -57,7 +66,8 @@ def with_few(
     `rows_of` gives the newest rows of a sender, `explain` says what some rows show.
     """
     found, who = [], [looked.who]
-    for each in few_of(moved, looked):
+    few = few_of(moved, looked)
+    for each in few[:MOST_SENDERS]:
         sent = rows_of(each.sender)
         if sent is None or len(sent) < FEWEST_ROWS:
             continue
@@ -65,10 +75,11 @@ def with_few(
         who.append(Senders(sent.rows.segments, sent.rows.times))
         if is_claim(explained.verdict):
             found.append(_blaming(explained, each))
-    if len(who) == 1:
-        return looked
     claims = [each for each in looked.found if is_claim(each.verdict)]
-    return replace(looked, found=(*claims, *found) or looked.found, who=_joined(who))
+    first, *rest = (*claims, *found) or looked.found
+    alone = frozenset(each.sender for each in few[:MOST_SENDERS])
+    told = (_with_left(first, few[MOST_SENDERS:]), *rest)
+    return replace(looked, found=told, who=_joined(who) if len(who) > 1 else looked.who, alone=alone)
 
 
 def _segments(looked: Looked) -> list[dict[str, Any]]:
@@ -90,8 +101,19 @@ def _blaming(explained: Explained, moved: Moved) -> Explained:
     return replace(explained, verdict=changed)
 
 
+def _with_left(explained: Explained, left: Sequence[Moved]) -> Explained:
+    """Return a verdict with the senders that nobody looked at."""
+    if not left:
+        return explained
+    names = ", ".join(f"{each.column} {each.value}" for each in left[:MOST_TOLD])
+    more = f" and {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
+    which = "moved too, with too few of the judged rows to tell why; each has its turn in the next looks"
+    degraded = (*explained.verdict.degraded, printable(f"{which}: {names}{more}"))
+    return replace(explained, verdict=msgspec.structs.replace(explained.verdict, degraded=degraded))
+
+
 def _joined(who: list[Senders]) -> Senders:
     """Return the senders of all rows that were looked at."""
-    segments = pd.concat([each.segments for each in who], ignore_index=True).fillna("(none)")
+    segments = pd.concat([each.segments for each in who], ignore_index=True).fillna(NOBODY)
     times = pd.concat([pd.to_datetime(each.times, utc=True) for each in who], ignore_index=True)
     return Senders(segments, times)

@@ -6,7 +6,7 @@ Tests need counts only, so minutes have no sketches, and neither have hours of a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tallystick.monitor.counters import Counters
 from tallystick.monitor.places import SKETCH_DAYS
@@ -53,6 +53,10 @@ class Ring:
         for old in [each for each in self.sketches if each < oldest]:
             del self.sketches[old]
 
+    def copied(self) -> Ring:
+        """Return a copy that goes on as it is; counters and sketches are values that nobody changes."""
+        return replace(self, windows=dict(self.windows), sketches=dict(self.sketches))
+
     def at(self, at_s: int) -> Counters | None:
         """Return the counters of the window that a moment is in; None when it has no rows."""
         return self.windows.get(at_s // self.width_s)
@@ -90,6 +94,10 @@ class Rings:
     def of_segment(cls) -> Rings:
         """Return a segment's rings without rows."""
         return cls.empty(SEGMENT_LENGTHS, SEGMENT_SKETCHED)
+
+    def copied(self) -> Rings:
+        """Return a copy that goes on as it is."""
+        return Rings({width: ring.copied() for width, ring in self.by_width.items()})
 
     def add(self, at_s: int, counters: Counters) -> None:
         """Add counts to the window of each width."""

@@ -28,6 +28,8 @@ LABEL = "label"
 REFUSED_STATUS = 400
 #: Names of segments' columns.
 CLIENT, REQUESTER, USAGE = "client", "requester", "usage_context."
+#: In the place of a value that there is none of.
+NOBODY = "(none)"
 MAX_USAGE_KEYS = 8
 #: How far back rows before a moment are looked for at first, and how much further each time that gave too few.
 _FIRST_SPAN, _SPAN_GROWTH = timedelta(seconds=10), 8
@@ -113,7 +115,7 @@ def client_of(user_agent: str | None) -> str:
     """
     found = _PRODUCT.match(user_agent or "")
     if found is None:
-        return "(none)" if not user_agent else "(other)"
+        return NOBODY if not user_agent else "(other)"
     name, major, minor = found.groups()
     return name[:64] if major is None else f"{name[:64]}/{major[:8]}" + (f".{minor[:8]}" if minor is not None else "")
 
@@ -298,12 +300,12 @@ def segments_of(agents: pd.Series[Any], requesters: pd.Series[Any], contexts: pa
     # An endpoint may keep who asked off its records.
     agents = agents.fillna("")
     known = {agent: client_of(agent) for agent in agents.unique()}
-    found = {CLIENT: agents.map(known) if len(agents) else agents, REQUESTER: requesters.fillna("(none)")}
+    found = {CLIENT: agents.map(known) if len(agents) else agents, REQUESTER: requesters.fillna(NOBODY)}
     entries = pc.list_flatten(contexts.cast(_ENTRIES))
     keys = pc.value_counts(pc.struct_field(entries, "key")).to_pylist()
     for each in sorted(keys, key=lambda each: (-each["counts"], each["values"]))[:MAX_USAGE_KEYS]:
         values = pc.map_lookup(contexts, each["values"], "first")
-        found[USAGE + each["values"]] = pc.fill_null(values, "(none)").to_pandas()
+        found[USAGE + each["values"]] = pc.fill_null(values, NOBODY).to_pandas()
     return pd.DataFrame(found).reset_index(drop=True)
 
 

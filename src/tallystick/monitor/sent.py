@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
 from tallystick.monitor.refusals import Refusals, told_of
-from tallystick.monitor.rows import REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
+from tallystick.monitor.rows import NOBODY, REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
 from tallystick.parity.columns import Mask
 from tallystick.parity.parameters import count
 from tallystick.parity.reference import Reference
@@ -352,7 +352,7 @@ def _joined(rows: LiveRows, entries: Sequence[dict[str, Any]], frame: pd.DataFra
     return replace(
         rows,
         frame=frame,
-        segments=pd.concat([rows.segments, more], ignore_index=True).fillna("(none)"),
+        segments=pd.concat([rows.segments, more], ignore_index=True).fillna(NOBODY),
         times=pd.concat([pd.to_datetime(rows.times, utc=True), times], ignore_index=True),
         request_ids=pd.concat([rows.request_ids, ids], ignore_index=True),
         predictions=answered,

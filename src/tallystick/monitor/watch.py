@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -75,11 +75,22 @@ class EntityWatch:
     #: Whether the latest diagnosis named a cause, or an incident is open: then it is looked at again until it is gone.
     is_claimed: bool = False
     is_open: bool = False
+    #: When senders were looked at by themselves.
+    alone_at: dict[Segment, datetime] = field(default_factory=dict)
 
     @property
     def is_followed(self) -> bool:
         """Whether a cause was there, and may have gone."""
         return self.is_claimed or self.is_open
+
+    def copied(self) -> EntityWatch:
+        """Return a copy that goes on as it is, whatever is counted here."""
+        return replace(
+            self,
+            rings=self.rings.copied(),
+            segments={key: rings.copied() for key, rings in self.segments.items()},
+            frequent=self.frequent.copied(),
+        )
 
     def forget(self, column: str) -> bool:
         """Tell segments of a column apart no longer; return whether there were any."""
@@ -142,8 +153,10 @@ class Watch:
         self.count_new(endpoint, now)
         for entity_id, watch in self.entities.items():
             watch.is_open = entity_id in open_ids
-        got, self._got = self._got, set()
-        return [each for each in endpoint.entities if self._is_due(each, now, each.id in got)]
+        due = [each for each in endpoint.entities if self._is_due(each, now, each.id in self._got)]
+        # What is due stays so until it was diagnosed: a diagnosis may fail.
+        self._got = {each.id for each in due}
+        return due
 
     def count_new(self, endpoint: WatchedEndpoint, now: datetime) -> None:
         """Read and count what is new; what that makes due is told by the next `advance`. Raises DamagedTable."""
@@ -180,10 +193,13 @@ class Watch:
         if has_had or (not is_told and any((self._folder / each).exists() for each in (PROFILE_FILE, SKETCHES_FILE))):
             self.save()
 
-    def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime) -> None:
-        """Note that a served entity was diagnosed."""
+    def diagnosed(self, entity_id: str, *, is_claimed: bool, now: datetime, alone: Collection[Segment] = ()) -> None:
+        """Note that a served entity was diagnosed, and which senders were looked at by themselves."""
+        self._got.discard(entity_id)
         watch = self.entities.get(entity_id)
         if watch is not None:
+            watch.alone_at = {key: at for key, at in watch.alone_at.items() if key in watch.segments}
+            watch.alone_at |= dict.fromkeys(alone, now)
             watch.diagnosed, watch.diagnosed_at = watch.flags, now
             watch.is_claimed = is_claimed
 
@@ -209,7 +225,8 @@ class Watch:
             newest = max(own, default=0)
             whole = watch.rings.by_width[DAY].windows.get(newest)
             if newest and whole is not None and own[newest].rows:
-                found.append(Moved(own[newest].rows / whole.rows, column, value))
+                share, looked_at = own[newest].rows / whole.rows, watch.alone_at.get((column, value))
+                found.append(Moved(share, column, value, looked_at))
         return found
 
     def counted(self, entity_id: str) -> EntityParity:
@@ -293,8 +310,14 @@ class Watch:
         elapsed_s = np.inf if self._counted_at is None else (now - self._counted_at).total_seconds()
         self._counted_at = now
         sample = sampling(share_of(new, {key: self.entities[key].row_s for key in new}, elapsed_s), self._random)
-        for entity_id, there in new.items():
-            self._count(table, watched[entity_id], added, there, sample, now)
+        before = {key: self.entities[key].copied() for key in new}
+        try:
+            for entity_id, there in new.items():
+                self._count(table, watched[entity_id], added, there, sample, now)
+        except BaseException:
+            # They are read again, so what was counted of them does not count.
+            self.entities |= before
+            raise
         return set(new)
 
     def _count(
@@ -317,7 +340,9 @@ class Watch:
             count(watch, reference, without_keys(rows, keys), now, self._withheld)
         counted = watch.rows - before
         watch.row_s = next_row_s(watch.row_s, counted, self._cpu() - began_s)
-        watch.passed_over += max(0, new.rows - counted)
+        if sample is not None:
+            # Else what is missing could not be decoded.
+            watch.passed_over += max(0, new.rows - counted)
         if new.refused:
             refused = refused_senders(table, entity.id, added, sample)
             count_refused(watch, reference, without_keys(refused, keys), now)

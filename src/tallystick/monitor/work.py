@@ -136,7 +136,8 @@ class Work:
                 continue
             for each, looked in found:
                 self._note(endpoint, each, looked, now, watch.diagnosed_at(each.id))
-                watch.diagnosed(each.id, is_claimed=is_claim(looked.found[0].verdict), now=now)
+                is_claimed = is_claim(looked.found[0].verdict)
+                watch.diagnosed(each.id, is_claimed=is_claimed, now=now, alone=looked.alone)
         book = self._book(endpoint)
         self._keep(endpoint, *close_silent(book, (each.id for each in endpoint.entities), now))
 

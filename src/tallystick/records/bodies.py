@@ -229,9 +229,8 @@ def json_query(expression: str) -> str:
 
 def run_query(connection: duckdb.DuckDBPyConnection, bodies: pa.Array, expressions: str, spec: Any) -> pa.Table:
     """Return one row a body, in order. `spec` is DuckDB's JSON structure, `parsed` the value that it gives."""
-    table = pa.Table.from_batches(
-        pa.table({"body": bodies}).to_batches(max_chunksize=max(64, len(bodies) // _PIECES + 1))
-    )
+    whole = pa.table({"body": bodies})
+    table = pa.Table.from_batches(whole.to_batches(max_chunksize=max(64, len(bodies) // _PIECES + 1)), whole.schema)
     text = json_query(expressions).replace("$spec", _literal(msgspec.json.encode(spec).decode()))
     connection.register("bodies", table)
     try:

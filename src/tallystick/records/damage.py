@@ -49,6 +49,15 @@ def damaged_table(location: str, error: Exception) -> DamagedTable:
     )
 
 
+def has_lost_its_log(location: str) -> bool:
+    """Whether a folder has data files of a table, and no log that says so."""
+    if "://" in location:
+        return False
+    folder = Path(location)
+    has_log = any((folder / "_delta_log").glob("*.json")) or any((folder / "_delta_log").glob("*.parquet"))
+    return not has_log and any(folder.glob("*/*.parquet"))
+
+
 def _log_damage(location: str) -> str:
     """Return what is wrong with the log, as far as the names and the form of its entries tell."""
     if "://" in location:
@@ -65,6 +74,8 @@ def _log_damage(location: str) -> str:
         has_checkpoint = any(folder.glob("*.checkpoint*.parquet"))
     except OSError:
         return "its log (_delta_log) cannot be read"
+    if not numbers and not has_checkpoint:
+        return "its log (_delta_log) is gone, while data files are there"
     first = numbers[0] if has_checkpoint and numbers else 0
     missing = sorted(set(range(first, (numbers or [0])[-1])) - set(numbers))
     if missing:

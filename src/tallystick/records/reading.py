@@ -29,7 +29,7 @@ from tallystick.errors import InvalidParameter, NotFound
 from tallystick.records import schema
 from tallystick.records.added import Added, added_since
 from tallystick.records.bodies import connect
-from tallystick.records.damage import READ_ERRORS, damaged_table
+from tallystick.records.damage import READ_ERRORS, damaged_table, has_lost_its_log
 from tallystick.records.files import with_known_ranges
 from tallystick.records.labels import Labels
 from tallystick.records.view import (
@@ -242,6 +242,8 @@ class InferenceTable:
             table = DeltaTable(location, storage_options=self._options or None)
             return table, with_known_ranges(table, table.to_pyarrow_dataset(filesystem=_local_files(location)))
         except TableNotFoundError as error:
+            if has_lost_its_log(location):
+                raise damaged_table(location, error) from error
             raise NotFound(
                 f"There is no inference table for '{self.name}' at {location}. It begins with the first invocation."
             ) from error

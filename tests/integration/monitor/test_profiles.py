@@ -72,6 +72,15 @@ def test_all_rows_have_levels_nulls_distinct_values_and_who_sends_them() -> None
     assert [each["segment"] for each in found["segments"]] == ["requester=ann", "client=web/1.0", "client=ios/4.2"]
 
 
+def test_shares_of_levels_are_of_rows_with_a_value_as_those_of_training_are() -> None:
+    rows = frame(4000, 7)
+    trained = Reference.from_frame(rows.assign(kind=rows.kind.where(np.arange(4000) % 2 == 0, None)))
+    found = told(watched(trained, live_rows(rows.assign(kind=rows.kind.where(np.arange(4000) % 2 == 0, None)))))
+    levels = columns(found)["kind"]["levels"]
+    assert sum(each["live"] for each in levels) == pytest.approx(1)
+    assert all(each["live"] == pytest.approx(each["training"]) for each in levels)
+
+
 def test_a_number_that_is_filled_in_is_a_spike_and_so_is_one_that_training_had_seldom() -> None:
     random = np.random.default_rng(3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,6 +90,52 @@ def test_rows_are_read_where_the_endpoint_keeps_who_asked_off_its_records(place:
     assert watch.counted(ENTITY).rows == 200
     ((_, explained),) = diagnosed(place, "", Asked(), Line(), now())
     assert (explained.verdict.kind, explained.verdict.features) == ("unit", ("temp",))
+
+
+def test_rows_are_counted_once_though_a_turn_broke_off_in_the_middle(
+    place: WatchedEndpoint, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.add(frame(50, 1))
+    watch = Watch(place)
+    watch.advance(place, now())
+    table.add(frame(60, 2))
+    monkeypatch.setattr(batches, "BATCH_ROWS", 20)
+    counted = watching.count
+    calls = itertools.count()
+
+    def breaking(*given: Any) -> None:
+        if next(calls) == 2:
+            raise ZeroDivisionError
+        counted(*given)
+
+    monkeypatch.setattr(watching, "count", breaking)
+    with pytest.raises(ZeroDivisionError):
+        watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 50
+    watch.advance(place, now())
+    assert watch.counted(ENTITY).rows == 110
+    days = watch.entities[ENTITY].rings.by_width[DAY].total()
+    assert days is not None
+    assert days.rows == 110
+
+
+def test_what_was_due_stays_due_until_a_diagnosis_came_to_an_end(place: WatchedEndpoint, table: Table) -> None:
+    table.add(two_clients(200)[0])
+    watch = Watch(place)
+    assert [each.id for each in watch.advance(place, now())] == [ENTITY]
+    assert [each.id for each in watch.advance(place, now())] == [ENTITY]
+    watch.diagnosed(ENTITY, is_claimed=True, now=now())
+    assert watch.advance(place, now()) == []
+
+
+def test_rows_that_cannot_be_decoded_were_not_passed_over_for_want_of_time(
+    place: WatchedEndpoint, table: Table
+) -> None:
+    table.add(frame(1, 1), request=None, request_rows=20_000, logging_error_codes=["MAX_REQUEST_SIZE_EXCEEDED"])
+    table.add(frame(30, 2))
+    watch = Watch(place)
+    watch.advance(place, now())
+    assert (watch.counted(ENTITY).rows, watch.counted(ENTITY).passed_over) == (30, 0)
 
 
 def test_without_a_table_there_is_nothing_to_do_and_one_that_was_made_anew_is_read_whole(
@@ -655,8 +702,9 @@ def first_file(location: Path) -> Path:
             r"entry 2 of its log \(_delta_log\) is damaged",
         ),
         (lambda at: (at / "_delta_log" / f"{0:020}.json").unlink(), r"entry 0 of its log \(_delta_log\) is missing"),
+        (lambda at: shutil.rmtree(at / "_delta_log"), r"its log \(_delta_log\) is gone, while data files are there"),
     ],
-    ids=["garbage", "cut off", "missing", "log", "log missing"],
+    ids=["garbage", "cut off", "missing", "log", "entry missing", "log missing"],
 )
 def test_a_damaged_table_is_named_with_what_is_wrong_and_no_path(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work], tmp_path: Path, hurt: Any, said: str

@@ -191,6 +191,16 @@ def test_rows_that_cannot_be_decoded_are_left_out_and_counted(root: Path) -> Non
     assert not table.undecoded
 
 
+@pytest.mark.parametrize("plan", ["string", "double"])
+def test_a_table_of_which_no_body_can_be_decoded_has_no_rows(tmp_path: Path, plan: str) -> None:
+    write_entity(tmp_path, "e1", signature_json(age="double", plan=plan))
+    withheld = invocation(2, [], request=None, request_rows=3, logging_error_codes=["MAX_REQUEST_SIZE_EXCEEDED"])
+    write_invocations(tmp_path, [withheld])
+    table = open_table(tmp_path)
+    assert table.to_arrow().num_rows == 0
+    assert table.undecoded == {"request over the payload limit": 3}
+
+
 def test_columns_that_are_hashed_or_dropped_on_record_do_not_cost_the_row(tmp_path: Path) -> None:
     write_entity(tmp_path, "e1", signature_json(age="long", ssn="long", plan="string"))
     key = compile_redaction((), ("request.ssn",), b"0" * 32)

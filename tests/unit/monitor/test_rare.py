@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,23 @@ def test_a_sender_with_few_of_the_judged_rows_is_looked_at_unless_it_is_blamed_a
     assert few_of([IOS, WEB], looked(judged, blamed)) == []
 
 
-def test_of_many_senders_those_with_most_rows_are_looked_at() -> None:
-    many = [Moved(share / 1000, "client", f"c{share}") for share in range(10)]
-    assert [each.value for each in few_of(many, looked({}))] == ["c9", "c8", "c7"][:MOST_SENDERS]
+def test_many_senders_take_turns_and_new_ones_come_first() -> None:
+    early, late = datetime(2026, 1, 31, 14, tzinfo=UTC), datetime(2026, 1, 31, 15, tzinfo=UTC)
+    large, before = Moved(0.2, "client", "large", late), Moved(0.01, "client", "before", early)
+    new, rare = Moved(0.05, "client", "new"), Moved(0.001, "client", "rare")
+    assert few_of([large, before, rare, new], looked({})) == [new, rare, before, large]
+
+
+def test_senders_without_a_turn_are_told() -> None:
+    many = [Moved((9 - number) / 100, "client", f"c{number}") for number in range(MOST_SENDERS + 2)]
+    asked: list[tuple[str, str]] = []
+    found = with_few(looked({}), many, lambda sender: asked.append(sender), lambda _: verdict(Status.CONSISTENT))
+    assert [value for _, value in asked] == ["c0", "c1", "c2"]
+    assert found.alone == {("client", "c0"), ("client", "c1"), ("client", "c2")}
+    assert found.found[0].verdict.degraded == (
+        "moved too, with too few of the judged rows to tell why; each has its turn in the next looks: "
+        "client c3, client c4",
+    )
 
 
 def test_what_its_rows_show_is_its_own_and_says_how_it_was_judged() -> None:
@@ -84,7 +99,8 @@ def test_causes_of_others_stay_first() -> None:
 @pytest.mark.parametrize("sent", [None, rows_of("ios/4.2", 5)])
 def test_too_few_rows_say_nothing(sent: Sent | None) -> None:
     before = looked({"web/1.0": 500})
-    assert with_few(before, [IOS], lambda _: sent, lambda _: verdict(Status.CAUSE_FOUND)) is before
+    found = with_few(before, [IOS], lambda _: sent, lambda _: verdict(Status.CAUSE_FOUND))
+    assert found.found == before.found
 
 
 def test_whole_rows_of_it_leave_the_verdict_and_are_counted() -> None:
