@@ -178,7 +178,7 @@ def headline(verdict: Verdict) -> str:
         body = f"{_part(verdict.share, 'predictions')}{f' for {whose}' if whose else ''} are {said}"
     elif whose:
         inside = float(verdict.segment.get("affected_inside", 1.0))
-        body = f"{whose} sends {said}{f', in {percent(inside)} of its rows' if inside < ALL else ''}"
+        body = f"{whose} sends {said}{f', seen in {percent(inside)} of its rows' if inside < ALL else ''}"
     elif words.subject is Subject.LEVELS:
         body = f"{_part(verdict.share, 'the rows concerned')} carry {said}"
     else:

@@ -106,7 +106,7 @@ def test_the_sentence_says_who_since_when_and_which_part():
     older = of("unit", transformation={"factor": 100.0}, segment=SEGMENT, first_seen="14:02:11", is_older=True)
     assert headline(older).startswith("Since 14:02:11 or before, client ios/4.2 (31 % of requests) sends temp")
     part = of("unit", transformation={"factor": 100.0}, segment={**SEGMENT, "affected_inside": 0.6})
-    assert headline(part).endswith("as in training, in 60 % of its rows.")
+    assert headline(part).endswith("as in training, seen in 60 % of its rows.")
     assert headline(of("sign_flip", share=0.3)) == "30 % of 200 rows carry temp with the opposite sign."
     assert headline(of("class_order", features=())) == "All predictions are the probability of another class."
 
