@@ -220,8 +220,14 @@ def cell(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: times as ISO 8601, bytes as base64."""
+    """Return a value as JSON has it: times as ISO 8601, bytes as base64; a decimal that no double is stays text.
+
+    >>> from decimal import Decimal
+    >>> _plain([Decimal(41086), Decimal("0.25"), Decimal("0.10000000000000000000001")])
+    [41086, 0.25, '0.10000000000000000000001']
+    """
     import base64
+    from decimal import Decimal
 
     match value:
         case dict():
@@ -234,6 +240,11 @@ def _plain(value: Any) -> Any:
             return value
         case float():
             return value if value == value and abs(value) != float("inf") else None
+        case Decimal() if value == value.to_integral_value():
+            # A sum of whole numbers, as DuckDB gives it.
+            return int(value)
+        case Decimal() if Decimal(repr(float(value))) == value:
+            return float(value)
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
