@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.drawn import Drawn, draw
+from tallystick.parity.detect.drawn import Drawn, draw, trial_ratios
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
@@ -123,7 +123,7 @@ def _likeliest(numbers: NumberProfile, counts: Floats) -> list[float]:
     """Return the windows that tell some of the counts by themselves best, compared with training's."""
     some = np.sort(counts)[:: max(1, len(counts) // TRIAL_ROWS)]
     factors = _factors(numbers, counts)
-    _, gains = fit_share(np.stack([draw(numbers, factor, some).log_ratio(numbers, some) for factor in factors]), 15)
+    _, gains = fit_share(trial_ratios(numbers, np.array(factors), some), 15)
     return [factor for _, factor in sorted(zip(gains.tolist(), factors, strict=True), reverse=True)[:TRIED_FULLY]]
 
 
