@@ -23,6 +23,8 @@ LEAST_COHERENCE = 0.08
 #: Loss of agreement, as a z-statistic, and the part of it that must be gone.
 LOST_Z = -5.0
 LOST_PART = 0.6
+#: Columns, the worst first, that are each taken away to see the others heal: each of them asks all others again.
+MOST_CANDIDATES = 8
 
 
 def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
@@ -34,6 +36,7 @@ def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     # A broken column spoils its partners' agreement too; the one whose removal heals the others is the cause.
     worst = min(lost, key=lambda part: part.coherence_z)
     candidates = [part for part in lost if part.coherence_z < 0.4 * worst.coherence_z]
+    candidates = sorted(candidates, key=lambda part: part.coherence_z)[:MOST_CANDIDATES]
     best = min(
         candidates, key=lambda part: _left_when_removed(live, part.column, [other.column for other in candidates])
     )
