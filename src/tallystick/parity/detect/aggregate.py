@@ -19,7 +19,7 @@ from tallystick.parity.detect.rounding import live_step
 from tallystick.parity.detect.window import NAMED_COST
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of, ranks_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,
@@ -81,8 +81,21 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     undone = _with_decimals(undone, numbers.decimals, is_rounded, np.zeros(1))
     known = np.isfinite(undone)
     told = _ratio(numbers, np.broadcast_to(values, undone.shape), undone, known)
-    gain = fit_share(np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0), TRIAL_ROUNDS)[1]
-    return [pairs[k] for k in np.argsort(-gain, kind="stable")[:MOST_JUDGED]]
+    told = np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0)
+    share, gain = fit_share(told, TRIAL_ROUNDS)
+    parts = np.where(known & (posterior(told, share[:, None]) > 0.5), undone, values)
+    # What leaves the column far from training, undone in all rows or in some, is none.
+    off = np.minimum(*(_distances(numbers, each) for each in (np.where(known, undone, values), parts)))
+    near = off <= ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
+    return [pairs[k] for k in np.argsort(-gain, kind="stable")[:MOST_JUDGED] if near[k]]
+
+
+def _distances(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return about how far each row of values is from training (Kolmogorov-Smirnov, to half a rank)."""
+    ordered = np.sort(values, axis=1)
+    upper, lower = ranks_of(numbers, ordered)
+    ranks = (np.arange(values.shape[1]) + 0.5) / values.shape[1]
+    return np.asarray(np.maximum(np.maximum(lower - ranks, ranks - upper), 0.0).max(axis=1))
 
 
 def _may_count(live: Live, other: int) -> bool:
