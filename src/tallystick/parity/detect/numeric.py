@@ -29,6 +29,7 @@ from tallystick.parity.detect.fitting import (
 from tallystick.parity.detect.maps import (
     NumberMap,
     curve_maps,
+    inverses_of,
     scaling_maps,
     sign_maps,
     temperature_maps,
@@ -55,6 +56,8 @@ from tallystick.parity.yardsticks import (
 TRIAL_ROWS = 160
 TRIED_FULLY = 7
 TRIED_OF_A_KIND = 3
+#: Part of the gain of a map that explains a column which another's must be on the rows of the trial to be looked at.
+FAR_BEHIND = 0.5
 #: Nats by which a map with fitted constants must be better than one with a name, its cost being paid.
 OVER_NAMED = 2.0
 #: Kinds whose constants were counted on training's rows, and nats by which a line is clearly another map than these.
@@ -102,8 +105,7 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     if more is not None:
         again = _tried(live, column, [more], tried.rows)
         maps, gain = [*maps, more], np.append(gain, _gains(live, column, again))
-    found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
-    fitting = [finding for finding in found if finding is not None]
+    fitting = _judged(live, column, maps, gain)
     named = [finding for finding in fitting if finding.exact or not _is_fitted(finding)]
     if named:
         # Constants with a name are not fitted: a fitted map that is a little better has only more freedom.
@@ -115,6 +117,18 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         ]
     fitting = [finding for finding in fitting if not _is_named_too(finding, fitting, column, numbers.sd)]
     return sorted(fitting, key=lambda finding: -finding.gain)
+
+
+def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> list[Finding]:
+    """Return what the best maps explain; those far behind one that does are left out."""
+    found: list[Finding] = []
+    for k in _best(maps, gain):
+        if found and gain[k] < FAR_BEHIND * max(finding.gain for finding in found):
+            break
+        finding = _judge(live, column, maps[k])
+        if finding is not None:
+            found.append(finding)
+    return found
 
 
 @dataclass(frozen=True)
@@ -211,13 +225,14 @@ def _maps_for(live: Live, column: int) -> list[NumberMap]:
     counted = scaling_maps(live.reference, profile.name, numbers, scaled)
     fitted = fitted_maps(profile, live.numbers(column), scaled)
     maps = [*maps, *counted, *(_as_counted(each, counted, numbers.rows) for each in fitted)]
-    return [each for each in maps if not _is_nothing(numbers, each)]
+    return [each for each, is_nothing in zip(maps, _are_nothing(numbers, maps), strict=True) if not is_nothing]
 
 
-def _is_nothing(numbers: NumberProfile, each: NumberMap) -> bool:
-    """Whether a map leaves values where they are, nearly: proportions are scaled to their range already."""
-    moved = np.abs(inverse_of(each, numbers.grid) - numbers.grid)
-    return not np.isnan(moved).any() and float(np.mean(moved)) < NEARLY_SAME * numbers.sd
+def _are_nothing(numbers: NumberProfile, maps: list[NumberMap]) -> Mask:
+    """Return which maps leave values where they are, nearly: proportions are scaled to their range already."""
+    moved = np.abs(inverses_of(maps, numbers.grid) - numbers.grid)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(moved.mean(axis=1) < NEARLY_SAME * numbers.sd)
 
 
 def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberMap:
