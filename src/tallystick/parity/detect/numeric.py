@@ -56,6 +56,8 @@ from tallystick.parity.yardsticks import (
 TRIAL_ROWS = 160
 TRIED_FULLY = 7
 TRIED_OF_A_KIND = 3
+#: Rows that a map needs, and what names a map besides its constants.
+FEWEST_KNOWN, _WORDS = 8, ("name", "function", "base", "of", "to")
 #: Part of the gain of a map that explains a column which another's must be on the rows of the trial to be looked at.
 FAR_BEHIND = 0.5
 #: Nats by which a map with fitted constants must be better than one with a name, its cost being paid.
@@ -97,7 +99,7 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or known.sum() < 8 or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
+    if numbers is None or known.sum() < FEWEST_KNOWN or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
         return []
     tried = live.once(column, "maps", lambda: _on_trial(live, column))
     maps, gain = tried.maps, _gains(live, column, tried)
@@ -117,6 +119,23 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         ]
     fitting = [finding for finding in fitting if not _is_named_too(finding, fitting, column, numbers.sd)]
     return sorted(fitting, key=lambda finding: -finding.gain)
+
+
+def detect_map_like(live: Live, column: int, found: Finding) -> list[Finding]:
+    """Return the map that was found in another column, where it explains this one too."""
+    if live.reference.columns[column].numbers is None or live.known(column).sum() < FEWEST_KNOWN:
+        return []
+    maps = [each for each in _maps_for(live, column) if each.kind == found.kind and _has_same_name(each, found)]
+    if not maps:
+        return []
+    tried = _tried(live, column, maps, _trial_rows(live, column))
+    judged = _judge(live, column, maps[int(np.argmax(_gains(live, column, tried)))])
+    return [] if judged is None else [judged]
+
+
+def _has_same_name(each: NumberMap, found: Finding) -> bool:
+    """Whether a map has the words of another; its constants may be its own column's."""
+    return all(found.transformation.get(name) == each.parameters.get(name) for name in _WORDS)
 
 
 def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> list[Finding]:
@@ -143,10 +162,13 @@ class _Trial:
 
 
 def _on_trial(live: Live, column: int) -> _Trial:
+    return _tried(live, column, _maps_for(live, column), _trial_rows(live, column))
+
+
+def _trial_rows(live: Live, column: int) -> Ints:
     known, values = live.known(column), live.numbers(column)
     # By value, so that the order of rows says nothing.
-    rows = np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
-    return _tried(live, column, _maps_for(live, column), rows)
+    return np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
 
 
 def _tried(live: Live, column: int, maps: list[NumberMap], rows: Ints) -> _Trial:

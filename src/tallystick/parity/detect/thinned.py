@@ -72,16 +72,11 @@ class _Fit:
 
 def detect_thinned(live: Live, column: int) -> list[Finding]:
     """Return the window that a column's counts are over, in all rows or some."""
-    profile = live.reference.columns[column]
-    numbers, values = profile.numbers, live.numbers(column)
-    known = np.isfinite(values)
-    if numbers is None or profile.role is not Role.NUMBER or not is_count(numbers) or known.sum() < FEWEST_ROWS:
+    if not _may_be_counts(live, column):
         return []
-    counts = values[known]
-    if np.any(counts < 0) or np.mean(counts == np.round(counts)) < 0.99 or counts.mean() <= 0 or np.ptp(counts) == 0:
-        return []
-    if is_too_even(numbers, counts):
-        return []
+    profile, known = live.reference.columns[column], live.known(column)
+    numbers, counts = profile.numbers, live.numbers(column)[known]
+    assert numbers is not None
     likeliest = live.once(column, "windows", lambda: _likeliest(numbers, counts))
     fits = [_fit(live, column, factor, True) for factor in likeliest]
     best = max(fits, key=lambda each: each.gain)
@@ -94,6 +89,27 @@ def detect_thinned(live: Live, column: int) -> list[Finding]:
     best = _settled(live, column, counts, best)
     found = _judge(live, column, best)
     return [] if found is None else [found]
+
+
+def detect_window_like(live: Live, column: int, found: Finding) -> list[Finding]:
+    """Return that a column's counts are over the window that was found in another column."""
+    if not _may_be_counts(live, column):
+        return []
+    fit = _fit(live, column, float(found.transformation["factor"]), found.transformation["name"] != "unnamed")
+    judged = _judge(live, column, fit) if fit.gain > LEAST_GAIN else None
+    return [] if judged is None else [judged]
+
+
+def _may_be_counts(live: Live, column: int) -> bool:
+    profile = live.reference.columns[column]
+    numbers, values = profile.numbers, live.numbers(column)
+    known = np.isfinite(values)
+    if numbers is None or profile.role is not Role.NUMBER or not is_count(numbers) or known.sum() < FEWEST_ROWS:
+        return False
+    counts = values[known]
+    if np.any(counts < 0) or np.mean(counts == np.round(counts)) < 0.99 or counts.mean() <= 0 or np.ptp(counts) == 0:
+        return False
+    return not is_too_even(numbers, counts)
 
 
 def _factors(numbers: NumberProfile, counts: Floats) -> list[float]:
