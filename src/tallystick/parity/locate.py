@@ -11,11 +11,13 @@ from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.permutation import swapped
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.history import Asked
 from tallystick.parity.inquire import by_role, inquire
 from tallystick.parity.live import Live
-from tallystick.parity.screen import screen, suspects, z_p
+from tallystick.parity.parts import least_chances
+from tallystick.parity.screen import screen, suspects
 from tallystick.parity.yardsticks import CLAIM_NATS
 
 if TYPE_CHECKING:
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Looks of detectors at one column in all of these inquiries together.
+MOST_LOOKS = 40
+#: Nats from which a cause that is found again in other rows would be told there.
+SURE_NATS = 2 * CLAIM_NATS
 #: Less than any cause has.
 ANY_NATS = -np.inf
 #: Kinds whose parameter is estimated together with the share of rows.
@@ -45,11 +51,12 @@ def by_segment(
     best: tuple[float, Mask, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     # Each segment is one more look.
-    enough = CLAIM_NATS + np.log(max(1, len(ranked)))
+    enough, left = CLAIM_NATS + np.log(max(1, len(ranked))), MOST_LOOKS
     for column, value, rows in ranked[:MOST_INQUIRIES]:
-        if _is_everybodys(whole, rows):
+        if left <= 0 or _is_everybodys(whole, rows) or _is_elsewhere(whole, rows):
             continue
-        inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows), enough)
+        inquiry = _inquire_in(reference, frame, asked, whole, rows, enough, left)
+        left -= inquiry.looks
         strong = [finding for finding in inquiry.findings if finding.nats > enough]
         if not strong or (best is not None and strong[0].gain <= best[0]):
             continue
@@ -65,7 +72,20 @@ def by_segment(
     if best is None:
         return whole, {}
     # Of the one segment that is told of, everything.
-    return inquire(reference, frame[best[1]].reset_index(drop=True), asked.taken(best[1])), best[2]
+    return _inquire_in(reference, frame, asked, whole, best[1]), best[2]
+
+
+def _inquire_in(
+    reference: Reference,
+    frame: pd.DataFrame,
+    asked: Asked,
+    whole: Inquiry,
+    rows: Mask,
+    enough_nats: float = np.inf,
+    looks: int = MOST_LOOKS,
+) -> Inquiry:
+    part = frame[rows].reset_index(drop=True)
+    return inquire(reference, part, asked.taken(rows), enough_nats, looks, whole.sent)
 
 
 def _is_everybodys(whole: Inquiry, rows: Mask) -> bool:
@@ -82,6 +102,22 @@ def _is_everybodys(whole: Inquiry, rows: Mask) -> bool:
     return any(rest.get(name, 1.0) < FAR_P for name in first.features)
 
 
+def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:
+    """Whether the first cause of all rows is found in those without a segment too: then it is not that segment's."""
+    first = next(iter(whole.findings), None)
+    names = whole.sent.reference.names
+    if first is None or (~rows).sum() < FEWEST_ROWS or not set(first.features) <= set(names):
+        return False
+    columns = [names.index(name) for name in first.features]
+    rest = whole.sent.taken(~rows)
+    rest = rest.with_suspects(suspects(rest))
+    if len(columns) == 1 and columns[0] not in rest.absent:
+        again = _asked_again(rest, columns[0])
+    else:
+        again = [each for each in [swapped(rest, *sorted(columns))] if each] if len(columns) == 2 else []
+    return any(each.kind == first.kind and each.nats > SURE_NATS for each in again)
+
+
 def _tells_better(
     reference: Reference, frame: pd.DataFrame, asked: Asked, found: Finding, whole: Inquiry, rows: Mask
 ) -> bool:
@@ -91,23 +127,21 @@ def _tells_better(
     is_told = found.kind == first.kind and first.share < WHOLE and found.kind not in ESTIMATED
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
-    return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows), ANY_NATS).findings
+    return not _inquire_in(reference, frame, asked, whole, ~rows, ANY_NATS).findings
 
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[tuple[str, str, Mask]]:
     """Return the segments in which a column is not as in training, those with the least chance first."""
     found: list[tuple[float, str, str, Mask]] = []
     for column in segments.columns:
-        counts = segments[column].value_counts()
-        for value in counts.index[:MOST_SEGMENTS]:
-            rows = np.asarray(segments[column] == value, dtype=bool)
-            if not FEWEST_ROWS <= rows.sum() < len(rows):
-                continue
-            screened = screen(sent.taken(rows))
-            looked = [part for part in screened if part.is_looked_at]
-            if looked:
-                least = min(min(part.p, part.null_p, part.odd_p, z_p(part.coherence_z)) for part in looked)
-                found.append((least, str(column), str(value), rows))
+        counts = segments[column].value_counts()[:MOST_SEGMENTS]
+        values = counts.index[(counts >= FEWEST_ROWS) & (counts < len(segments))]
+        if not len(values):
+            continue
+        part = np.asarray(values.get_indexer(pd.Index(segments[column])), dtype=np.int64)
+        for k, least in enumerate(least_chances(sent, part, len(values))):
+            if least < 1:
+                found.append((float(least), str(column), str(values[k]), part == k))
     found.sort(key=lambda each: each[:3])
     return [each[1:] for each in found]
 
@@ -150,12 +184,14 @@ def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> 
 
 def _share_of(part: Live, column: int, kind: str) -> float:
     """Return the share of rows that the cause is found in again, 0 where it is not."""
-    part = part.with_suspects(suspects(part))
+    again = _asked_again(part.with_suspects(suspects(part)), column)
+    return max((float(finding.share) for finding in again if finding.kind == kind), default=0.0)
+
+
+def _asked_again(part: Live, column: int) -> list[Finding]:
     role = part.reference.columns[column].role
     again = [*detect_availability(part, column), *by_role(part, column, role)]
-    if role is Role.NUMBER:
-        again += detect_precision(part, column)
-    return max((float(finding.share) for finding in again if finding.kind == kind), default=0.0)
+    return [*again, *detect_precision(part, column)] if role is Role.NUMBER else again
 
 
 def affected_rows(inquiry: Inquiry) -> Mask:
