@@ -125,7 +125,14 @@ def detect_map_like(live: Live, column: int, found: Finding) -> list[Finding]:
     """Return the map that was found in another column, where it explains this one too."""
     if live.reference.columns[column].numbers is None or live.known(column).sum() < FEWEST_KNOWN:
         return []
-    maps = [each for each in _maps_for(live, column) if each.kind == found.kind and _has_same_name(each, found)]
+    # Of those that training alone tells, mostly: fitted ones take as long as all of the rest.
+    is_fitted = _is_fitted(found)
+    all_maps = (
+        _maps_for(live, column)
+        if is_fitted
+        else live.of_training(f"maps of {column}", lambda: _constant_maps(live, column))[0]
+    )
+    maps = [each for each in all_maps if each.kind == found.kind and _has_same_name(each, found)]
     if not maps:
         return []
     tried = _tried(live, column, maps, _trial_rows(live, column))
@@ -242,11 +249,22 @@ def _maps_for(live: Live, column: int) -> list[NumberMap]:
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
-    scaled = is_standardized(profile)
-    maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
-    counted = scaling_maps(live.reference, profile.name, numbers, scaled)
-    fitted = fitted_maps(profile, live.numbers(column), scaled)
-    maps = [*maps, *counted, *(_as_counted(each, counted, numbers.rows) for each in fitted)]
+    constant, counted = live.of_training(f"maps of {column}", lambda: _constant_maps(live, column))
+    fitted = fitted_maps(profile, live.numbers(column), is_standardized(profile))
+    return [*constant, *_moving(numbers, [_as_counted(each, counted, numbers.rows) for each in fitted])]
+
+
+def _constant_maps(live: Live, column: int) -> tuple[list[NumberMap], list[NumberMap]]:
+    """Return the maps whose constants training alone tells, and of these the scalings."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    counted = scaling_maps(live.reference, profile.name, numbers, is_standardized(profile))
+    maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers), *counted]
+    return _moving(numbers, maps), counted
+
+
+def _moving(numbers: NumberProfile, maps: list[NumberMap]) -> list[NumberMap]:
     return [each for each, is_nothing in zip(maps, _are_nothing(numbers, maps), strict=True) if not is_nothing]
 
 
