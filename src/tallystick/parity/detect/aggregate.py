@@ -38,8 +38,9 @@ MOVED, CLEARLY_MOVED = 0.75, 1.5
 #: Rows that a column needs for it, and the share from which it is in all of them.
 FEWEST_ROWS, WHOLE = 30, 0.85
 KINDS = ("sum for mean", "mean for sum")
-#: Counts and ways of them that are judged, and the rows and rounds that they are chosen by where there are more.
-MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 200, 15
+#: Counts and ways of them that are all judged; where there are more, how many are, and the rows and rounds that they
+#: are chosen by.
+ALL_JUDGED, MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 6, 200, 15
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -71,7 +72,7 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     assert numbers is not None
     others = [other for other in range(len(live.reference.columns)) if other != column and _may_count(live, other)]
     pairs = [(other, kind) for kind in KINDS for other in others]
-    if len(pairs) <= MOST_JUDGED:
+    if len(pairs) <= ALL_JUDGED:
         return pairs
     rows = np.flatnonzero(live.known(column))
     rows = rows[:: max(1, len(rows) // TRIAL_ROWS)]

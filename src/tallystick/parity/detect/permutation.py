@@ -24,8 +24,8 @@ from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, od
 
 #: Quantiles that distances between columns are taken at.
 SIGNATURE = np.linspace(0.02, 0.98, 33)
-#: Pairs that are looked at closely, the most promising first.
-MOST_PAIRS = 60
+#: Pairs that are looked at closely, the most promising first: all of nine columns.
+MOST_PAIRS = 36
 #: Rows that an exchange must be in, and nats that the other columns say at most of both values of one row.
 FEWEST_SWAPPED, MOST_HEARD = 3, 4 * ROW_BOUND
 #: Gain that an exchange needs whose values are all ones that training could give, beyond the logarithm of the number of
