@@ -29,13 +29,15 @@ PRIOR_ROWS = 4.0
 
 @dataclass(frozen=True)
 class Drawn:
-    """Training's counts (`trained`) and the same rows' over `factor` times the window (`sent`), in order of `sent`.
+    """Training's counts, ascending, and what was `drawn` for the same rows over `factor` times the window.
 
-    `edges` part sent counts into bins; `density` is the log probability of one count in each.
+    `sent` are the drawn counts, ascending; `edges` part them into bins; `density` is the log probability of one count
+    in each.
     """
 
     factor: float
     trained: Floats
+    drawn: Floats
     sent: Floats
     edges: Floats
     density: Floats
@@ -46,7 +48,7 @@ class Drawn:
 
     def cells(self, profile: ColumnProfile) -> Floats:
         """Return bins x cells: how training's cells are shared among the draws of each bin."""
-        count, bins = profile.cell_count, self.places(self.sent)
+        count, bins = profile.cell_count, self.places(self.drawn)
         cells = cells_of(profile, self.trained)
         kept = cells < count
         flat = np.bincount(bins[kept] * count + cells[kept], minlength=(len(self.edges) + 1) * count)
@@ -58,7 +60,7 @@ class Drawn:
         low = np.searchsorted(self.sent, values, side="left")
         high = np.searchsorted(self.sent, values, side="right")
         ranks = np.clip((low + high) // 2, 0, len(self.sent) - 1)
-        return np.asarray(np.where(np.isfinite(values), np.sort(self.trained)[ranks], np.nan))
+        return np.asarray(np.where(np.isfinite(values), self.trained[ranks], np.nan))
 
     def log_ratio(self, numbers: NumberProfile, values: Floats) -> Floats:
         """Return how much likelier counts are over this window than over training's, in nats."""
@@ -67,7 +69,18 @@ class Drawn:
 
 def draw(numbers: NumberProfile, factor: float, live: Floats) -> Drawn:
     """Return training's counts over `factor` times the window; bins are such that live counts are told apart too."""
-    return binned(numbers, factor, *counted_over(numbers, factor), live)
+    trained = training_counts(numbers)
+    drawn = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
+    sent = np.sort(drawn)
+    edges = np.unique(np.concatenate((sent, live)))[:-1]
+    if len(edges) >= BINS:
+        # Live counts weigh as much as drawn ones.
+        pooled = np.sort(np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live)))))))
+        edges = np.unique(pooled[np.linspace(0, len(pooled) - 1, BINS + 1)[1:-1].astype(np.int64)])
+    counted = np.diff(np.searchsorted(sent, edges, side="right"), prepend=0, append=len(sent))
+    range_ = _range(numbers, np.concatenate((sent, live)))
+    density = _densities(np.append(edges, np.inf), range_, counted / len(sent))
+    return Drawn(factor, trained, drawn, sent, edges, density)
 
 
 def trial_ratios(numbers: NumberProfile, factors: Floats, live: Floats) -> Floats:
@@ -89,27 +102,6 @@ def trial_ratios(numbers: NumberProfile, factors: Floats, live: Floats) -> Float
     range_ = _range(numbers, np.append(live, (sent.min(), sent.max())))
     density = _densities(np.append(edges, np.inf), range_, shares, len(trained))
     return density[:, np.searchsorted(edges, live, side="left")] - _usual(numbers, edges, live)
-
-
-def counted_over(numbers: NumberProfile, factor: float) -> tuple[Floats, Floats]:
-    """Return training's counts and the same rows' over `factor` times the window, in order of the latter."""
-    trained = training_counts(numbers)
-    sent = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
-    order = np.argsort(sent, kind="stable")
-    return trained[order], sent[order]
-
-
-def binned(numbers: NumberProfile, factor: float, trained: Floats, sent: Floats, live: Floats) -> Drawn:
-    """Return counts that were drawn already with bins in which live counts are told apart too."""
-    distinct = sent[np.concatenate(([True], sent[1:] != sent[:-1]))]
-    edges = np.unique(np.concatenate((distinct, live)))[:-1]
-    if len(edges) >= BINS:
-        # Live counts weigh as much as drawn ones.
-        pooled = np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live))))))
-        edges = np.unique(np.floor(np.quantile(pooled, np.linspace(0, 1, BINS + 1)[1:-1])))
-    counted = np.diff(np.searchsorted(sent, edges, side="right"), prepend=0, append=len(sent))
-    range_ = _range(numbers, np.concatenate((sent, live)))
-    return Drawn(factor, trained, sent, edges, _densities(np.append(edges, np.inf), range_, counted / len(sent)))
 
 
 def _range(numbers: NumberProfile, values: Floats) -> tuple[float, float]:
