@@ -42,6 +42,9 @@ KINDS = ("sum for mean", "mean for sum")
 #: are chosen by.
 ALL_JUDGED, MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 6, 200, 15
 
+#: Part of the best one's gain that another pair must have in the trial.
+FAR_BEHIND = 0.5
+
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
     """Return that a column holds what it should times (or by) another column: a sum for a mean, or the reverse."""
@@ -88,7 +91,8 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     # What leaves the column far from training, undone in all rows or in some, is none.
     off = np.minimum(*(_distances(numbers, each) for each in (np.where(known, undone, values), parts)))
     near = off <= ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
-    return [pairs[k] for k in np.argsort(-gain, kind="stable")[:MOST_JUDGED] if near[k]]
+    near &= gain >= FAR_BEHIND * gain[near].max(initial=0.0)
+    return [pairs[k] for k in np.argsort(-gain, kind="stable") if near[k]][:MOST_JUDGED]
 
 
 def _distances(numbers: NumberProfile, values: Floats) -> Floats:

@@ -146,10 +146,11 @@ def _has_same_name(each: NumberMap, found: Finding) -> bool:
 
 
 def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> list[Finding]:
-    """Return what the best maps explain; those far behind one that does are left out."""
+    """Return what the best maps explain; those far behind one that does, or farther behind any, are left out."""
     found: list[Finding] = []
     for k in _best(maps, gain):
-        if found and gain[k] < FAR_BEHIND * max(finding.gain for finding in found):
+        most = max((finding.gain for finding in found), default=FAR_BEHIND * float(gain.max()))
+        if gain[k] < FAR_BEHIND * most:
             break
         finding = _judge(live, column, maps[k])
         if finding is not None:
@@ -312,13 +313,14 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known, sent = live.known(column), _step_for(live, column, each)
     own = live.once(column, "own", lambda: _own(live, column))
-    alone = np.where(known, map_ratios(profile, undone_by(numbers, [each], own.safe, sent), own.density)[0], 0.0)
+    tried = undone_by(numbers, [each], own.safe, sent)
+    alone = np.where(known, map_ratios(profile, tried, own.density)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
     odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
     alone = np.where(known & ~odd_before, alone + np.log(left), alone)
-    undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
+    undone, room = np.where(known, tried.settled[0], np.nan), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
     heard = np.where(known, back - here, 0.0)
