@@ -1,7 +1,8 @@
-"""The same cause in columns that were not looked into: where very many differ, detectors are asked in some only.
+"""The same cause in other columns, or in other rows of its column, without asking what else may be wrong there.
 
-A cause that was found in some columns is looked for in the others by itself, by the same constants or by the other
-column's own, which takes a quarter of a look at all that may be wrong with it.
+Where very many columns differ, detectors are asked in some of them only. A cause that was found there is looked for in
+the others by itself, by the same constants or by the other column's own, which takes a quarter of a look at all that
+may be wrong with it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tallystick.parity.columns import Role
-from tallystick.parity.detect.categorical import detect_unseen
+from tallystick.parity.detect.aggregate import detect_aggregate
+from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import detect_map_like
 from tallystick.parity.detect.thinned import detect_window_like
+from tallystick.parity.detect.times import detect_cycle, detect_times
 from tallystick.parity.live import Live
 from tallystick.parity.yardsticks import CLAIM_NATS
 
@@ -25,12 +28,20 @@ def alike(live: Live, found: Finding, columns: Collection[int]) -> list[Finding]
 
 def _again(live: Live, found: Finding, column: int) -> list[Finding]:
     role = live.reference.columns[column].role
-    if column in live.absent or column in live.broken:
+    if column in live.absent or column in live.broken or role is Role.TEXT:
         return []
-    if role is Role.LEVEL:
-        return detect_unseen(live, column)
-    if role is not Role.NUMBER:
-        return []
+    if role is Role.TIME:
+        return detect_times(live, column)
+    if found.kind == "category_relabelled":
+        return detect_relabelled(live, column)
+    return detect_unseen(live, column) if role is Role.LEVEL else _of_numbers(live, found, column)
+
+
+def _of_numbers(live: Live, found: Finding, column: int) -> list[Finding]:
     if found.kind == "window_changed":
         return detect_window_like(live, column, found)
+    if found.kind == "aggregate_changed":
+        return detect_aggregate(live, column)
+    if found.kind == "time_zone":
+        return detect_cycle(live, column)
     return detect_map_like(live, column, found)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 6
 #: Looks of all detectors at one column, over all rounds and in one: what keeps a frame with everything broken
 #: affordable. What is found in the worst columns of a round is looked for by itself in the others.
-MOST_LOOKS, LOOKS_A_ROUND = 40, 20
+MOST_LOOKS, LOOKS_A_ROUND = 32, 16
 #: Findings of a round that are asked for again, the likeliest first; the others wait for another round.
 MOST_ASKED_AGAIN = 8
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tallystick.parity.alike import alike
 from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
 from tallystick.parity.detect.availability import detect_availability
@@ -28,7 +29,7 @@ MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
 #: Looks of detectors at one column in all of these inquiries together.
-MOST_LOOKS = 40
+MOST_LOOKS = 24
 #: Nats from which a cause that is found again in other rows would be told there.
 SURE_NATS = 2 * CLAIM_NATS
 #: Less than any cause has.
@@ -111,8 +112,8 @@ def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:
     columns = [names.index(name) for name in first.features]
     rest = whole.sent.taken(~rows)
     rest = rest.with_suspects(suspects(rest))
-    if len(columns) == 1 and columns[0] not in rest.absent:
-        again = _asked_again(rest, columns[0])
+    if len(columns) == 1:
+        again = [*_quick(rest, columns[0]), *alike(rest, first, columns)]
     else:
         again = [each for each in [swapped(rest, *sorted(columns))] if each] if len(columns) == 2 else []
     return any(each.kind == first.kind and each.nats > SURE_NATS for each in again)
@@ -189,9 +190,15 @@ def _share_of(part: Live, column: int, kind: str) -> float:
 
 
 def _asked_again(part: Live, column: int) -> list[Finding]:
-    role = part.reference.columns[column].role
-    again = [*detect_availability(part, column), *by_role(part, column, role)]
-    return [*again, *detect_precision(part, column)] if role is Role.NUMBER else again
+    return [*_quick(part, column), *by_role(part, column, part.reference.columns[column].role)]
+
+
+def _quick(part: Live, column: int) -> list[Finding]:
+    """Return what is quickly seen of one column: nulls, fills, bounds and digits."""
+    if column in part.absent:
+        return []
+    is_number = part.reference.columns[column].role is Role.NUMBER
+    return [*detect_availability(part, column), *(detect_precision(part, column) if is_number else [])]
 
 
 def affected_rows(inquiry: Inquiry) -> Mask:
