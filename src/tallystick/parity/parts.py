@@ -21,20 +21,21 @@ from tallystick.parity.screen import ALPHA, LEAST_EXPECTED, LOOK_P, LOOK_Z, agre
 FEWEST_ALIKE = 2
 
 
-def least_chances(live: Live, part: Ints, count: int) -> Floats:
-    """Return, for each of `count` parts, the least chance of a column that is worth a look; 1 where there is none.
+def screen_parts(live: Live, part: Ints, count: int) -> tuple[Floats, Mask]:
+    """Return, for each of `count` parts, the least chance of a column that is worth a look, and which columns are.
 
-    `part` is the number of each row's part; rows with a number below 0 are in none.
+    The chance is 1 where none is; the columns are columns x parts. `part` is the number of each row's part; rows with a
+    number below 0 are in none.
     """
-    columns = [j for j in range(len(live.reference.columns)) if j not in live.absent and j not in live.broken]
+    is_looked_at = np.zeros((len(live.reference.columns), count), dtype=bool)
+    columns = [j for j in range(len(is_looked_at)) if j not in live.absent and j not in live.broken]
     if not columns:
-        return np.ones(count)
+        return np.ones(count), is_looked_at
     rows = np.flatnonzero(part >= 0)
     alone = np.array([_alone(live, j, rows, part[rows], count) for j in columns])
     z = np.array([_coherence_z(live, j, rows, part[rows], count) for j in columns])
-    is_flagged = _flagged(np.minimum(1.0, 4 * alone))
-    is_looked_at = is_flagged | (z < -LOOK_Z) | (4 * alone < LOOK_P)
-    return np.asarray(np.where(is_looked_at, np.minimum(alone, ndtr(z)), 1.0).min(axis=0))
+    is_looked_at[columns] = _flagged(np.minimum(1.0, 4 * alone)) | (z < -LOOK_Z) | (4 * alone < LOOK_P)
+    return np.where(is_looked_at[columns], np.minimum(alone, ndtr(z)), 1.0).min(axis=0), is_looked_at
 
 
 def _flagged(least: Floats) -> Mask:

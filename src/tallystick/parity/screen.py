@@ -94,12 +94,15 @@ def suspects(live: Live) -> frozenset[int]:
 def _test(live: Live, j: int) -> ColumnScreen:
     if j in live.absent or j in live.broken or not live.rows:
         return ColumnScreen(j, 1.0, 0.0, 1.0, 1.0, 0.0, False)
-    alone = live.once(j, "screen", lambda: _alone(live, j))
-    return replace(alone, coherence_z=coherence_z(live, j))
+    return replace(alone(live, j), coherence_z=coherence_z(live, j))
+
+
+def alone(live: Live, j: int) -> ColumnScreen:
+    """Return what a column's own values show."""
+    return live.once(j, "screen", lambda: _alone(live, j))
 
 
 def _alone(live: Live, j: int) -> ColumnScreen:
-    """Return what a column's own values show."""
     profile = live.reference.columns[j]
     rows = live.rows
     known = live.known(j)
