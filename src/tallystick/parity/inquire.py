@@ -33,7 +33,7 @@ from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps
 from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
-from tallystick.parity.screen import ColumnScreen, screen, suspects
+from tallystick.parity.screen import ColumnScreen, screen, suspects, z_p
 from tallystick.parity.yardsticks import BROKEN_P, CLAIM_NATS
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 6
 #: Looks of all detectors at one column, over all rounds and in one: what keeps a frame with everything broken
 #: affordable. What is found in the worst columns of a round is looked for by itself in the others.
-MOST_LOOKS, LOOKS_A_ROUND = 32, 16
-#: Findings of a round that are asked for again, the likeliest first; the others wait for another round.
-MOST_ASKED_AGAIN = 8
+MOST_LOOKS, LOOKS_A_ROUND = 20, 10
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
 TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
 #: These and another that is told by how columns go with each other; and what that was off by, as nats of all of
@@ -122,7 +120,7 @@ def inquire(
 
 def _looked_at(screened: Sequence[ColumnScreen]) -> list[int]:
     """Return the columns that are worth a look, those with the least chance first."""
-    order = sorted(screened, key=lambda part: min(part.p, part.null_p, part.odd_p))
+    order = sorted(screened, key=lambda part: min(part.p, part.null_p, part.odd_p, z_p(part.coherence_z)))
     return [part.column for part in order if part.is_looked_at]
 
 

@@ -32,7 +32,7 @@ MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
 #: Looks of detectors at one column in all of these inquiries together.
-MOST_LOOKS = 24
+MOST_LOOKS = 16
 #: The same in the rows without a segment, at least.
 FEWEST_LOOKS = 8
 #: Nats from which a cause that is found again in other rows would be told there.

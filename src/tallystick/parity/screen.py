@@ -205,9 +205,13 @@ def _agreement_left(live: Live, j: int) -> float:
     control = live.golden()
     if control is None:
         return 1.0
-    cells = np.minimum(control.cells(j), control.reference.columns[j].cell_count)
-    given = [float(each.table(j)[np.arange(each.rows), cells].mean()) for each in (control, control.whole())]
-    return float(np.clip(given[0] / given[1], 0.0, 1.0)) if given[1] > 0 else 1.0
+    full = live.of_training(f"agreement of {j}", lambda: _agreement(control.whole(), j))
+    return float(np.clip(_agreement(control, j) / full, 0.0, 1.0)) if full > 0 else 1.0
+
+
+def _agreement(golden: Live, j: int) -> float:
+    cells = np.minimum(golden.cells(j), golden.reference.columns[j].cell_count)
+    return float(golden.table(j)[np.arange(golden.rows), cells].mean())
 
 
 def z_p(z: float) -> float:
