@@ -109,8 +109,11 @@ def inquire(
         if not proposed:
             break
         best = _survivor(rows, proposed)
-        same = [best] if best.kind in TOLD_BY_OTHERS else _confirmed(rows, _of_one_kind(best, proposed))
-        same += alike(rows, best, order[len(chosen) :])
+        # What the others tell is told of a cause's partners too, until it is undone.
+        same = [best]
+        if best.kind not in TOLD_BY_OTHERS:
+            same = _confirmed(rows, _of_one_kind(best, proposed))
+            same += alike(rows, best, [j for j in order[len(chosen) :] if rows.reference.names[j] not in held])
         findings += same
         rows = _undone(rows, same)
         last = screen(rows)
