@@ -97,9 +97,13 @@ def detect_thinned(live: Live, column: int) -> list[Finding]:
 
 def detect_window_like(live: Live, column: int, found: Finding) -> list[Finding]:
     """Return that a column's counts are over the window that was found in another column."""
-    if not _may_be_counts(live, column):
+    numbers = live.reference.columns[column].numbers
+    if numbers is None or not _may_be_counts(live, column):
         return []
-    fit = _fit(live, column, float(found.transformation["factor"]), found.transformation["name"] != "unnamed")
+    factor, counts = float(found.transformation["factor"]), live.numbers(column)[live.known(column)]
+    if _trial_gains(numbers, counts, np.array([factor]))[0] <= LEAST_MOVED / 2:
+        return []
+    fit = _fit(live, column, factor, found.transformation["name"] != "unnamed")
     judged = _judge(live, column, fit) if fit.gain > LEAST_GAIN else None
     return [] if judged is None else [judged]
 
