@@ -123,7 +123,11 @@ def inquire(
 
 def _looked_at(screened: Sequence[ColumnScreen]) -> list[int]:
     """Return the columns that are worth a look, those with the least chance first."""
-    order = sorted(screened, key=lambda part: min(part.p, part.null_p, part.odd_p, z_p(part.coherence_z)))
+    # A broken column takes agreement from its partners: what it shows itself outdoes all loss of that.
+    told = {part.column: max(z_p(part.coherence_z), BROKEN_P) for part in screened}
+    order = sorted(
+        screened, key=lambda part: (min(part.p, part.null_p, part.odd_p, told[part.column]), part.coherence_z)
+    )
     return [part.column for part in order if part.is_looked_at]
 
 

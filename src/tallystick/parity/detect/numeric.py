@@ -57,7 +57,7 @@ from tallystick.parity.yardsticks import (
 #: Rows that a map needs, and what names a map besides its constants.
 FEWEST_KNOWN, _WORDS = 8, ("name", "function", "base", "of", "to")
 #: Part of the gain of a map that explains a column which another's must be on the rows of the trial to be looked at.
-FAR_BEHIND = 0.5
+FAR_BEHIND = 0.25
 #: Nats by which a map with fitted constants must be better than one with a name, its cost being paid.
 OVER_NAMED = 2.0
 #: Kinds whose constants were counted on training's rows, and nats by which a line is clearly another map than these.
@@ -140,11 +140,10 @@ def _has_same_name(each: NumberMap, found: Finding) -> bool:
 
 
 def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> list[Finding]:
-    """Return what the best maps explain; those far behind one that does, or farther behind any, are left out."""
+    """Return what the best maps explain; those far behind one that does are left out."""
     found: list[Finding] = []
     for k in best_of(maps, gain):
-        most = max((finding.gain for finding in found), default=FAR_BEHIND * float(gain.max()))
-        if gain[k] < FAR_BEHIND * most:
+        if found and gain[k] < FAR_BEHIND * max(finding.gain for finding in found):
             break
         finding = _judge(live, column, maps[k])
         if finding is not None:
