@@ -52,6 +52,17 @@ def levels(rows: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def digits(rows: int, seed: int) -> pd.DataFrame:
+    """Columns of numbers only, with all their digits."""
+    rng = np.random.default_rng([seed, 3])
+    hidden = rng.normal(size=(rows, 5))
+    table = {}
+    for k in range(COLUMNS):
+        base = hidden[:, k % 5] + rng.normal(size=rows)
+        table[f"x{k}"] = np.exp(base) if k % 2 else 10 + 3 * base
+    return pd.DataFrame(table)
+
+
 #: What is done to columns, one after the other, where each is broken in its own way.
 CHANGES: tuple[Callable[[pd.Series], pd.Series], ...] = (
     lambda x: x * 100,
@@ -79,12 +90,17 @@ def in_some(live: pd.DataFrame, changed: pd.DataFrame) -> pd.DataFrame:
 
 def broken() -> dict[str, tuple[Reference, pd.DataFrame, Any]]:
     """Return the worst cases: reference, live rows, segments."""
-    mixed, counted, named = (Reference.from_frame(make(10_000, 0)) for make in (wide, counts, levels))
-    live, count, name = wide(ROWS, 1), counts(ROWS, 1), levels(ROWS, 1)
+    makers = (wide, counts, levels, digits)
+    mixed, counted, named, exact = (Reference.from_frame(make(10_000, 0)) for make in makers)
+    live, count, name, full = (make(ROWS, 1) for make in makers)
     others = np.random.default_rng(3)
     three = pd.DataFrame({f"by{k}": others.choice(list("abcdefgh"), ROWS) for k in range(3)})
     order = np.roll(np.array(live.columns), 5)
     different = each(live, *CHANGES)
+    some = np.random.default_rng(4).permutation(count.columns)
+    mixed_up = in_some(count, count[some].set_axis(count.columns, axis=1)).infer_objects()
+    elsewhere = in_some(full, each(full, *CHANGES)).infer_objects()
+    shuffled = live.apply(lambda x: others.permutation(x.to_numpy()))
     return {
         "clean, 3 x 8 segments": (mixed, live, three),
         "all numbers x 100": (mixed, each(live, lambda x: x * 100), None),
@@ -94,10 +110,14 @@ def broken() -> dict[str, tuple[Reference, pd.DataFrame, Any]]:
         "each number otherwise, in 30 %, 3 x 8 segments": (mixed, in_some(live, different).infer_objects(), three),
         "columns permuted": (mixed, live[order].set_axis(live.columns, axis=1), None),
         "all names new": (mixed, live.rename(columns=lambda text: f"{text.upper()} now"), None),
+        "each column shuffled by itself, 3 x 8 segments": (mixed, shuffled, three),
         "all null": (mixed, live.assign(**dict.fromkeys(live.columns)), None),
         "all as text": (mixed, live.astype(str), None),
         "50 counts, all // 4": (counted, count // 4, None),
         "50 counts, ten // 4": (counted, count.assign(**{c: count[c] // 4 for c in count.columns[:10]}), None),
+        "50 counts permuted in 30 %, 3 x 8 segments": (counted, mixed_up, three),
+        "50 x all digits, each otherwise, in 30 %": (exact, elsewhere, None),
+        "50 x all digits, each otherwise, in 30 %, 3 x 8 segments": (exact, elsewhere, three),
         "50 x 30 levels, all new names": (named, name.apply(lambda x: "v" + x.str[::-1]), None),
         "50 x 30 levels, all in upper case": (named, name.apply(lambda x: x.str.upper()), None),
         "50 x 30 levels, all shuffled": (

@@ -52,6 +52,8 @@ class Inquiry:
     finer: tuple[str, ...] = ()
     #: Who sent each row; None where that is not known, or all are one sender's.
     senders: pd.DataFrame | None = None
+    #: How often detectors looked at a column.
+    looks: int = 0
 
 
 @dataclass(frozen=True)

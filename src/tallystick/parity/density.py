@@ -61,15 +61,17 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
     `ratio` is candidates x rows of log-likelihood ratios (Dempster, Laird & Rubin 1977, mixing proportion only).
     """
     bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
-    share = np.full((len(ratio), 1), 0.5)
-    # Written into place: this is the innermost loop of a diagnosis.
-    part, total = np.empty_like(bounded), np.empty_like(bounded)
+    share, count = np.full((len(ratio), 1), 0.5), max(1, ratio.shape[1])
+    # Written into place, and without the calls that NumPy makes for a mean or a clip: this is the innermost loop of a
+    # diagnosis.
+    part = np.empty_like(bounded)
     for _ in range(rounds):
-        np.multiply(share, bounded, out=part)
-        np.add(1 - share, part, out=total)
-        np.divide(part, total, out=part)
-        step = np.minimum(np.maximum(part.mean(axis=1, keepdims=True), 1e-4), 1 - 1e-6)
-        is_settled = np.abs(step - share).max(initial=0.0) < 1e-4
+        np.multiply(bounded, share, out=part)
+        np.add(part, 1 - share, out=part)
+        np.divide(bounded, part, out=part)
+        step = np.add.reduce(part, axis=1, keepdims=True) * (share / count)
+        step = np.minimum(np.maximum(step, 1e-4), 1 - 1e-6)
+        is_settled = bool((np.abs(step - share) < 1e-4).all())
         share = step
         if is_settled:
             break
@@ -77,7 +79,7 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
     return share[:, 0], gain
 
 
-def posterior(ratio: Floats, share: float) -> Floats:
+def posterior(ratio: Floats, share: float | Floats) -> Floats:
     """Return the probability that each row is of the mapped part."""
     bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
     return np.asarray(share * bounded / (1 - share + share * bounded))

@@ -5,12 +5,14 @@ Side effects of one cause vanish with it, so that they are not told as causes of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from tallystick.parity.alike import alike
 from tallystick.parity.columns import Role
 from tallystick.parity.conclude import FEWEST_ROWS, FEWEST_TRAINED, Inquiry, trained_rows
 from tallystick.parity.detect.aggregate import detect_aggregate
@@ -31,7 +33,7 @@ from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps
 from tallystick.parity.history import Asked
 from tallystick.parity.live import Live
 from tallystick.parity.resolution import coarsened
-from tallystick.parity.screen import ColumnScreen, screen, suspects
+from tallystick.parity.screen import ColumnScreen, screen, suspects, z_p
 from tallystick.parity.yardsticks import BROKEN_P, CLAIM_NATS
 
 if TYPE_CHECKING:
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
 
 #: Causes that are undone in turn before the rest is called population.
 MOST_ROUNDS = 6
-#: Looks of all detectors at one column, over all rounds: what keeps a frame with everything broken affordable.
-MOST_LOOKS = 60
+#: Looks of all detectors at one column, over all rounds and in one: what keeps a frame with everything broken
+#: affordable. What is found in the worst columns of a round is looked for by itself in the others.
+MOST_LOOKS, LOOKS_A_ROUND = 20, 10
 #: Kinds that leave a column's own distribution as it was, or nearly: only the other columns tell them.
 TOLD_BY_OTHERS = frozenset({"time_zone", "category_relabelled"})
 #: These and another that is told by how columns go with each other; and what that was off by, as nats of all of
@@ -62,19 +65,26 @@ _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
 
 def inquire(
-    reference: Reference, frame: pd.DataFrame, asked: Asked | None = None, enough_nats: float = np.inf
+    reference: Reference,
+    frame: pd.DataFrame,
+    asked: Asked | None = None,
+    enough_nats: float = np.inf,
+    looks: int = MOST_LOOKS,
+    whole: Live | None = None,
 ) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for.
 
     `asked` says whom each row is about and when it was asked for, as far as that is known. Nothing more is looked for
-    once a cause has more than `enough_nats`: those that are returned are then the first ones, the same as without.
+    once a cause has more than `enough_nats`: those that are returned are then the first ones, the same as without. Nor
+    when detectors have looked at so many columns (`looks`). Of `whole`, the rows that these are some of, it is taken
+    over what the reference alone says.
     """
     sent, findings = read_live(reference, frame)
     is_tiny = trained_rows(reference) < FEWEST_TRAINED
     if is_tiny:
         findings = [finding for finding in findings if finding.kind in _OF_NAMES]
     asked = asked or Asked()
-    sent = replace(sent, requests=asked.times, asked=asked)
+    sent = replace(sent if whole is None else sent.sharing(whole), requests=asked.times, asked=asked)
     # Before digits are taken off: the source has them too.
     replayed = [] if is_tiny else [*detect_source(sent, asked), *detect_horizon(sent, asked)]
     held = held_windows(sent, asked)
@@ -86,22 +96,39 @@ def inquire(
         findings += replayed
         rows = _undone(rows, replayed)
         last = screen(rows)
-    looks = MOST_LOOKS
+    left = looks
     for _ in range(MOST_ROUNDS):
         if any(finding.nats > enough_nats for finding in findings):
             break
-        proposed = _propose(rows, last, looks) if looks > 0 and not is_tiny else []
+        order = _looked_at(last)
+        chosen = frozenset(order[: min(left, LOOKS_A_ROUND)])
+        proposed = _propose(rows, last, chosen) if left > 0 and not is_tiny else []
         # Counts that come out the same when counted again are right, however odd their distribution is.
         proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]
-        looks -= sum(part.is_looked_at for part in last)
+        left -= len(chosen)
         if not proposed:
             break
         best = _survivor(rows, proposed)
-        same = [best] if best.kind in TOLD_BY_OTHERS else _confirmed(rows, _of_one_kind(best, proposed))
+        # What the others tell is told of a cause's partners too, until it is undone.
+        same = [best]
+        if best.kind not in TOLD_BY_OTHERS:
+            same = _confirmed(rows, _of_one_kind(best, proposed))
+            same += alike(rows, best, [j for j in order[len(chosen) :] if rows.reference.names[j] not in held])
         findings += same
         rows = _undone(rows, same)
         last = screen(rows)
-    return Inquiry(sent, rows, with_lookups(sent, asked, findings), tuple(first), tuple(last), finer)
+    told = with_lookups(sent, asked, findings)
+    return Inquiry(sent, rows, told, tuple(first), tuple(last), finer, looks=looks - left)
+
+
+def _looked_at(screened: Sequence[ColumnScreen]) -> list[int]:
+    """Return the columns that are worth a look, those with the least chance first."""
+    # A broken column takes agreement from its partners: what it shows itself outdoes all loss of that.
+    told = {part.column: max(z_p(part.coherence_z), BROKEN_P) for part in screened}
+    order = sorted(
+        screened, key=lambda part: (min(part.p, part.null_p, part.odd_p, told[part.column]), part.coherence_z)
+    )
+    return [part.column for part in order if part.is_looked_at]
 
 
 def _undone(rows: Live, findings: list[Finding]) -> Live:
@@ -164,21 +191,20 @@ def _confirmed(rows: Live, same: list[Finding]) -> list[Finding]:
     return kept
 
 
-def _propose(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], looks: int) -> list[Finding]:
+def _propose(live: Live, screened: Sequence[ColumnScreen], chosen: frozenset[int]) -> list[Finding]:
+    """Return what detectors propose of the columns that are chosen for a look, and quick ones of all that differ."""
     if live.rows < FEWEST_ROWS:
         return []
     flagged = [part.column for part in screened if part.is_looked_at]
     found: list[Finding] = []
-    looked_at = [part for part in screened if part.is_looked_at]
-    order = sorted(looked_at, key=lambda part: min(part.p, part.null_p, part.odd_p))
-    chosen = {part.column for part in order[:looks]}
     for part in screened:
         j = part.column
         if j in live.absent or j in live.broken:
             continue
         role = live.reference.columns[j].role
-        if j in chosen:
+        if part.is_looked_at:
             found += detect_availability(live, j)
+        if j in chosen:
             found += by_role(live, j, role)
         elif role is Role.TIME and j not in live.absent:
             # The screen knows hours only; months and the request's time are looked at here.
@@ -231,9 +257,7 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
     return kept
 
 
-def _without_victims(
-    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
-) -> list[Finding]:
+def _without_victims(live: Live, screened: Sequence[ColumnScreen], found: list[Finding]) -> list[Finding]:
     """Leave out what only the others tell, of a column that is as in training, where another one is not.
 
     Such a column makes its partners look exchanged; without it they are as they were.
@@ -260,9 +284,7 @@ def _are_told_by_others(found: list[Finding]) -> bool:
     return all(finding.kind in TOLD_BY_OTHERS for finding in found)
 
 
-def _or_stale(
-    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], found: list[Finding]
-) -> list[Finding]:
+def _or_stale(live: Live, screened: Sequence[ColumnScreen], found: list[Finding]) -> list[Finding]:
     """Return the stale column instead, where without it nothing speaks for what was found.
 
     Values of other rows make each partner of the column look exchanged.

@@ -288,14 +288,18 @@ def discriminant(
 
 def table_of(given: Discriminant, shares: Floats, scores: Floats) -> Floats:
     """Return rows x (cells + 1) as `log_likelihood` does, of rows with these scores."""
-    table = np.zeros((len(scores), len(shares) + 1))
+    table = np.zeros((len(shares) + 1, len(scores)))
     if not len(given.kept) or not len(shares):
-        return table
-    table[:, :-1] = (scores[:, given.kept] - given.centre) @ given.weights.T - given.offset
-    top = table[:, :-1].max(axis=1)
-    table[:, -1] = top + np.log(np.exp(table[:, :-1] - top[:, None]) @ shares + 1e-300)
+        return table.T
+    # Kept as cells x rows, as sums over so few cells are slow where they are side by side; so it is in `tempered`.
+    cells = table[:-1]
+    np.matmul(given.weights, scores.T[given.kept], out=cells)
+    cells -= (given.weights @ given.centre + given.offset)[:, None]
+    top = cells.max(axis=0)
     # Relative to saying nothing, and bounded, so that no single row decides.
-    return np.asarray(np.clip(table - table[:, -1:], -ROW_BOUND, ROW_BOUND))
+    cells -= top + np.log(shares @ np.exp(cells - top) + 1e-300)
+    np.clip(cells, -ROW_BOUND, ROW_BOUND, out=cells)
+    return table.T
 
 
 def _divided(rows: Floats, matrix: Floats, floor: float) -> Floats:
@@ -329,10 +333,12 @@ def temper_of(parts: list[tuple[Floats, Ints]], shares: Floats) -> float:
 
 def tempered(table: Floats, power: float, shares: Floats) -> Floats:
     """Return a log-likelihood table to a power, again relative to the mixture over cells (its last column)."""
-    scaled = table * power
-    top = scaled[:, :-1].max(axis=1, initial=0.0)
-    mixture = top + np.log(np.exp(scaled[:, :-1] - top[:, None]) @ shares + 1e-300)
-    return np.asarray(np.column_stack((scaled[:, :-1] - mixture[:, None], np.zeros(len(table)))))
+    scaled = table.T * power
+    cells = scaled[:-1]
+    # Bounded as they are, they need no room for the exponential.
+    cells -= np.log(shares @ np.exp(cells) + 1e-300)
+    scaled[-1] = 0.0
+    return np.asarray(scaled.T)
 
 
 def _spearman(rank: list[Floats]) -> Floats:

@@ -156,6 +156,12 @@ class Live:
         """Return these rows with some columns replaced, to be compared with another reference of the same joint."""
         return replace(self.with_values(changed), reference=reference, _own={}, _trained={})
 
+    def sharing(self, other: Live) -> Live:
+        """Return these rows with all that was worked out of the reference for other rows, where it is the same."""
+        if other.reference is not self.reference:
+            return self
+        return replace(self, _trained=other._trained, _discriminants=other._discriminants)
+
     def with_broken(self, columns: frozenset[int]) -> Live:
         """Return these rows with more columns marked as broken."""
         return replace(self, broken=self.broken | columns)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from tallystick.parity.alike import alike
 from tallystick.parity.columns import Mask, Role
 from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.permutation import swapped
 from tallystick.parity.detect.precision import detect_precision
+from tallystick.parity.detect.stale import LOST_Z
 from tallystick.parity.history import Asked
 from tallystick.parity.inquire import by_role, inquire
 from tallystick.parity.live import Live
-from tallystick.parity.screen import screen, suspects, z_p
+from tallystick.parity.parts import screen_parts
+from tallystick.parity.profile import Ints
+from tallystick.parity.screen import alone, coherence_z, suspects
 from tallystick.parity.yardsticks import CLAIM_NATS
 
 if TYPE_CHECKING:
@@ -25,6 +31,12 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Looks of detectors at one column in all of these inquiries together.
+MOST_LOOKS = 16
+#: The same in the rows without a segment, at least.
+FEWEST_LOOKS = 8
+#: Nats from which a cause that is found again in other rows would be told there.
+SURE_NATS = 2 * CLAIM_NATS
 #: Less than any cause has.
 ANY_NATS = -np.inf
 #: Kinds whose parameter is estimated together with the share of rows.
@@ -45,71 +57,114 @@ def by_segment(
     best: tuple[float, Mask, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     # Each segment is one more look.
-    enough = CLAIM_NATS + np.log(max(1, len(ranked)))
-    for column, value, rows in ranked[:MOST_INQUIRIES]:
-        if _is_everybodys(whole, rows):
+    enough, parts = CLAIM_NATS + np.log(max(1, len(ranked))), _Parts(reference, frame, asked, whole)
+    for each in ranked[:MOST_INQUIRIES]:
+        if parts.looks <= 0 or _is_everybodys(whole, each) or _is_elsewhere(whole, each.rows):
             continue
-        inquiry = inquire(reference, frame[rows].reset_index(drop=True), asked.taken(rows), enough)
-        strong = [finding for finding in inquiry.findings if finding.nats > enough]
+        strong = [finding for finding in parts.inquire(each.rows, enough).findings if finding.nats > enough]
         if not strong or (best is not None and strong[0].gain <= best[0]):
             continue
-        if not whole.findings or _tells_better(reference, frame, asked, strong[0], whole, rows):
+        if not whole.findings or _tells_better(parts, strong[0], each.rows):
             whose = {
-                "column": column,
-                "value": value,
-                "share_of_rows": float(rows.mean()),
+                "column": each.column,
+                "value": each.value,
+                "share_of_rows": float(each.rows.mean()),
                 "affected_inside": float(strong[0].share),
                 "affected_outside": 0.0,
             }
-            best = strong[0].gain, rows, whose
+            best = strong[0].gain, each.rows, whose
     if best is None:
         return whole, {}
     # Of the one segment that is told of, everything.
-    return inquire(reference, frame[best[1]].reset_index(drop=True), asked.taken(best[1])), best[2]
+    parts.looks = MOST_LOOKS
+    return parts.inquire(best[1]), best[2]
 
 
-def _is_everybodys(whole: Inquiry, rows: Mask) -> bool:
-    """Whether the cause is in all rows, and its column is far from training's without these rows, too.
+@dataclass
+class _Parts:
+    """Inquiries into parts of the rows, which share a number of looks."""
+
+    reference: Reference
+    frame: pd.DataFrame
+    asked: Asked
+    whole: Inquiry
+    looks: int = MOST_LOOKS
+
+    def inquire(self, rows: Mask, enough_nats: float = np.inf) -> Inquiry:
+        """Return the inquiry into some of the rows."""
+        part = self.frame[rows].reset_index(drop=True)
+        found = inquire(self.reference, part, self.asked.taken(rows), enough_nats, self.looks, self.whole.sent)
+        self.looks -= found.looks
+        return found
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A segment, its rows, and the columns that are not as in training there."""
+
+    column: str
+    value: str
+    rows: Mask
+    odd: Ints
+
+
+def _is_everybodys(whole: Inquiry, segment: _Segment) -> bool:
+    """Whether what is odd in a segment is far from training in the other rows, too.
 
     Then the others have it as well, which an inquiry into each segment and its rest would find at a hundred times the
-    cost.
+    cost. Of a cause in all rows one column is enough; else it has to be all that are odd.
     """
+    first, rest = next(iter(whole.findings), None), whole.sent.taken(~segment.rows)
+    if first is not None and first.share >= WHOLE:
+        names = whole.sent.reference.names
+        return any(alone(rest, names.index(name)).p < FAR_P for name in first.features if name in names)
+    return bool(len(segment.odd)) and all(alone(rest, int(column)).p < FAR_P for column in segment.odd)
+
+
+def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:
+    """Whether the first cause of all rows is found in those without a segment too: then it is not that segment's."""
     first = next(iter(whole.findings), None)
-    if first is None or first.share < WHOLE:
-        return False
     names = whole.sent.reference.names
-    rest = {names[part.column]: part.p for part in screen(whole.sent.taken(~rows))}
-    return any(rest.get(name, 1.0) < FAR_P for name in first.features)
+    if first is None or (~rows).sum() < FEWEST_ROWS or not set(first.features) <= set(names):
+        return False
+    columns = [names.index(name) for name in first.features]
+    rest = whole.sent.taken(~rows)
+    rest = rest.with_suspects(suspects(rest))
+    if first.kind == "stale" and not first.undo:
+        return all(coherence_z(rest, column) < LOST_Z for column in columns)
+    if len(columns) == 1:
+        again = [*_quick(rest, columns[0]), *alike(rest, first, columns)]
+    else:
+        again = [each for each in [swapped(rest, *sorted(columns))] if each] if len(columns) == 2 else []
+    return any(each.kind == first.kind and each.nats > SURE_NATS for each in again)
 
 
-def _tells_better(
-    reference: Reference, frame: pd.DataFrame, asked: Asked, found: Finding, whole: Inquiry, rows: Mask
-) -> bool:
+def _tells_better(parts: _Parts, found: Finding, rows: Mask) -> bool:
     """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all."""
-    first = whole.findings[0]
+    first = parts.whole.findings[0]
     # How long a window is, and in how many rows, tells one client's rows better than all rows together.
     is_told = found.kind == first.kind and first.share < WHOLE and found.kind not in ESTIMATED
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
-    return not inquire(reference, frame[~rows].reset_index(drop=True), asked.taken(~rows), ANY_NATS).findings
+    parts.looks = max(parts.looks, FEWEST_LOOKS)
+    return not parts.inquire(~rows, ANY_NATS).findings
 
 
-def _standing_out(sent: Live, segments: pd.DataFrame) -> list[tuple[str, str, Mask]]:
+def _standing_out(sent: Live, segments: pd.DataFrame) -> list[_Segment]:
     """Return the segments in which a column is not as in training, those with the least chance first."""
-    found: list[tuple[float, str, str, Mask]] = []
+    found: list[tuple[float, _Segment]] = []
     for column in segments.columns:
-        counts = segments[column].value_counts()
-        for value in counts.index[:MOST_SEGMENTS]:
-            rows = np.asarray(segments[column] == value, dtype=bool)
-            if not FEWEST_ROWS <= rows.sum() < len(rows):
-                continue
-            screened = screen(sent.taken(rows))
-            looked = [part for part in screened if part.is_looked_at]
-            if looked:
-                least = min(min(part.p, part.null_p, part.odd_p, z_p(part.coherence_z)) for part in looked)
-                found.append((least, str(column), str(value), rows))
-    found.sort(key=lambda each: each[:3])
-    return [each[1:] for each in found]
+        counts = segments[column].value_counts()[:MOST_SEGMENTS]
+        values = counts.index[(counts >= FEWEST_ROWS) & (counts < len(segments))]
+        if not len(values):
+            continue
+        part = np.asarray(values.get_indexer(pd.Index(segments[column])), dtype=np.int64)
+        chances, is_odd = screen_parts(sent, part, len(values))
+        for k in np.flatnonzero(chances < 1).tolist():
+            segment = _Segment(str(column), str(values[k]), part == k, np.flatnonzero(is_odd[:, k]))
+            found.append((float(chances[k]), segment))
+    found.sort(key=lambda each: (each[0], each[1].column, each[1].value))
+    return [segment for _, segment in found]
 
 
 def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> dict[str, Any]:
@@ -150,12 +205,20 @@ def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> 
 
 def _share_of(part: Live, column: int, kind: str) -> float:
     """Return the share of rows that the cause is found in again, 0 where it is not."""
-    part = part.with_suspects(suspects(part))
-    role = part.reference.columns[column].role
-    again = [*detect_availability(part, column), *by_role(part, column, role)]
-    if role is Role.NUMBER:
-        again += detect_precision(part, column)
+    again = _asked_again(part.with_suspects(suspects(part)), column)
     return max((float(finding.share) for finding in again if finding.kind == kind), default=0.0)
+
+
+def _asked_again(part: Live, column: int) -> list[Finding]:
+    return [*_quick(part, column), *by_role(part, column, part.reference.columns[column].role)]
+
+
+def _quick(part: Live, column: int) -> list[Finding]:
+    """Return what is quickly seen of one column: nulls, fills, bounds and digits."""
+    if column in part.absent:
+        return []
+    is_number = part.reference.columns[column].role is Role.NUMBER
+    return [*detect_availability(part, column), *(detect_precision(part, column) if is_number else [])]
 
 
 def affected_rows(inquiry: Inquiry) -> Mask:

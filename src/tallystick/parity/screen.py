@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import betainc, betaincc, chdtrc, kolmogorov, ndtr
 
-from tallystick.parity.columns import Role
+from tallystick.parity.columns import Mask, Role
 from tallystick.parity.detect.availability import spike_p
 from tallystick.parity.live import Live
 from tallystick.parity.yardsticks import far_rate, far_rows, ks_of, odd_rate, unseen_bound
@@ -23,6 +23,8 @@ COHERENCE_Z = 4.0
 SUSPECT_SHARE = 0.08
 #: Agreement with the others, in nats a row, of which a loss means something.
 LEAST_COHERENCE = 0.02
+#: Rows that a cell must be due for in the G-test, or it is pooled with others.
+LEAST_EXPECTED = 3
 #: Detectors have their own threshold for what they claim; they are asked earlier than an alarm is raised.
 LOOK_P = 0.02
 LOOK_Z = 2.5
@@ -92,26 +94,25 @@ def suspects(live: Live) -> frozenset[int]:
 def _test(live: Live, j: int) -> ColumnScreen:
     if j in live.absent or j in live.broken or not live.rows:
         return ColumnScreen(j, 1.0, 0.0, 1.0, 1.0, 0.0, False)
-    alone = live.once(j, "screen", lambda: _alone(live, j))
-    return replace(alone, coherence_z=coherence_z(live, j))
+    return replace(alone(live, j), coherence_z=coherence_z(live, j))
+
+
+def alone(live: Live, j: int) -> ColumnScreen:
+    """Return what a column's own values show."""
+    return live.once(j, "screen", lambda: _alone(live, j))
 
 
 def _alone(live: Live, j: int) -> ColumnScreen:
-    """Return what a column's own values show."""
     profile = live.reference.columns[j]
     rows = live.rows
     known = live.known(j)
     p, distance, odd_p = 1.0, 0.0, 1.0
     if profile.numbers is not None and known.any():
-        values = live.numbers(j)
         distance = ks_of(profile.numbers, live.sample(j))
         size = known.sum() * profile.numbers.rows / (known.sum() + profile.numbers.rows)
         p = float(kolmogorov(max(0.0, distance - 1 / len(profile.numbers.grid)) * np.sqrt(size)))
-        odd_p = _upper(int(live.odd(j).sum()), int(known.sum()), odd_rate(profile))
-        odd_p = min(odd_p, _upper(int(far_rows(profile, values).sum()), int(known.sum()), far_rate(profile)))
-    elif profile.role is Role.LEVEL and profile.levels is not None and known.any():
-        unseen = int((live.cells(j)[known] == profile.cell_count).sum())
-        odd_p = _upper(unseen, int(known.sum()), unseen_bound(profile.levels) + 0.003)
+    for is_odd, rate in odd_rates(live, j) if known.any() else ():
+        odd_p = min(odd_p, _upper(int(is_odd[known].sum()), int(known.sum()), rate))
     if profile.role is not Role.TEXT and known.any():
         # The value that grew most, among as many as there are: a default in one row of twenty shows nowhere else.
         odd_p = min(odd_p, spike_p(live, j))
@@ -122,6 +123,17 @@ def _alone(live: Live, j: int) -> ColumnScreen:
     expected = (profile.null_share * profile.rows + 0.5) / (profile.rows + 1)
     null_p = 2 * min(_upper(nulls, rows, expected), _lower(nulls, rows, expected))
     return ColumnScreen(j, p, distance, min(1.0, null_p), odd_p, 0.0, False)
+
+
+def odd_rates(live: Live, j: int) -> list[tuple[Mask, float]]:
+    """Return which known values of a column are odd, in each sense that there is, and the rate of them in training."""
+    profile = live.reference.columns[j]
+    if profile.numbers is not None:
+        far = live.once(j, "far", lambda: far_rows(profile, live.numbers(j)))
+        return [(live.odd(j), odd_rate(profile)), (far, far_rate(profile))]
+    if profile.role is Role.LEVEL and profile.levels is not None:
+        return [(live.cells(j) == profile.cell_count, unseen_bound(profile.levels) + 0.003)]
+    return []
 
 
 def _upper(hits: int, rows: int, rate: float) -> float:
@@ -143,7 +155,7 @@ def _cells_p(live: Live, j: int) -> tuple[float, float]:
     if rows < 5 or count < 2:
         return 1.0, 0.0
     expected = profile.cell_shares * rows
-    rare = expected < 3
+    rare = expected < LEAST_EXPECTED
     observed = np.append(counted[~rare], counted[rare].sum())
     expected = np.append(expected[~rare], expected[rare].sum())
     kept = expected > 0.5
@@ -161,11 +173,8 @@ def _cells_p(live: Live, j: int) -> tuple[float, float]:
 def coherence_z(live: Live, j: int) -> float:
     """Return how much less than in training a column agrees with the others, as a z-statistic; 0 when it never did."""
     joint = live.reference.joint
-    mean, sd = joint.coherence[j]
-    if live.rows < 20 or sd <= 0 or mean <= LEAST_COHERENCE:
-        return 0.0
-    mean *= _agreement_left(live, j)
-    if mean <= LEAST_COHERENCE:
+    mean, sd = agreement_of(live, j) if live.rows >= 20 else (0.0, 0.0)
+    if sd <= 0:
         return 0.0
     table, cells = live.table(j), live.cells(j)
     inside = cells < live.reference.columns[j].cell_count
@@ -175,6 +184,15 @@ def coherence_z(live: Live, j: int) -> float:
     # The live rows' own spread counts where it is larger: in a mixture it is.
     spread = max(sd, float(given.std()))
     return float((given.mean() - mean) / (spread * np.sqrt(1 / len(given) + 2 / max(20, joint.rows))))
+
+
+def agreement_of(live: Live, j: int) -> tuple[float, float]:
+    """Return mean and deviation of a column's agreement in training with those that take part; 0 for hardly any."""
+    mean, sd = (float(each) for each in live.reference.joint.coherence[j])
+    if sd <= 0 or mean <= LEAST_COHERENCE:
+        return 0.0, 0.0
+    mean *= _agreement_left(live, j)
+    return (mean, sd) if mean > LEAST_COHERENCE else (0.0, 0.0)
 
 
 def _agreement_left(live: Live, j: int) -> float:
@@ -187,9 +205,13 @@ def _agreement_left(live: Live, j: int) -> float:
     control = live.golden()
     if control is None:
         return 1.0
-    cells = np.minimum(control.cells(j), control.reference.columns[j].cell_count)
-    given = [float(each.table(j)[np.arange(each.rows), cells].mean()) for each in (control, control.whole())]
-    return float(np.clip(given[0] / given[1], 0.0, 1.0)) if given[1] > 0 else 1.0
+    full = live.of_training(f"agreement of {j}", lambda: _agreement(control.whole(), j))
+    return float(np.clip(_agreement(control, j) / full, 0.0, 1.0)) if full > 0 else 1.0
+
+
+def _agreement(golden: Live, j: int) -> float:
+    cells = np.minimum(golden.cells(j), golden.reference.columns[j].cell_count)
+    return float(golden.table(j)[np.arange(golden.rows), cells].mean())
 
 
 def z_p(z: float) -> float:

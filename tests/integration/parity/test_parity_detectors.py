@@ -181,3 +181,23 @@ def test_what_training_shows_as_well_is_no_fault(reference, live, monkeypatch, i
     monkeypatch.setattr(inquire, "swapped", asked)
     assert bool(inquire._not_in_training(sent, [swap(0.11, 200)])) == is_kept
     assert inquire._not_in_training(sent, [swap(0.99, 200)])
+
+
+def _wide(rows: int, seed: int) -> pd.DataFrame:
+    """Thirty columns that go with each other: amounts with two digits, and counts."""
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(rows, 3))
+    table = {}
+    for k in range(30):
+        base = hidden[:, k % 3] + rng.normal(size=rows)
+        table[f"c{k}"] = rng.poisson(np.exp(1 + 0.5 * base)) if k % 5 == 4 else np.round(50 * np.exp(0.5 * base), 2)
+    return pd.DataFrame(table)
+
+
+@pytest.mark.parametrize("kind", ["unit", "sign_flip"])
+def test_a_cause_is_told_of_all_columns_though_detectors_are_asked_in_some(monkeypatch, kind):
+    monkeypatch.setattr(inquire, "LOOKS_A_ROUND", 3)
+    live = _wide(300, 1)
+    verdict = diagnose(Reference.from_frame(_wide(3000, 0)), {"unit": live * 100, "sign_flip": -live}[kind])
+    assert verdict.kind == kind
+    assert len(verdict.features) >= 28

@@ -6,7 +6,10 @@ import pytest
 from parity_rows import rows_of
 
 from tallystick.parity import Status, diagnose, locate
+from tallystick.parity.detect.schema import read_live
 from tallystick.parity.kinds import FAMILY_OF
+from tallystick.parity.parts import screen_parts
+from tallystick.parity.screen import screen, z_p
 from tallystick.parity.words import title
 
 
@@ -164,3 +167,25 @@ def test_a_fault_of_everybody_is_not_looked_for_in_each_segment(reference, monke
     verdict = diagnose(reference, moved, segments=_clients(600, 0.3, 4))
     assert (verdict.kind, verdict.segment) == ("affine", {})
     assert not asked
+
+
+@pytest.mark.parametrize("kind", ["plain", *FAULTS])
+def test_parts_that_are_screened_together_have_the_chances_that_each_has_alone(reference, kind):
+    live, who = (rows_of(800, 15), _clients(800, 0.2, 15)) if kind == "plain" else _sent(kind, 800, 0.2, 15)
+    sent = read_live(reference, live)[0]
+    part, names = pd.factorize(who.client)
+    together, is_odd = screen_parts(sent, np.asarray(part), len(names))
+    for k in range(len(names)):
+        looked_at = [each for each in screen(sent.taken(part == k)) if each.is_looked_at]
+        alone = min((min(e.p, e.null_p, e.odd_p, z_p(e.coherence_z)) for e in looked_at), default=1.0)
+        assert not looked_at or is_odd[min(looked_at, key=lambda each: each.p).column, k]
+        assert abs(np.log10(max(together[k], 1e-9)) - np.log10(max(alone, 1e-9))) < 2
+
+
+def test_a_segment_is_not_told_of_what_the_others_have_too(reference, monkeypatch):
+    live, who = rows_of(600, 16), _clients(600, 0.3, 16)
+    asked = []
+    inquire = locate.inquire
+    monkeypatch.setattr(locate, "inquire", lambda *given, **named: asked.append(given) or inquire(*given, **named))
+    verdict = diagnose(reference, live.assign(hour=(live.hour + 5) % 24), segments=who)
+    assert (verdict.kind, verdict.segment, asked) == ("time_zone", {}, [])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tallystick.parity.detect.drawn import draw, longer, other_window
+from tallystick.parity.detect.drawn import draw, longer, other_window, trial_ratios
 from tallystick.parity.profile import profile_numbers
 
 
@@ -40,5 +40,15 @@ def test_counts_stand_for_larger_ones_where_they_are_larger():
 
 def test_a_longer_window_contains_the_shorter_one():
     short = counts(1, 0)
-    assert np.all(longer(short, 3.0, short.mean(), short.var()) >= short)
+    assert np.all(longer(short, 3.0, profile_numbers(short)) >= short)
     assert np.all(other_window(short, 0.5) <= short)
+
+
+@pytest.mark.parametrize("factor", [1 / 24, 0.5, 3.0, 7.0])
+def test_windows_that_are_only_compared_are_told_as_those_drawn_by_themselves(factor):
+    numbers, live = profile_numbers(counts(1, 0)), np.sort(counts(factor, 3, 160))
+    windows = [1 / 24, 1 / 7, 0.5, 2.0, 3.0, 7.0, 24.0]
+    alone = [draw(numbers, each, live).log_ratio(numbers, live).sum() for each in windows]
+    together = trial_ratios(numbers, np.array(windows), live).sum(axis=1)
+    assert windows[int(np.argmax(together))] == windows[int(np.argmax(alone))] == factor
+    assert together.max() == pytest.approx(max(alone), rel=0.1)

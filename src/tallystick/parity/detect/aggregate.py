@@ -19,7 +19,7 @@ from tallystick.parity.detect.rounding import live_step
 from tallystick.parity.detect.window import NAMED_COST
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of, ranks_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,
@@ -38,8 +38,12 @@ MOVED, CLEARLY_MOVED = 0.75, 1.5
 #: Rows that a column needs for it, and the share from which it is in all of them.
 FEWEST_ROWS, WHOLE = 30, 0.85
 KINDS = ("sum for mean", "mean for sum")
-#: Counts and ways of them that are judged, and the rows and rounds that they are chosen by where there are more.
-MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 200, 15
+#: Counts and ways of them that are all judged; where there are more, how many are, and the rows and rounds that they
+#: are chosen by.
+ALL_JUDGED, MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 6, 200, 15
+
+#: Part of the best one's gain that another pair must have in the trial.
+FAR_BEHIND = 0.5
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -71,7 +75,7 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     assert numbers is not None
     others = [other for other in range(len(live.reference.columns)) if other != column and _may_count(live, other)]
     pairs = [(other, kind) for kind in KINDS for other in others]
-    if len(pairs) <= MOST_JUDGED:
+    if len(pairs) <= ALL_JUDGED:
         return pairs
     rows = np.flatnonzero(live.known(column))
     rows = rows[:: max(1, len(rows) // TRIAL_ROWS)]
@@ -81,8 +85,22 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     undone = _with_decimals(undone, numbers.decimals, is_rounded, np.zeros(1))
     known = np.isfinite(undone)
     told = _ratio(numbers, np.broadcast_to(values, undone.shape), undone, known)
-    gain = fit_share(np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0), TRIAL_ROUNDS)[1]
-    return [pairs[k] for k in np.argsort(-gain, kind="stable")[:MOST_JUDGED]]
+    told = np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0)
+    share, gain = fit_share(told, TRIAL_ROUNDS)
+    parts = np.where(known & (posterior(told, share[:, None]) > 0.5), undone, values)
+    # What leaves the column far from training, undone in all rows or in some, is none.
+    off = np.minimum(*(_distances(numbers, each) for each in (np.where(known, undone, values), parts)))
+    near = off <= ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
+    near &= gain >= FAR_BEHIND * gain[near].max(initial=0.0)
+    return [pairs[k] for k in np.argsort(-gain, kind="stable") if near[k]][:MOST_JUDGED]
+
+
+def _distances(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return about how far each row of values is from training (Kolmogorov-Smirnov, to half a rank)."""
+    ordered = np.sort(values, axis=1)
+    upper, lower = ranks_of(numbers, ordered)
+    ranks = (np.arange(values.shape[1]) + 0.5) / values.shape[1]
+    return np.asarray(np.maximum(np.maximum(lower - ranks, ranks - upper), 0.0).max(axis=1))
 
 
 def _may_count(live: Live, other: int) -> bool:

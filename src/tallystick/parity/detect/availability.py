@@ -272,7 +272,7 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
     if profile.numbers is None:
         named = live.counts(column)
         values, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
-        expected = np.array([_level_share(profile, str(value)) for value in values])
+        expected = np.array([level_share(profile, str(value)) for value in values])
     else:
         values, counts = live.sample(column)[:2]
         expected = number_shares(profile, values)
@@ -285,7 +285,8 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
     return value, np.asarray(holds, dtype=bool) & known, float(expected[best])
 
 
-def _level_share(profile: ColumnProfile, value: str) -> float:
+def level_share(profile: ColumnProfile, value: str) -> float:
+    """Return the share of a level in training, with half a row for one that it did not have."""
     assert profile.levels is not None
     total = float(profile.levels.counts.sum()) + 1.0
     place = profile.levels.places.get(value)

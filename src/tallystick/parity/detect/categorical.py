@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -21,27 +20,19 @@ from scipy.special import gammaln
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
-from tallystick.parity.detect.levels import MOST_UNSEEN_ROWS, KnownLevels, is_fill_word
-from tallystick.parity.detect.naming import MOST_ROWS, by_name, by_number
+from tallystick.parity.detect.levels import KnownLevels, is_fill_word
+from tallystick.parity.detect.meant import UNSEEN_TIMES, poisson_nats, renames, uncounted
+from tallystick.parity.detect.naming import MOST_ROWS
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats, unseen_bound, z_nats
 
-#: Nats for a rename rather than a new level, before any evidence: few rows alone cannot tell them apart.
-RENAME_PRIOR = -2.0
-#: The same where one level alone is unseen and counts are weighed exactly, and by how much the best reading must be
-#: better than the next; rows that training's shares count for there, so that another mix may differ from them.
-ONE_RENAME_PRIOR, CLEAR_NATS, MIX_ROWS = -0.5, 1.0, 300.0
 #: Nulls that must be due, and nats, before a new level is taken for what stands in their place.
 FEWEST_NULLS, NULL_NATS = 5.0, 2.0
 MOST_EXCHANGED = 40
-#: Part of the letters that two names share in order from which that speaks for a new name, and nats of all of them.
-UNLIKE, ALIKE_NATS = 0.4, 4.0
 #: Gain that an exchange needs: what was found in few rows is as well found where part of the population is missing.
 EXCHANGE_GAIN = 15.0
-#: Times training's own rate of unseen levels (Good 1953) that another part of the population may have.
-UNSEEN_TIMES = 2.0
 #: How closely other mixes of the population keep to training's shares of levels: as if so many rows were seen.
 MIX_CONCENTRATION = 10.0
 #: Keys whose rows have to say that levels are exchanged, where rows have keys.
@@ -73,7 +64,7 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     if absent:
         found.append(_new(live, column, "null_token", absent, texts, nats))
     unseen = {text: count for text, count in unseen.items() if text not in absent}
-    renamed = _renames(live, column, unseen, counts) if unseen else {}
+    renamed = renames(live, column, unseen, counts) if unseen else {}
     if renamed:
         # What the others' rows say is theirs.
         amount = binomial_nats(sum(unseen[text] for text in renamed), total, rate)
@@ -96,86 +87,8 @@ def _words_for_null(live: Live, column: int, unseen: Mapping[str, int]) -> dict[
     text, count = max(unseen.items(), key=lambda each: each[1])
     if due < FEWEST_NULLS or is_fill_word(text) or count < MOST_ROWS * sum(unseen.values()):
         return {}
-    told = _poisson(nulls + count, due) - _poisson(nulls, due * (1 - count / live.rows)) - _uncounted(count)
-    return {text: count} if told > NULL_NATS else {}
-
-
-def _renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, str]:
-    """Return unseen level -> known level that it stands for."""
-    profile = live.reference.columns[column]
-    assert profile.levels is not None
-    levels, total = profile.levels.levels, sum(counts.values())
-    shares = profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
-    # Words for "unknown" are defaults, unless nothing else explains what vanished; that is left to the reader.
-    fresh = [text for text, _ in Counter(unseen).most_common(60) if not is_fill_word(text)]
-    told_by_name = by_name(unseen, levels)
-    if told_by_name:
-        return told_by_name
-    lost = sum(unseen.values()) / total
-    table = live.table(column)
-    gain, heard = np.full((len(fresh), len(levels)), -50.0), np.zeros((len(fresh), len(levels)))
-    spelled = [SequenceMatcher(None, "", level.lower()) for level in levels[:200]]
-    for a, text in enumerate(fresh):
-        said = np.ascontiguousarray(table[live.texts(column) == text].T).sum(axis=1)
-        for b, level in enumerate(levels[:200]):
-            here, expected = counts.get(level, 0), total * shares[b]
-            if expected < 1:
-                continue
-            # Renamed: level and newcomer together are what training had. New: every level lost the same share.
-            rename = _poisson(here + unseen[text], expected)
-            new = _poisson(here, expected * (1 - lost)) + _uncounted(unseen[text])
-            # A rename leaves the other levels as they were; where they went too, rows got something new.
-            rest, meant = (1 - lost) * total - here, total * (1 - shares[b]) - (lost * total - unseen[text])
-            rename += _poisson(rest, max(meant, 0.0))
-            told = rename - new + RENAME_PRIOR
-            if len(unseen) == 1:
-                told = _rename_nats(here, unseen[text], total, shares[b]) - np.log(len(levels)) + ONE_RENAME_PRIOR
-            heard[a, b] = min(float(said[min(b, len(said) - 2)]), 30.0) if b < 30 else 0.0
-            gain[a, b] = told + heard[a, b] + _spelled_alike(spelled[b], text)
-    if len(fresh) == len(unseen) == 1 and len(levels) > 1 and float(np.ptp(np.sort(gain[0])[-2:])) < CLEAR_NATS:
-        # Which level it stands for is a guess.
-        return {}
-    picked_new, picked_old = linear_sum_assignment(-gain)
-    renamed = {fresh[a]: levels[b] for a, b in zip(picked_new, picked_old, strict=True) if gain[a, b] > 0}
-    usual = UNSEEN_TIMES * profile.levels.unseen_rate * total
-    if sum(unseen[text] for text in renamed) >= MOST_UNSEEN_ROWS * (sum(unseen.values()) - usual):
-        return renamed
-    # A name among other new ones is as new as they are, whatever its count.
-    return by_number({text: unseen[text] for text in fresh}, levels, shares, lost, heard)
-
-
-def _spelled_alike(level: SequenceMatcher[str], text: str) -> float:
-    """Return the nats that it is worth that a text is spelled much as a level is."""
-    level.set_seq1(text.lower())
-    # Letters in any order are quickly counted, and no fewer than those in the same order.
-    if level.quick_ratio() <= UNLIKE:
-        return 0.0
-    return ALIKE_NATS * max(0.0, level.ratio() - UNLIKE)
-
-
-def _rename_nats(here: int, sent: int, total: int, share: float) -> float:
-    """Return the log Bayes factor of "some rows of one level were renamed" against "rows of any level became new".
-
-    Both give the share of such rows a flat prior; other mixes of the population are Dirichlet about training's shares.
-    With n rows of the level left, u renamed, N in all and a of MIX_ROWS prior rows in the level: C(N, u) / C(n + u, u)
-    times the chance that u of N draws are the level's, (a + n)_u / (MIX_ROWS + N - u)_u, times (N + 1) / (n + u + 1).
-    """
-    prior = MIX_ROWS * share
-    chosen = gammaln(total + 1) - gammaln(total - sent + 1) - gammaln(here + sent + 1) + gammaln(here + 1)
-    drawn = gammaln(prior + here + sent) - gammaln(prior + here)
-    drawn -= gammaln(MIX_ROWS + total) - gammaln(MIX_ROWS + total - sent)
-    return float(chosen + drawn + np.log((total + 1) / (here + sent + 1)))
-
-
-def _poisson(count: float, mean: float) -> float:
-    """Return the Poisson log-likelihood relative to its largest, with room for re-weighting by a tenth."""
-    spread = mean + 0.01 * mean * mean
-    return float(-((count - mean) ** 2) / (2 * max(spread, 0.5)))
-
-
-def _uncounted(count: int) -> float:
-    """A new level may have any count: the price of that freedom."""
-    return -0.5 * float(np.log(1 + count))
+    told = poisson_nats(nulls + count, due) - poisson_nats(nulls, due * (1 - count / live.rows)) - uncounted(count)
+    return {text: count} if float(told) > NULL_NATS else {}
 
 
 def _renamed(live: Live, column: int, renamed: Mapping[str, str], texts: Any, nats: float) -> Finding:

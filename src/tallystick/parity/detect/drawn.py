@@ -17,6 +17,8 @@ from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, c
 
 #: Draws of training's counts that are counted over another window.
 DRAWS = 4000
+#: The same where many windows are only compared: every fourth of them.
+TRIAL_STEP = 4
 #: Bins that drawn counts are told apart in, where there are more values.
 BINS = 40
 #: Largest count that is drawn of: beyond, whole numbers of 64 bits end.
@@ -27,13 +29,15 @@ PRIOR_ROWS = 4.0
 
 @dataclass(frozen=True)
 class Drawn:
-    """Training's counts (`trained`) and the same rows' over `factor` times the window (`sent`), in order of `sent`.
+    """Training's counts, ascending, and what was `drawn` for the same rows over `factor` times the window.
 
-    `edges` part sent counts into bins; `density` is the log probability of one count in each.
+    `sent` are the drawn counts, ascending; `edges` part them into bins; `density` is the log probability of one count
+    in each.
     """
 
     factor: float
     trained: Floats
+    drawn: Floats
     sent: Floats
     edges: Floats
     density: Floats
@@ -44,7 +48,7 @@ class Drawn:
 
     def cells(self, profile: ColumnProfile) -> Floats:
         """Return bins x cells: how training's cells are shared among the draws of each bin."""
-        count, bins = profile.cell_count, self.places(self.sent)
+        count, bins = profile.cell_count, self.places(self.drawn)
         cells = cells_of(profile, self.trained)
         kept = cells < count
         flat = np.bincount(bins[kept] * count + cells[kept], minlength=(len(self.edges) + 1) * count)
@@ -56,42 +60,48 @@ class Drawn:
         low = np.searchsorted(self.sent, values, side="left")
         high = np.searchsorted(self.sent, values, side="right")
         ranks = np.clip((low + high) // 2, 0, len(self.sent) - 1)
-        return np.asarray(np.where(np.isfinite(values), np.sort(self.trained)[ranks], np.nan))
+        return np.asarray(np.where(np.isfinite(values), self.trained[ranks], np.nan))
 
     def log_ratio(self, numbers: NumberProfile, values: Floats) -> Floats:
         """Return how much likelier counts are over this window than over training's, in nats."""
-        if numbers.is_lattice:
-            usual = log_density(numbers, None, values)
-        else:
-            usual = _densities(np.append(self.edges, np.inf), _range(numbers, values), _shares(numbers, self.edges))
-            usual = usual[self.places(values)]
-        return np.asarray(self.density[self.places(values)] - usual)
+        return np.asarray(self.density[self.places(values)] - _usual(numbers, self.edges, values))
 
 
 def draw(numbers: NumberProfile, factor: float, live: Floats) -> Drawn:
     """Return training's counts over `factor` times the window; bins are such that live counts are told apart too."""
-    return binned(numbers, factor, *counted_over(numbers, factor), live)
-
-
-def counted_over(numbers: NumberProfile, factor: float) -> tuple[Floats, Floats]:
-    """Return training's counts and the same rows' over `factor` times the window, in order of the latter."""
     trained = training_counts(numbers)
-    sent = longer(trained, factor, numbers.mean, numbers.sd**2) if factor > 1 else other_window(trained, factor)
-    order = np.argsort(sent, kind="stable")
-    return trained[order], sent[order]
-
-
-def binned(numbers: NumberProfile, factor: float, trained: Floats, sent: Floats, live: Floats) -> Drawn:
-    """Return counts that were drawn already with bins in which live counts are told apart too."""
-    distinct = sent[np.concatenate(([True], sent[1:] != sent[:-1]))]
-    edges = np.unique(np.concatenate((distinct, live)))[:-1]
+    drawn = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
+    sent = np.sort(drawn)
+    edges = np.unique(np.concatenate((sent, live)))[:-1]
     if len(edges) >= BINS:
         # Live counts weigh as much as drawn ones.
-        pooled = np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live))))))
-        edges = np.unique(np.floor(np.quantile(pooled, np.linspace(0, 1, BINS + 1)[1:-1])))
+        pooled = np.sort(np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live)))))))
+        edges = np.unique(pooled[np.linspace(0, len(pooled) - 1, BINS + 1)[1:-1].astype(np.int64)])
     counted = np.diff(np.searchsorted(sent, edges, side="right"), prepend=0, append=len(sent))
     range_ = _range(numbers, np.concatenate((sent, live)))
-    return Drawn(factor, trained, sent, edges, _densities(np.append(edges, np.inf), range_, counted / len(sent)))
+    density = _densities(np.append(edges, np.inf), range_, counted / len(sent))
+    return Drawn(factor, trained, drawn, sent, edges, density)
+
+
+def trial_ratios(numbers: NumberProfile, factors: Floats, live: Floats) -> Floats:
+    """Return factors x counts: how much likelier live counts are over each window than over training's, in nats.
+
+    A tenth of the work of drawing each window by itself: of fewer draws, all in the same bins.
+    """
+    trained = training_counts(numbers)[TRIAL_STEP // 2 :: TRIAL_STEP]
+    is_longer, random = factors > 1, np.random.default_rng(0)
+    sent = np.empty((len(factors), len(trained)))
+    sent[~is_longer] = random.binomial(_whole(trained), factors[~is_longer, None])
+    sent[is_longer] = trained + random.poisson(_more(_rates(random, trained, numbers), factors[is_longer, None]))
+    edges = np.unique(np.concatenate((live - 1, live)))
+    if len(edges) >= 2 * BINS:
+        edges = np.unique(np.floor(np.quantile(live, np.linspace(0, 1, BINS + 1)[1:-1])))
+    bins = len(edges) + 1
+    places = np.searchsorted(edges, sent, side="left") + bins * np.arange(len(factors))[:, None]
+    shares = np.bincount(places.ravel(), minlength=bins * len(factors)).reshape(-1, bins) / len(trained)
+    range_ = _range(numbers, np.append(live, (sent.min(), sent.max())))
+    density = _densities(np.append(edges, np.inf), range_, shares, len(trained))
+    return density[:, np.searchsorted(edges, live, side="left")] - _usual(numbers, edges, live)
 
 
 def _range(numbers: NumberProfile, values: Floats) -> tuple[float, float]:
@@ -100,16 +110,24 @@ def _range(numbers: NumberProfile, values: Floats) -> tuple[float, float]:
     )
 
 
+def _usual(numbers: NumberProfile, edges: Floats, values: Floats) -> Floats:
+    """Return the log probability of each count in training, in bins where training's single values are not kept."""
+    if numbers.is_lattice:
+        return log_density(numbers, None, values)
+    density = _densities(np.append(edges, np.inf), _range(numbers, values), _shares(numbers, edges))
+    return np.asarray(density[np.searchsorted(edges, values, side="left")])
+
+
 def _shares(numbers: NumberProfile, edges: Floats) -> Floats:
     return np.diff(np.concatenate(([0.0], cdf(numbers, edges), [1.0])))
 
 
-def _densities(ends: Floats, range_: tuple[float, float], shares: Floats) -> Floats:
-    """Return the log probability of one whole number in each bin, none below half a draw's."""
+def _densities(ends: Floats, range_: tuple[float, float], shares: Floats, draws: int = DRAWS) -> Floats:
+    """Return the log probability of one whole number in each bin, none below half a draw's; the last axis is bins."""
     low, high = range_
     ends = np.minimum(ends, high)
     widths = np.maximum(1.0, np.diff(np.concatenate(([low - 1.0], ends))))
-    return np.asarray(np.log(np.maximum(shares, 0.5 / DRAWS) / widths))
+    return np.asarray(np.log(np.maximum(shares, 0.5 / draws) / widths))
 
 
 def training_counts(numbers: NumberProfile) -> Floats:
@@ -123,16 +141,28 @@ def training_counts(numbers: NumberProfile) -> Floats:
 
 def other_window(counts: Floats, factor: float) -> Floats:
     """Return counts over `factor` times the window; the draw is fixed."""
-    random = np.random.default_rng(0)
-    whole = np.clip(np.nan_to_num(np.round(counts), nan=0.0), 0, MOST_COUNTED).astype(np.int64)
+    random, whole = np.random.default_rng(0), _whole(np.nan_to_num(counts, nan=0.0))
     drawn = random.binomial(whole, factor) if factor < 1 else random.poisson(whole * factor)
     return np.where(np.isfinite(counts), drawn.astype(np.float64), np.nan)
 
 
-def longer(counts: Floats, factor: float, mean: float, variance: float) -> Floats:
+def longer(counts: Floats, factor: float, numbers: NumberProfile) -> Floats:
     """Return counts over a window `factor` > 1 times as long, of which the given ones are a part; the draw is fixed."""
     random = np.random.default_rng(0)
-    mean = max(mean, 1e-9)
+    return np.asarray(counts + random.poisson(_more(_rates(random, counts, numbers), factor)))
+
+
+def _whole(counts: Floats) -> Ints:
+    return np.clip(np.round(counts), 0, MOST_COUNTED).astype(np.int64)
+
+
+def _rates(random: np.random.Generator, counts: Floats, numbers: NumberProfile) -> Floats:
+    """Return a rate for each of training's counts, drawn from those that it may have come of."""
+    mean, variance = max(numbers.mean, 1e-9), numbers.sd**2
     shape = mean**2 / max(variance - mean, 1e-3 * mean)
-    rates = random.gamma(np.clip(counts, 0, MOST_COUNTED) + shape, mean / (mean + shape))
-    return np.asarray(counts + random.poisson(np.clip(rates * (factor - 1), 0, MOST_COUNTED)))
+    return np.asarray(random.gamma(np.clip(counts, 0, MOST_COUNTED) + shape, mean / (mean + shape)))
+
+
+def _more(rates: Floats, factors: Floats | float) -> Floats:
+    """Return what is expected in the part of the longer window that was not counted."""
+    return np.clip(rates * (factors - 1), 0, MOST_COUNTED)

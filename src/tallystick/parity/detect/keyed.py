@@ -11,6 +11,7 @@ requests that are sent again, change nothing in any column: a column stands stil
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ class _Lag:
     seconds: float | None = None
 
 
-def detect_keyed(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
+def detect_keyed(live: Live, screened: Sequence[ColumnScreen]) -> list[Finding]:
     """Return the column that lags behind its key the clearest, and those that stand still."""
     if live.asked is None or live.asked.keys is None or live.asked.times is None:
         return []
@@ -59,9 +60,7 @@ def detect_keyed(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     return [*_lagging(live, screened, codes, live.asked.times), *_standing(live, codes, live.asked.times)]
 
 
-def _lagging(
-    live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...], codes: Ints, times: Floats
-) -> list[Finding]:
+def _lagging(live: Live, screened: Sequence[ColumnScreen], codes: Ints, times: Floats) -> list[Finding]:
     tried = [lag for lag in _lags(codes, times) if (lag.later >= 0).sum() >= FEWEST_PAIRS]
     # A lag leaves a column's distribution as it was; with another one, something else is the matter.
     usual = [part for part in screened if part.p > 0.001 and part.odd_p > 0.001]

@@ -9,16 +9,15 @@ its distance to training after undoing must be within the noise of a fair sample
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
+from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import (
-    fitted_maps,
     inverse_of,
     map_ratios,
     near_map,
@@ -28,18 +27,22 @@ from tallystick.parity.detect.fitting import (
 )
 from tallystick.parity.detect.maps import (
     NumberMap,
-    curve_maps,
-    scaling_maps,
-    sign_maps,
-    temperature_maps,
-    unit_maps,
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
 from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
-from tallystick.parity.lint import is_standardized
+from tallystick.parity.detect.trial import (
+    NEARLY_SAME,
+    best_of,
+    constant_maps,
+    gains_of,
+    maps_for,
+    on_trial,
+    trial_rows,
+    tried_on,
+)
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.profile import NumberProfile, cdf, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_nats,
@@ -51,10 +54,10 @@ from tallystick.parity.yardsticks import (
     trusted_nats,
 )
 
-#: Rows that all maps are tried on; the best are fitted on all rows.
-TRIAL_ROWS = 160
-TRIED_FULLY = 7
-TRIED_OF_A_KIND = 3
+#: Rows that a map needs, and what names a map besides its constants.
+FEWEST_KNOWN, _WORDS = 8, ("name", "function", "base", "of", "to")
+#: Part of the gain of a map that explains a column which another's must be on the rows of the trial to be looked at.
+FAR_BEHIND = 0.25
 #: Nats by which a map with fitted constants must be better than one with a name, its cost being paid.
 OVER_NAMED = 2.0
 #: Kinds whose constants were counted on training's rows, and nats by which a line is clearly another map than these.
@@ -63,10 +66,6 @@ COUNTED, CLEARLY = frozenset({"standardized", "standardized_twice", "minmax_scal
 REST_SHARE = 0.4
 #: Below this share a fitted mixture is taken for noise.
 LEAST_SHARE = 0.02
-#: Difference of constants, times the rows they were counted on, up to which a line is a scaler's.
-COUNTED_APART = 2.0
-#: Distance, in training's deviations, below which two undoings are the same.
-NEARLY_SAME = 0.05
 #: Share below which a map touches few rows, and the part of the distance that it may leave then when no value is odd.
 #: The other part is for maps that change no distribution (a sign), and what noise may add.
 HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
@@ -94,16 +93,15 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or known.sum() < 8 or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
+    if numbers is None or known.sum() < FEWEST_KNOWN or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
         return []
-    tried = live.once(column, "maps", lambda: _on_trial(live, column))
-    maps, gain = tried.maps, _gains(live, column, tried)
+    tried = live.once(column, "maps", lambda: on_trial(live, column))
+    maps, gain = tried.maps, gains_of(live, column, tried)
     more = near_map(profile, maps[int(np.argmax(gain))], float(gain.max()), values[known])
     if more is not None:
-        again = _tried(live, column, [more], tried.rows)
-        maps, gain = [*maps, more], np.append(gain, _gains(live, column, again))
-    found = [_judge(live, column, maps[k]) for k in _best(maps, gain)]
-    fitting = [finding for finding in found if finding is not None]
+        again = tried_on(live, column, [more], tried.rows)
+        maps, gain = [*maps, more], np.append(gain, gains_of(live, column, again))
+    fitting = _judged(live, column, maps, gain)
     named = [finding for finding in fitting if finding.exact or not _is_fitted(finding)]
     if named:
         # Constants with a name are not fitted: a fitted map that is a little better has only more freedom.
@@ -117,45 +115,40 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     return sorted(fitting, key=lambda finding: -finding.gain)
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """What a column's own values say of each map on some of the rows: maps x rows of ratios and of training's cells."""
-
-    maps: list[NumberMap]
-    rows: Ints
-    ratio: Floats
-    cells: Ints
-    is_collapsing: Mask
-
-
-def _on_trial(live: Live, column: int) -> _Trial:
-    known, values = live.known(column), live.numbers(column)
-    # By value, so that the order of rows says nothing.
-    rows = np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
-    return _tried(live, column, _maps_for(live, column), rows)
-
-
-def _tried(live: Live, column: int, maps: list[NumberMap], rows: Ints) -> _Trial:
-    profile, values = live.reference.columns[column], live.numbers(column)
-    numbers = profile.numbers
-    assert numbers is not None
-    # Each value once: counts and codes repeat a few.
-    points, place = np.unique(values[rows], return_inverse=True)
-    undone = undone_by(numbers, maps, points, live.once(column, "step", lambda: live_step(profile, values)))
-    cells = cells_of(profile, undone.exact.ravel()).reshape(undone.exact.shape)
-    ratio = map_ratios(profile, undone, log_density(numbers, numbers.decimals, points))
-    return _Trial(maps, rows, ratio[:, place], cells[:, place], _collapsing(numbers, undone.settled, ratio > 0))
+def detect_map_like(live: Live, column: int, found: Finding) -> list[Finding]:
+    """Return the map that was found in another column, where it explains this one too."""
+    if live.reference.columns[column].numbers is None or live.known(column).sum() < FEWEST_KNOWN:
+        return []
+    # Of those that training alone tells, mostly: fitted ones take as long as all of the rest.
+    is_fitted = _is_fitted(found)
+    all_maps = (
+        maps_for(live, column)
+        if is_fitted
+        else live.of_training(f"maps of {column}", lambda: constant_maps(live, column))[0]
+    )
+    maps = [each for each in all_maps if each.kind == found.kind and _has_same_name(each, found)]
+    if not maps:
+        return []
+    tried = tried_on(live, column, maps, trial_rows(live, column))
+    judged = _judge(live, column, maps[int(np.argmax(gains_of(live, column, tried)))])
+    return [] if judged is None else [judged]
 
 
-def _gains(live: Live, column: int, tried: _Trial) -> Floats:
-    """Return how much better each map tells some of the rows than none does, for all rows, less its cost."""
-    table, here = live.table(column)[tried.rows], live.cells(column)[tried.rows]
-    rows = np.arange(len(tried.rows))
-    # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
-    _, gain = fit_share(tried.ratio + (table[rows, tried.cells] - table[rows, here]), 15)
-    gain[tried.is_collapsing] = -np.inf
-    count = int(live.known(column).sum())
-    return np.asarray(gain * (count / len(rows)) - np.array([each.cost for each in tried.maps]))
+def _has_same_name(each: NumberMap, found: Finding) -> bool:
+    """Whether a map has the words of another; its constants may be its own column's."""
+    return all(found.transformation.get(name) == each.parameters.get(name) for name in _WORDS)
+
+
+def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> list[Finding]:
+    """Return what the best maps explain; those far behind one that does are left out."""
+    found: list[Finding] = []
+    for k in best_of(maps, gain):
+        if found and gain[k] < FAR_BEHIND * max(finding.gain for finding in found):
+            break
+        finding = _judge(live, column, maps[k])
+        if finding is not None:
+            found.append(finding)
+    return found
 
 
 def _is_named_too(finding: Finding, others: list[Finding], column: int, sd: float) -> bool:
@@ -174,60 +167,6 @@ def _is_named_too(finding: Finding, others: list[Finding], column: int, sd: floa
 
 def _is_fitted(finding: Finding) -> bool:
     return finding.kind in ("affine", "not_standardized") or finding.transformation.get("name") == "unnamed"
-
-
-def _collapsing(numbers: NumberProfile, undone: Floats, told: Mask) -> Mask:
-    """Return the maps under whose inverse distinct values become one: with enough of that, anything fits.
-
-    `undone` are maps x distinct values, `told` those that a map tells better than none does: sound ones beside them may
-    become anything.
-    """
-    inside = told & (undone >= numbers.minimum) & (undone <= numbers.maximum)
-    if numbers.is_lattice:
-        inside &= on_lattice(numbers, undone)
-        # Differences that a lattice does not tell are none.
-        undone = np.searchsorted((numbers.lattice[1:] + numbers.lattice[:-1]) / 2, undone).astype(np.float64)
-    ordered = np.sort(np.where(inside, undone, np.inf), axis=1)
-    is_new = np.isfinite(ordered)
-    is_new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
-    return np.asarray(is_new.sum(axis=1) < 0.6 * inside.sum(axis=1))
-
-
-def _best(maps: list[NumberMap], gain: Floats) -> list[int]:
-    """Return the maps worth a full look: the best, of each kind a few."""
-    picked: list[int] = []
-    for k in np.argsort(-gain):
-        if gain[k] > 2.0 and sum(maps[j].kind == maps[k].kind for j in picked) < TRIED_OF_A_KIND:
-            picked.append(int(k))
-    return picked[:TRIED_FULLY]
-
-
-def _maps_for(live: Live, column: int) -> list[NumberMap]:
-    profile = live.reference.columns[column]
-    numbers = profile.numbers
-    assert numbers is not None
-    scaled = is_standardized(profile)
-    maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
-    counted = scaling_maps(live.reference, profile.name, numbers, scaled)
-    fitted = fitted_maps(profile, live.numbers(column), scaled)
-    maps = [*maps, *counted, *(_as_counted(each, counted, numbers.rows) for each in fitted)]
-    return [each for each in maps if not _is_nothing(numbers, each)]
-
-
-def _is_nothing(numbers: NumberProfile, each: NumberMap) -> bool:
-    """Whether a map leaves values where they are, nearly: proportions are scaled to their range already."""
-    moved = np.abs(inverse_of(each, numbers.grid) - numbers.grid)
-    return not np.isnan(moved).any() and float(np.mean(moved)) < NEARLY_SAME * numbers.sd
-
-
-def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberMap:
-    """Return a fitted line by the name of the scaler whose constants it has but for what is counted, by n or n - 1."""
-    factor, offset = (line.parameters.get(name, 0.0) for name in ("factor", "offset"))
-    for each in counted if line.kind == "affine" else ():
-        apart = abs(factor / each.parameters["factor"] - 1), abs(offset - each.parameters["offset"])
-        if max(apart[0], apart[1] / max(1.0, abs(offset))) < COUNTED_APART / rows:
-            return replace(line, kind=each.kind, parameters=each.parameters, cost=each.cost)
-    return line
 
 
 @dataclass(frozen=True)
@@ -257,13 +196,14 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known, sent = live.known(column), _step_for(live, column, each)
     own = live.once(column, "own", lambda: _own(live, column))
-    alone = np.where(known, map_ratios(profile, undone_by(numbers, [each], own.safe, sent), own.density)[0], 0.0)
+    tried = undone_by(numbers, [each], own.safe, sent)
+    alone = np.where(known, map_ratios(profile, tried, own.density)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
     odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
     alone = np.where(known & ~odd_before, alone + np.log(left), alone)
-    undone, room = settled(numbers, each, values, sent), room_of(each, values, sent)
+    undone, room = np.where(known, tried.settled[0], np.nan), room_of(each, values, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
     heard = np.where(known, back - here, 0.0)

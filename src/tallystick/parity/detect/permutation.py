@@ -17,15 +17,17 @@ from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import is_spread
-from tallystick.parity.joint import Values
+from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cdf, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
 SIGNATURE = np.linspace(0.02, 0.98, 33)
-#: Pairs that are looked at closely, the most promising first.
-MOST_PAIRS = 60
+#: Pairs that are looked at closely, the most promising first: all of nine columns.
+MOST_PAIRS = 36
+#: Rows that an exchange must be in, and nats that the other columns say at most of both values of one row.
+FEWEST_SWAPPED, MOST_HEARD = 3, 4 * ROW_BOUND
 #: Gain that an exchange needs whose values are all ones that training could give, beyond the logarithm of the number of
 #: pairs: columns that nearly agree (grades of one player, shares of one whole) exchange well in any other population.
 AGREED_NATS = 30.0
@@ -105,17 +107,25 @@ def _ratio(live: Live, column: int, values: Values) -> Floats:
     if profile.numbers is not None:
         given = np.asarray(values, dtype=np.float64)
         after = log_density(profile.numbers, profile.numbers.decimals, given)
-        before = log_density(profile.numbers, profile.numbers.decimals, live.numbers(column))
-        known = np.isfinite(given) & np.isfinite(live.numbers(column))
+        before = live.once(column, "density", partial(_own_density, live, column))
+        known = np.isfinite(given) & live.known(column)
         return np.asarray(np.where(known, after - before, 0.0))
     shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -np.log(10.0 * profile.rows))
     return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
+
+
+def _own_density(live: Live, column: int) -> Floats:
+    numbers = live.reference.columns[column].numbers
+    assert numbers is not None
+    return log_density(numbers, numbers.decimals, live.numbers(column))
 
 
 def swapped(live: Live, i: int, j: int) -> Finding | None:
     """Return the exchange of two columns, i before j; None where it explains nothing."""
     own = live.reference.columns
     alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
+    if np.sum(alone > -MOST_HEARD) < FEWEST_SWAPPED:
+        return None
     rows = np.arange(live.rows)
     heard, sent = np.zeros(live.rows), np.zeros(live.rows)
     for column, other in ((i, j), (j, i)):
@@ -130,7 +140,7 @@ def swapped(live: Live, i: int, j: int) -> Finding | None:
     z = mixture_z(posterior(alone, share), sent, sent + heard)
     whole = share > 0.9
     affected = rows >= 0 if whole else weight > 0.5
-    if affected.sum() < 3:
+    if affected.sum() < FEWEST_SWAPPED:
         return None
     undo: dict[int, Values] = {
         i: np.where(affected, live.values[j], live.values[i]),

@@ -136,6 +136,7 @@ class _Told:
     def __init__(self, reference: Reference, sent: Mapping[str, SentColumn]) -> None:
         self._reference, self._sent = reference, sent
         self._seen: dict[tuple[str, str], Floats] = {}
+        self._fits: dict[tuple[str, str], bool] = {}
 
     def _at(self, name: str, other: str) -> Floats:
         if (name, other) not in self._seen:
@@ -146,6 +147,14 @@ class _Told:
         """Return the nats by which values of `other` fit a column better than those that it has."""
         gap = self._at(name, other) - self._at(name, name)
         return np.asarray(np.clip(gap, -MOST_A_VALUE, MOST_A_VALUE))
+
+    def fits(self, pairs: list[tuple[str, str]]) -> list[bool]:
+        """Return of which pairs the other's values fit some rows of a column better than its own."""
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._fits]
+        if new:
+            gains = fit_share(np.stack([self.edge(*pair) for pair in new]))[1]
+            self._fits |= dict(zip(new, (gains > EDGE_NATS).tolist(), strict=True))
+        return [self._fits[pair] for pair in pairs]
 
     def run(self, run: list[str], offset: int) -> Floats:
         """Return the nats for a run of columns of which each holds the next one's values, the last the first's."""
@@ -163,11 +172,9 @@ class _Told:
 
 def _runs_of_some(told: _Told, order: list[str], offset: int) -> list[list[str]]:
     """Return runs of columns whose neighbour's values fit some rows better than their own; one may fit no better."""
-    fits = []
-    for k, name in enumerate(order):
-        other = k + offset
-        gain = fit_share(told.edge(name, order[other])[None, :])[1][0] if 0 <= other < len(order) else -np.inf
-        fits.append(bool(gain > EDGE_NATS))
+    pairs = [(name, order[k + offset]) for k, name in enumerate(order) if 0 <= k + offset < len(order)]
+    fits = told.fits(pairs)
+    fits = [*fits, False] if offset > 0 else [False, *fits]
     runs, start, last = [], -1, -1
     for k, fit in enumerate([*fits, False, False]):
         if fit:

@@ -8,6 +8,8 @@ more than suspected unless a lag restores the agreement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tallystick.parity.columns import Role
@@ -23,9 +25,11 @@ LEAST_COHERENCE = 0.08
 #: Loss of agreement, as a z-statistic, and the part of it that must be gone.
 LOST_Z = -5.0
 LOST_PART = 0.6
+#: Columns, the worst first, that are each taken away to see the others heal: each of them asks all others again.
+MOST_CANDIDATES = 8
 
 
-def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> list[Finding]:
+def detect_stale(live: Live, screened: Sequence[ColumnScreen]) -> list[Finding]:
     """Return the column that lost its agreement with the others most, while its own distribution is training's."""
     lost = [part for part in screened if part.coherence_z < LOST_Z and part.p > 0.001 and part.odd_p > 0.001]
     lost = [part for part in lost if live.reference.columns[part.column].role in (Role.NUMBER, Role.LEVEL)]
@@ -34,6 +38,7 @@ def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     # A broken column spoils its partners' agreement too; the one whose removal heals the others is the cause.
     worst = min(lost, key=lambda part: part.coherence_z)
     candidates = [part for part in lost if part.coherence_z < 0.4 * worst.coherence_z]
+    candidates = sorted(candidates, key=lambda part: part.coherence_z)[:MOST_CANDIDATES]
     best = min(
         candidates, key=lambda part: _left_when_removed(live, part.column, [other.column for other in candidates])
     )
@@ -42,7 +47,7 @@ def detect_stale(live: Live, screened: list[ColumnScreen] | tuple[ColumnScreen, 
     return [finding for finding in [_judge(live, best)] if finding is not None]
 
 
-def _is_of_broken_ones(live: Live, column: int, screened: list[ColumnScreen] | tuple[ColumnScreen, ...]) -> bool:
+def _is_of_broken_ones(live: Live, column: int, screened: Sequence[ColumnScreen]) -> bool:
     """Whether a column goes with the others as in training but for those that are not distributed as there."""
     from tallystick.parity.screen import coherence_z
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.drawn import Drawn, draw
+from tallystick.parity.detect.drawn import Drawn, draw, trial_ratios
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
@@ -41,6 +41,8 @@ FEWEST_ROWS, LEAST_GAIN = 30, 10.0
 LEAST_MOVED = 2.0
 #: Rows that all windows are tried on, and how many of these are fitted on all rows with the other columns.
 TRIAL_ROWS, TRIED_FULLY = 160, 4
+#: Part of the best one's gain that another of these must have there.
+FAR_BEHIND = 0.5
 #: Share from which a window is in all rows, and below which it is noise.
 WHOLE, LEAST_SHARE = 0.8, 0.05
 #: Steps around the best named window that are tried for one without a name.
@@ -72,28 +74,50 @@ class _Fit:
 
 def detect_thinned(live: Live, column: int) -> list[Finding]:
     """Return the window that a column's counts are over, in all rows or some."""
-    profile = live.reference.columns[column]
-    numbers, values = profile.numbers, live.numbers(column)
-    known = np.isfinite(values)
-    if numbers is None or profile.role is not Role.NUMBER or not is_count(numbers) or known.sum() < FEWEST_ROWS:
+    if not _may_be_counts(live, column):
         return []
-    counts = values[known]
-    if np.any(counts < 0) or np.mean(counts == np.round(counts)) < 0.99 or counts.mean() <= 0 or np.ptp(counts) == 0:
-        return []
-    if is_too_even(numbers, counts):
-        return []
+    profile, known = live.reference.columns[column], live.known(column)
+    numbers, counts = profile.numbers, live.numbers(column)[known]
+    assert numbers is not None
     likeliest = live.once(column, "windows", lambda: _likeliest(numbers, counts))
+    if not likeliest:
+        return []
     fits = [_fit(live, column, factor, True) for factor in likeliest]
     best = max(fits, key=lambda each: each.gain)
     if best.gain < 0:
         return []
-    near = [_fit(live, column, best.drawn.factor * float(np.exp(step)), False) for step in STEPS]
-    best = max([best, *near], key=lambda each: each.gain)
+    near = live.once(column, f"near {best.drawn.factor}", lambda: _near(numbers, counts, best.drawn.factor))
+    best = max([best, _fit(live, column, near, False)], key=lambda each: each.gain)
     if best.gain < LEAST_GAIN:
         return []
     best = _settled(live, column, counts, best)
     found = _judge(live, column, best)
     return [] if found is None else [found]
+
+
+def detect_window_like(live: Live, column: int, found: Finding) -> list[Finding]:
+    """Return that a column's counts are over the window that was found in another column."""
+    numbers = live.reference.columns[column].numbers
+    if numbers is None or not _may_be_counts(live, column):
+        return []
+    factor, counts = float(found.transformation["factor"]), live.numbers(column)[live.known(column)]
+    if _trial_gains(numbers, counts, np.array([factor]))[0] <= LEAST_MOVED / 2:
+        return []
+    fit = _fit(live, column, factor, found.transformation["name"] != "unnamed")
+    judged = _judge(live, column, fit) if fit.gain > LEAST_GAIN else None
+    return [] if judged is None else [judged]
+
+
+def _may_be_counts(live: Live, column: int) -> bool:
+    profile = live.reference.columns[column]
+    numbers, values = profile.numbers, live.numbers(column)
+    known = np.isfinite(values)
+    if numbers is None or profile.role is not Role.NUMBER or not is_count(numbers) or known.sum() < FEWEST_ROWS:
+        return False
+    counts = values[known]
+    if np.any(counts < 0) or np.mean(counts == np.round(counts)) < 0.99 or counts.mean() <= 0 or np.ptp(counts) == 0:
+        return False
+    return not is_too_even(numbers, counts)
 
 
 def _factors(numbers: NumberProfile, counts: Floats) -> list[float]:
@@ -120,11 +144,24 @@ def _settled(live: Live, column: int, counts: Floats, best: _Fit) -> _Fit:
 
 
 def _likeliest(numbers: NumberProfile, counts: Floats) -> list[float]:
-    """Return the windows that tell some of the counts by themselves best, compared with training's."""
-    some = np.sort(counts)[:: max(1, len(counts) // TRIAL_ROWS)]
+    """Return the windows that tell some of the counts by themselves best, compared with training's, if any does."""
     factors = _factors(numbers, counts)
-    _, gains = fit_share(np.stack([draw(numbers, factor, some).log_ratio(numbers, some) for factor in factors]), 15)
-    return [factor for _, factor in sorted(zip(gains.tolist(), factors, strict=True), reverse=True)[:TRIED_FULLY]]
+    gains = _trial_gains(numbers, counts, np.array(factors))
+    least = max(LEAST_MOVED / 2, FAR_BEHIND * float(gains.max()))
+    return [factors[k] for k in np.argsort(-gains, kind="stable")[:TRIED_FULLY] if gains[k] > least]
+
+
+def _near(numbers: NumberProfile, counts: Floats, factor: float) -> float:
+    """Return the window near one with a name that tells some of the counts by themselves best."""
+    factors = factor * np.exp(STEPS)
+    return float(factors[int(np.argmax(_trial_gains(numbers, counts, factors)))])
+
+
+def _trial_gains(numbers: NumberProfile, counts: Floats, factors: Floats) -> Floats:
+    """Return how much better each window tells some of the counts by themselves than none does, for all counts."""
+    some = np.sort(counts)[:: max(1, len(counts) // TRIAL_ROWS)]
+    _, gains = fit_share(trial_ratios(numbers, factors, some), 15)
+    return np.asarray(gains * (len(counts) / len(some)))
 
 
 @dataclass(frozen=True)
@@ -150,8 +187,10 @@ def _fit(live: Live, column: int, factor: float, is_named: bool) -> _Fit:
     told = live.once(column, f"window {factor}", lambda: _told(live, column, factor))
     known, table = live.known(column), live.table(column)
     here = np.where(known, table[np.arange(live.rows), live.cells(column)], 0.0)
-    shares = told.shares[told.places]
-    back = np.where(known, np.log((np.exp(table[:, :-1]) * shares).sum(axis=1) + 1e-300), 0.0)
+    # As cells x rows: sums over so few cells are slow where they are side by side.
+    odds = np.exp(table.T[:-1])
+    odds *= told.shares.T[:, told.places]
+    back = np.where(known, np.log(odds.sum(axis=0) + 1e-300), 0.0)
     share, gain = fit_share((told.alone + back - here)[None, known])
     cost = NAMED_COST if is_named else FITTED_COST
     return _Fit(told.drawn, told.alone, here, back, float(share[0]), float(gain[0]) - cost, is_named)

@@ -1,0 +1,151 @@
+"""All maps of a column of numbers, tried on some of its rows: which are worth a look at all rows.
+
+What training's constants give is worked out once an inquiry, what a column's own values say once as long as they stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tallystick.parity.columns import Floats, Mask
+from tallystick.parity.density import fit_share, log_density
+from tallystick.parity.detect.fitting import fitted_maps, map_ratios, undone_by
+from tallystick.parity.detect.maps import (
+    NumberMap,
+    curve_maps,
+    inverses_of,
+    scaling_maps,
+    sign_maps,
+    temperature_maps,
+    unit_maps,
+)
+from tallystick.parity.detect.rounding import live_step
+from tallystick.parity.lint import is_standardized
+from tallystick.parity.live import Live
+from tallystick.parity.profile import Ints, NumberProfile, cells_of
+from tallystick.parity.yardsticks import on_lattice
+
+#: Rows that all maps are tried on; the best are fitted on all rows.
+TRIAL_ROWS = 160
+TRIED_FULLY = 7
+TRIED_OF_A_KIND = 3
+#: Difference of constants, times the rows they were counted on, up to which a line is a scaler's.
+COUNTED_APART = 2.0
+#: Distance, in training's deviations, below which two undoings are the same.
+NEARLY_SAME = 0.05
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a column's own values say of each map on some of the rows: maps x rows of ratios and of training's cells."""
+
+    maps: list[NumberMap]
+    rows: Ints
+    ratio: Floats
+    cells: Ints
+    is_collapsing: Mask
+
+
+def on_trial(live: Live, column: int) -> Trial:
+    """Return all maps of a column, tried on some of its rows."""
+    return tried_on(live, column, maps_for(live, column), trial_rows(live, column))
+
+
+def trial_rows(live: Live, column: int) -> Ints:
+    """Return the rows that maps are tried on: evenly spread over the values."""
+    known, values = live.known(column), live.numbers(column)
+    # By value, so that the order of rows says nothing.
+    return np.flatnonzero(known)[np.argsort(values[known], kind="stable")][:: max(1, int(known.sum()) // TRIAL_ROWS)]
+
+
+def tried_on(live: Live, column: int, maps: list[NumberMap], rows: Ints) -> Trial:
+    """Return maps, tried on these rows."""
+    profile, values = live.reference.columns[column], live.numbers(column)
+    numbers = profile.numbers
+    assert numbers is not None
+    # Each value once: counts and codes repeat a few.
+    points, place = np.unique(values[rows], return_inverse=True)
+    undone = undone_by(numbers, maps, points, live.once(column, "step", lambda: live_step(profile, values)))
+    cells = cells_of(profile, undone.exact.ravel()).reshape(undone.exact.shape)
+    ratio = map_ratios(profile, undone, log_density(numbers, numbers.decimals, points))
+    return Trial(maps, rows, ratio[:, place], cells[:, place], _collapsing(numbers, undone.settled, ratio > 0))
+
+
+def gains_of(live: Live, column: int, tried: Trial) -> Floats:
+    """Return how much better each map tells some of the rows than none does, for all rows, less its cost."""
+    table, here = live.table(column)[tried.rows], live.cells(column)[tried.rows]
+    rows = np.arange(len(tried.rows))
+    # The others' verdict on each row, so that a map with an unchanged distribution (a sign) can be seen.
+    _, gain = fit_share(tried.ratio + (table[rows, tried.cells] - table[rows, here]), 15)
+    gain[tried.is_collapsing] = -np.inf
+    count = int(live.known(column).sum())
+    return np.asarray(gain * (count / len(rows)) - np.array([each.cost for each in tried.maps]))
+
+
+def _collapsing(numbers: NumberProfile, undone: Floats, told: Mask) -> Mask:
+    """Return the maps under whose inverse distinct values become one: with enough of that, anything fits.
+
+    `undone` are maps x distinct values, `told` those that a map tells better than none does: sound ones beside them may
+    become anything.
+    """
+    inside = told & (undone >= numbers.minimum) & (undone <= numbers.maximum)
+    if numbers.is_lattice:
+        inside &= on_lattice(numbers, undone)
+        # Differences that a lattice does not tell are none.
+        undone = np.searchsorted((numbers.lattice[1:] + numbers.lattice[:-1]) / 2, undone).astype(np.float64)
+    ordered = np.sort(np.where(inside, undone, np.inf), axis=1)
+    is_new = np.isfinite(ordered)
+    is_new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return np.asarray(is_new.sum(axis=1) < 0.6 * inside.sum(axis=1))
+
+
+def best_of(maps: list[NumberMap], gain: Floats) -> list[int]:
+    """Return the maps worth a full look: the best, of each kind a few."""
+    picked: list[int] = []
+    for k in np.argsort(-gain):
+        if gain[k] > 2.0 and sum(maps[j].kind == maps[k].kind for j in picked) < TRIED_OF_A_KIND:
+            picked.append(int(k))
+    return picked[:TRIED_FULLY]
+
+
+def maps_for(live: Live, column: int) -> list[NumberMap]:
+    """Return the maps that a column may have gone through: known ones, and those that its values suggest."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    constant, counted = live.of_training(f"maps of {column}", lambda: constant_maps(live, column))
+    fitted = fitted_maps(profile, live.numbers(column), is_standardized(profile))
+    return [*constant, *_moving(numbers, [_as_counted(each, counted, numbers.rows) for each in fitted])]
+
+
+def constant_maps(live: Live, column: int) -> tuple[list[NumberMap], list[NumberMap]]:
+    """Return the maps whose constants training alone tells, and of these the scalings."""
+    profile = live.reference.columns[column]
+    numbers = profile.numbers
+    assert numbers is not None
+    counted = scaling_maps(live.reference, profile.name, numbers, is_standardized(profile))
+    maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers), *counted]
+    return _moving(numbers, maps), counted
+
+
+def _moving(numbers: NumberProfile, maps: list[NumberMap]) -> list[NumberMap]:
+    return [each for each, is_nothing in zip(maps, _are_nothing(numbers, maps), strict=True) if not is_nothing]
+
+
+def _are_nothing(numbers: NumberProfile, maps: list[NumberMap]) -> Mask:
+    """Return which maps leave values where they are, nearly: proportions are scaled to their range already."""
+    moved = np.abs(inverses_of(maps, numbers.grid) - numbers.grid)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(moved.mean(axis=1) < NEARLY_SAME * numbers.sd)
+
+
+def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberMap:
+    """Return a fitted line by the name of the scaler whose constants it has but for what is counted, by n or n - 1."""
+    factor, offset = (line.parameters.get(name, 0.0) for name in ("factor", "offset"))
+    for each in counted if line.kind == "affine" else ():
+        apart = abs(factor / each.parameters["factor"] - 1), abs(offset - each.parameters["offset"])
+        if max(apart[0], apart[1] / max(1.0, abs(offset))) < COUNTED_APART / rows:
+            return replace(line, kind=each.kind, parameters=each.parameters, cost=each.cost)
+    return line
