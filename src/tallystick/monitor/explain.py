@@ -238,14 +238,16 @@ def _examined(
 ) -> Examination:
     def rescored(frame: pd.DataFrame) -> Any:
         assert replicas is not None
-        return replicas.predict(cast_to_training(reference, frame))
-
-    if replicas is not None and not checked.problem and not sent.withheld:
         try:
-            return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, rescored))
+            return replicas.predict(cast_to_training(reference, frame))
         except CannotReplay as error:
+            # The diagnosis does without, and cannot say which replica it was.
             limits.append(f"rows could not be predicted again by a replica: {error}")
-    return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, None))
+            raise
+
+    may_ask = replicas is not None and not checked.problem and not sent.withheld
+    ask = rescored if may_ask else None
+    return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, ask))
 
 
 def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list[str], rescore: Any) -> Examination:
@@ -265,8 +267,6 @@ def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list
     }
     try:
         return examine(reference, rows.frame, rescore=rescore, **given)
-    except CannotReplay:
-        raise
     except (TypeError, ValueError):
         # Answers that are no numbers (structs, lists of lists) are not compared.
         limits.append("predictions were not compared: they are no single numbers or classes")

@@ -7,6 +7,7 @@ stood, which the schema detectors turn into findings.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -114,6 +115,29 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
             except (TypeError, ValueError, ArithmeticError):
                 masks["junk"][row] = True
     return Numbers(values, **masks)
+
+
+def in_dtype(series: pd.Series[Any], dtype: str) -> pd.Series[Any]:
+    """Return numbers in training's type, where it is one of whole numbers and has room for them; else as they are.
+
+    Whole but for the rounding of a float counts as whole. 32-bit floats are such a type too.
+
+    >>> str(in_dtype(pd.Series([1.0, 2.0]), "int32").dtype), str(in_dtype(pd.Series([1.5, 2.0]), "int32").dtype)
+    ('int32', 'float64')
+    """
+    if not dtype.lower().startswith(("int", "uint", "float32")):
+        return series
+    try:
+        numbers = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = numbers if dtype.lower().startswith("float") else np.round(numbers)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cast: pd.Series[Any] = pd.Series(values, index=series.index).astype(pd.api.types.pandas_dtype(dtype))
+        is_same = np.allclose(cast.to_numpy(dtype=np.float64, na_value=np.nan), numbers, equal_nan=True)
+    except (TypeError, ValueError, OverflowError):
+        # Nulls that the type has no room for, or no numbers at all.
+        return series
+    return cast if is_same else series
 
 
 def plain_objects(frame: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
+from tallystick.parity.asking import Asking
 from tallystick.parity.columns import Floats, Mask, plain_objects
 from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
 from tallystick.parity.detect.absent import told_as_absent
@@ -162,17 +164,20 @@ def examine(
         inquiry, whose = by_segment(reference, rows, asked, senders, inquiry)
     findings = told_as_absent(reference, inquiry.findings)
     inquiry = replace(inquiry, findings=findings, senders=None if whose else senders)
+    asking = Asking()
     if replayed is None and rescore is not None:
-        replayed = replay(reference, rescore)
+        replayed = asking.of("golden rows were not replayed", partial(replay, reference, rescore))
+        # What cannot answer for golden rows is not asked about others.
+        rescore = None if asking.refused else rescore
     judged = kept if not whose or senders is None else kept[(senders[whose["column"]] == whose["value"]).to_numpy()]
     answered, outcomes = _taken(beside.predictions, judged), _taken(beside.labels, judged)
-    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else senders)
+    inquiry, equal = _with_predictions(reference, inquiry, answered, replayed, None if whose else senders, asking)
     if equal is None and rescore is not None and replayed is not None and replayed.is_equal:
-        equal = _scores_again(reference, inquiry, answered, rescore)
+        equal = _scores_again(reference, inquiry, answered, rescore, asking)
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(beside.timestamps, judged), affected)
-    repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore)
+    repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore, asking)
     context = Context(
         segment=whose or _whose(reference, senders, inquiry, affected),
         first_seen=first_seen,
@@ -187,7 +192,7 @@ def examine(
         routing=routing,
     )
     verdict = conclude(reference, inquiry, context)
-    seconds, limits = round(time.perf_counter() - started, 3), (*verdict.degraded, *limits)
+    seconds, limits = round(time.perf_counter() - started, 3), (*verdict.degraded, *limits, *asking.refused)
     verdict = msgspec.structs.replace(without_hidden(verdict, reference), seconds=seconds, degraded=limits)
     sent = frame.iloc[judged].reset_index(drop=True)
     return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
@@ -276,6 +281,7 @@ def _with_predictions(
     predictions: Any,
     replayed: Replay | None,
     segments: pd.DataFrame | None,
+    asking: Asking,
 ) -> tuple[Inquiry, bool | None]:
     """Return the inquiry with what predictions show put first, and whether live rows score the same again."""
     found: Finding | None = None
@@ -283,10 +289,10 @@ def _with_predictions(
     if replayed is not None and replayed.rows and not replayed.is_equal:
         found = replay_finding(replayed, inquiry.sent.rows)
     elif predictions is not None and len(predictions) == inquiry.sent.rows and _are_tables(reference, predictions):
-        found, equal = _with_tables(reference, inquiry, predictions)
+        found, equal = _with_tables(reference, inquiry, predictions, asking)
     elif predictions is not None and len(predictions) == inquiry.sent.rows:
         answered = reference.numbers_of(predictions)
-        rescored = _predicted(reference, inquiry.sent)
+        rescored = _predicted(reference, inquiry.sent, asking)
         pair = None if rescored is None else comparable(reference, rescored, answered, inquiry.sent.frame())
         if pair is not None:
             found = paired_difference(pair[1], pair[0], "live", segments)
@@ -304,11 +310,13 @@ def _are_tables(reference: Reference, predictions: Any) -> bool:
     return known is not None and golden.table_of(predictions, known.shape[1]) is not None
 
 
-def _with_tables(reference: Reference, inquiry: Inquiry, predictions: Any) -> tuple[Finding | None, bool | None]:
+def _with_tables(
+    reference: Reference, inquiry: Inquiry, predictions: Any, asking: Asking
+) -> tuple[Finding | None, bool | None]:
     """Return what probabilities of three classes or more show, and whether live rows get the same again."""
     given = golden.table_of(predictions)
     assert given is not None
-    rescored = _predicted(reference, inquiry.sent, given.shape[1])
+    rescored = _predicted(reference, inquiry.sent, asking, given.shape[1])
     if rescored is not None:
         found = paired_tables(reference, given, rescored, "live")
         return found, found is None
@@ -331,33 +339,38 @@ def _with_endpoint(
     return replace(inquiry, findings=findings)
 
 
-def _scores_again(reference: Reference, inquiry: Inquiry, answered: Any, rescore: Rescore) -> bool | None:
+def _scores_again(
+    reference: Reference, inquiry: Inquiry, answered: Any, rescore: Rescore, asking: Asking
+) -> bool | None:
     """Return True when the endpoint gives the rows the same predictions again; None when that says nothing.
 
     Rows are as read, not as sent, so another prediction may come of that.
     """
     if answered is None or len(answered) != inquiry.sent.rows:
         return None
-    try:
+
+    def compare() -> Finding | None:
         again = reference.numbers_of(rescore(inquiry.sent.frame()))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return True if paired_difference(reference.numbers_of(answered), again, "live") is None else None
+        return paired_difference(reference.numbers_of(answered), again, "live")
+
+    before = len(asking.refused)
+    found = asking.of("live rows were not scored again", compare)
+    return True if found is None and len(asking.refused) == before else None
 
 
-def _predicted(reference: Reference, live: Live, classes: int = 0) -> Any:
+def _predicted(reference: Reference, live: Live, asking: Asking, classes: int = 0) -> Any:
     """Return what the model at hand answers to rows; a table of so many `classes`, where asked for."""
-    try:
-        if classes:
-            return None if reference.model is None else predicted_table(reference.model, live.frame(), classes)
-        return reference.predict(live.frame())
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # The model cannot take these rows as they were sent.
+    if reference.model is None:
         return None
+    # Rows as they were sent are often what a model refuses.
+    return asking.of(
+        "predictions were not compared with the model's own",
+        lambda: predicted_table(reference.model, live.frame(), classes) if classes else reference.predict(live.frame()),
+    )
 
 
 def _interventions(
-    reference: Reference, inquiry: Inquiry, labels: Any, predictions: Any, rescore: Rescore | None
+    reference: Reference, inquiry: Inquiry, labels: Any, predictions: Any, rescore: Rescore | None, asking: Asking
 ) -> tuple[Repair | None, Transplant | None]:
     predict = rescore if rescore is not None else reference.model
     if predict is None or not inquiry.findings or not inquiry.findings[0].features:
@@ -365,9 +378,17 @@ def _interventions(
     if inquiry.findings[0].at_endpoint:
         return None, None
     main = of_one_cause(inquiry)
-    repaired = repair(reference, inquiry.sent, inquiry.undone, predict)
     outcomes, scores = _labelled(reference, labels, predictions)
-    return repaired, transplant(reference, main, predict, outcomes, scores)
+    return (
+        asking.of(
+            "what undoing the cause does to predictions is not known",
+            lambda: repair(reference, inquiry.sent, inquiry.undone, predict),
+        ),
+        asking.of(
+            "what the cause does to the metric is not known",
+            lambda: transplant(reference, main, predict, outcomes, scores),
+        ),
+    )
 
 
 def _as_numbers(reference: Reference, answered: Any) -> Floats | None:

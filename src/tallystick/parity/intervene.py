@@ -17,7 +17,7 @@ from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
 from tallystick.parity.apart import apart
-from tallystick.parity.columns import Floats
+from tallystick.parity.columns import Floats, in_dtype
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.outputs import paired_tables, predicted_table
@@ -248,16 +248,15 @@ def logit_shift(expected: Floats, got: Floats) -> float | None:
 
 
 def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd.DataFrame], Any]) -> Repair | None:
-    """Return how far predictions are from training's, before and after undoing; None where a model cannot take rows."""
+    """Return how far predictions are from training's, before and after undoing; None where none can be compared.
+
+    Raises what the model raises for the rows: models refuse what they were not fitted on (nulls, unseen levels).
+    """
     score = reference.score
     if score is None or score.numbers is None:
         return None
-    try:
-        before = golden.scores(predict, sent.frame(), reference.classes)
-        after = golden.scores(predict, undone.frame(), reference.classes)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # Models refuse what they were not fitted on (nulls, unseen levels); then there is nothing to compare.
-        return None
+    before = golden.scores(predict, sent.frame(), reference.classes)
+    after = golden.scores(predict, undone.frame(), reference.classes)
     return Repair(
         ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
     )
@@ -270,19 +269,17 @@ def transplant(
     live_labels: Floats | None,
     live_scores: Floats | None,
 ) -> Transplant | None:
-    """Return what the fault does to the metric on golden rows with labels; None without labels or a forward map."""
+    """Return what the fault does to the metric on golden rows with labels; None without labels or a forward map.
+
+    Raises what the model raises for the rows with the fault.
+    """
     rows, labels = reference.rows, reference.labels
     if len(labels) != len(rows) or not len(rows) or any(finding.forward is None for finding in findings):
         return None
-    broken = rows.copy()
-    try:
-        for finding in findings:
-            assert finding.forward is not None
-            for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
-                broken[name] = _mixed(rows[name], values, finding.share)
-        clean_scores, broken_scores = (golden.scores(predict, each, reference.classes) for each in (rows, broken))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    broken = _with_faults(rows, findings)
+    if broken is None:
         return None
+    clean_scores, broken_scores = (golden.scores(predict, each, reference.classes) for each in (rows, broken))
     classes = len(reference.classes)
     known = np.isfinite(labels)
     name, clean = golden.metric(labels[known], clean_scores[known], classes)
@@ -295,6 +292,20 @@ def transplant(
         # Answers in another form than training's have another metric.
         live = value if live_name == name else None
     return Transplant(name, clean, golden.metric(labels[known], broken_scores[known], classes)[1], live)
+
+
+def _with_faults(rows: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame | None:
+    """Return the rows with the faults put in; None where one cannot be put into such values."""
+    broken = rows.copy()
+    try:
+        for finding in findings:
+            assert finding.forward is not None
+            for name, values in finding.forward({str(name): broken[name].to_numpy() for name in broken}).items():
+                # A model with a signature refuses whole numbers that come as floats.
+                broken[name] = in_dtype(_mixed(rows[name], values, finding.share), str(rows[name].dtype))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return broken
 
 
 def _mixed(column: pd.Series[Any], values: Any, share: float) -> pd.Series[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Mask, Role, Texts
+from tallystick.parity.columns import Floats, Mask, Role, Texts, in_dtype
 from tallystick.parity.history import Asked
 from tallystick.parity.joint import Discriminant, Values, column_scores, discriminant, table_of, tempered
 from tallystick.parity.profile import Ints, cells_of
@@ -215,14 +215,10 @@ def _as_trained(column: Values, role: Role, dtype: str, encoding: str) -> pd.Ser
             return stamps.dt.strftime(encoding.removeprefix("text:"))
         if encoding.startswith("epoch_"):
             factor = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[encoding.removeprefix("epoch_")]
-            return pd.Series(np.asarray(column, dtype=np.float64) * factor)
+            return in_dtype(pd.Series(np.asarray(column, dtype=np.float64) * factor), dtype)
         return stamps
     if dtype in ("bool", "boolean") and series.notna().all():
         return series.map({"True": True, "False": False}).astype(bool)
-    if role is Role.NUMBER and dtype.startswith(("int", "uint")) and series.notna().all():
-        whole = np.round(np.asarray(column, dtype=np.float64))
-        if np.allclose(whole, np.asarray(column, dtype=np.float64)):
-            return pd.Series(whole).astype(np.int64)
-    if dtype == "category" and role is not Role.NUMBER:
-        return series.astype("category")
-    return series if role is Role.NUMBER else series.astype(object)
+    if role is Role.NUMBER:
+        return in_dtype(series, dtype)
+    return series.astype("category") if dtype == "category" else series.astype(object)

@@ -257,8 +257,7 @@ def _predicted(reference: Reference, frame: pd.DataFrame | None) -> Floats | Non
     try:
         # Models take columns by name or by position: training's order suits both.
         return reference.predict(frame[list(reference.names)])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # Rows as they were sent are often what a model refuses.
+    except Exception:  # noqa: BLE001  the model's code: rows as they were sent are often what it refuses
         return None
 
 
