@@ -15,7 +15,7 @@ import pandas as pd
 
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
-from tallystick.parity.answer_form import comparable
+from tallystick.parity.answer_form import as_stored, comparable
 from tallystick.parity.apart import apart
 from tallystick.parity.columns import Floats, in_dtype
 from tallystick.parity.detect.finding import Finding
@@ -255,8 +255,10 @@ def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd
     score = reference.score
     if score is None or score.numbers is None:
         return None
-    before = golden.scores(predict, sent.frame(), reference.classes)
-    after = golden.scores(predict, undone.frame(), reference.classes)
+    answers = as_stored(reference, predict, (sent.frame(), undone.frame()))
+    if answers is None:
+        return None
+    before, after = answers
     return Repair(
         ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
     )

@@ -15,6 +15,7 @@ import pandas as pd
 
 from tallystick.gate.report import GateReport, Outcome, Rung
 from tallystick.parity import compared
+from tallystick.parity.answer_form import as_stored
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.figures import column_card, company_card, scores_card, small_multiples
@@ -247,16 +248,28 @@ def _scores(
         # The reference's model gives training's predictions; what the endpoint gave is not known here.
         return None
     else:
-        sent, after = _predicted(reference, live), _predicted(reference, undone)
+        sent, after = _predicted(reference, live, undone)
     return scores_card(reference, sent, after)
 
 
-def _predicted(reference: Reference, frame: pd.DataFrame | None) -> Floats | None:
-    if frame is None:
+def _predicted(
+    reference: Reference, live: pd.DataFrame, undone: pd.DataFrame | None
+) -> tuple[Floats | None, Floats | None]:
+    """Return predictions of rows as sent and as undone: of both, or where the model refuses one, of the other."""
+    if undone is not None:
+        both = _answers(reference, (live, undone))
+        if both is not None:
+            return both[0], both[1]
+    sent, after = _answers(reference, (live,)), None if undone is None else _answers(reference, (undone,))
+    return None if sent is None else sent[0], None if after is None else after[0]
+
+
+def _answers(reference: Reference, frames: Sequence[pd.DataFrame]) -> list[Floats] | None:
+    if reference.model is None:
         return None
     try:
         # Models take columns by name or by position: training's order suits both.
-        return reference.predict(frame[list(reference.names)])
+        return as_stored(reference, reference.model, [frame[list(reference.names)] for frame in frames])
     except Exception:  # noqa: BLE001  the model's code: rows as they were sent are often what it refuses
         return None
 
