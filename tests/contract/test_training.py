@@ -280,7 +280,7 @@ def test_a_model_that_is_another_one_when_loaded_is_told(mlflow_store, tmp_path)
     assert any("loaded again" in line for line in Reference.load(tmp_path / "model" / "parity").lint)
 
 
-def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
+def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself, tmp_path):
     frame, labels = _frame()
     model, _, _ = _pipeline()
     model = model.fit(frame, labels)
@@ -292,6 +292,10 @@ def test_autolog_leaves_an_unmodified_script_a_reference(logging_by_itself):
     assert reference.lineage["rows"] == "600"
     assert any("no signature" in line for line in reference.lint)
     assert len(reference.labels) == len(reference.rows)
+    # Without a signature, `inputs` with names is a dict: the model takes none, so the gate has no such rows to send.
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split"]
+    assert any("not kept as inputs: the model has no signature" in line for line in found.degraded)
+    assert _rungs(folder, tmp_path)[Rung.WIRE].outcome is not Outcome.FAILED
 
 
 def test_models_that_skops_refuses_by_itself_are_written_under_autolog(logging_by_itself):

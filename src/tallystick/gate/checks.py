@@ -16,6 +16,7 @@ from typing import Any
 from tallystick.errors import TallystickError
 from tallystick.gate import quality
 from tallystick.gate.environment import Differing, closeness, differences
+from tallystick.gate.forms import ask_forms
 from tallystick.gate.golden import Golden, Step, Wire
 from tallystick.gate.predictions import Answer, answer_of, judge
 from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung, RungReport
@@ -59,7 +60,7 @@ class Checked:
     report: GateReport
     are_rows_independent: bool | None = None
     independence: str = ""
-    #: Encodings that change rows, though the leading ones carry them.
+    #: Encodings that change rows or that the model does not take, though the leading ones are carried and taken.
     lossy: tuple[str, ...] = ()
 
 
@@ -125,8 +126,9 @@ class _Ladder:
         #: Set where the model's input has no columns: then what was decoded is asked, and nothing else can be.
         self._form_rows = 0
         self._answer: Answer | None = None
-        #: Encodings that change rows, though others carry them.
+        #: Encodings that change rows or that the model does not take, though others are carried and taken.
         self.lossy: tuple[str, ...] = ()
+        self._decoded: list[tuple[Wire, Any]] = []
 
     def climb(self, wanted: Collection[Rung]) -> None:
         for rung, ask in (
@@ -184,6 +186,14 @@ class _Ladder:
             else:
                 passed.append(wire.encoding)
                 notes += [note for note in retyped(golden, found) if note not in notes]
+        forms = ask_forms(golden, self._decoded, self.subject.predict, self._closeness)
+        if forms.mistaken is not None:
+            self.rungs.append(forms.mistaken)
+            return
+        for encoding, error in forms.refused.items():
+            self.lossy += (encoding,)
+            lossy.append(_not_taken(encoding, error))
+        passed = [encoding for encoding in passed if encoding not in forms.refused]
         if not passed:
             why = notes[0] if notes else "the golden rows hold no request bodies"
             self._note(Rung.WIRE, Outcome.SKIPPED, f"Not asked: {why}.")
@@ -211,9 +221,11 @@ class _Ladder:
         if frame is None:
             if self._form is decoded:
                 self._form_rows = wire.rows
+            self._decoded.append((wire, decoded))
             return f"{wire.encoding} becomes {type(decoded).__name__}, which has no columns"
         lost = lost_in_transport(self.golden, wire.encoding, wire.rows, frame)
         if lost is None:
+            self._decoded.append((wire, decoded))
             return frame
         return RungReport(Rung.WIRE, Outcome.FAILED, f"{wire.encoding}: {told(lost)}", lost)
 
@@ -365,6 +377,12 @@ def _identity(digest: str, wanted: str) -> RungReport:
         return RungReport(Rung.IDENTITY, Outcome.PASSED, f"The files are those of {wanted[:12]}.")
     text = f"The files that were loaded are {digest[:12]}, {wanted[:12]} was asked for: they were exchanged or damaged."
     return RungReport(Rung.IDENTITY, Outcome.FAILED, text, Difference(expected=wanted, got=digest, share=1.0))
+
+
+def _not_taken(encoding: str, error: str) -> RungReport:
+    difference = Difference(encoding, expected="predictions", got=error, share=1.0)
+    text = f"{encoding}: the model does not take rows in this form, it raises {error}"
+    return RungReport(Rung.WIRE, Outcome.NOTED, text, difference)
 
 
 def _renamed(then: Step, now: Step) -> Difference:

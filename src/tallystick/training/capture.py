@@ -120,7 +120,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     model = saved.raw if model is None else model
     degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
-        findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV")
+        findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV or Arrow")
     findings += lint.truths(wires.truths_as_numbers(plan.rows.frame, saved.signature))
     if ask is None:
         if saved.predict is None:
@@ -264,7 +264,9 @@ def _golden_file(
     predictions = Matrix.of(rows.answer)
     if predictions.rows != len(rows.frame):
         raise InvalidParameter(f"the model gives {predictions.rows} predictions for {len(rows.frame)} rows")
-    bodies = wires.render_bodies(columns, rows.frame, saved.signature, is_array=plan.rows.is_array)
+    bodies = wires.render_bodies(
+        columns, rows.frame, saved.signature, is_array=plan.rows.is_array, predict=saved.predict
+    )
     degraded, findings = bodies.degraded, bodies.faults
     apart = noise(predictions, Matrix.of(rows.again))
     if apart > lint.ROUNDING:

@@ -1,7 +1,8 @@
 """Golden rows as the bytes that clients send, in each encoding that can carry them.
 
 Each body is read back with the decoder that the worker has. What an encoding cannot carry is left out, and told; what
-not even a JSON table can is a fault of model and signature, and stays in to be found.
+not even a JSON table can is a fault of model and signature, and stays in to be found. An encoding that becomes what the
+saved model does not take is left out, too: without a signature `inputs` becomes a dict of arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pandas as pd
 
 from tallystick.entities import Enforcement
 from tallystick.errors import TallystickError
+from tallystick.gate.forms import refusals
 from tallystick.gate.golden import Column, Wire
 from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON
 from tallystick.protocol.enforce import compile_decoder
@@ -68,11 +70,19 @@ def _cell(value: Any) -> bool | int | float | str | None:
 
 
 def render_bodies(
-    columns: Sequence[Column], frame: pd.DataFrame, signature: dict[str, Any] | None, *, is_array: bool
+    columns: Sequence[Column],
+    frame: pd.DataFrame,
+    signature: dict[str, Any] | None,
+    *,
+    is_array: bool,
+    predict: Callable[[Any], Any] | None = None,
 ) -> Bodies:
-    """Return the first rows in every encoding, each read back by the decoder for `signature`."""
+    """Return the first rows in every encoding, each read back by the decoder for `signature`.
+
+    `predict` is asked which of them it takes, where they become different things.
+    """
     rows = min(WIRE_ROWS, len(frame))
-    found = Bodies()
+    found, read = Bodies(), list[tuple[str, Any]]()
     sent, frame = _as_signed(columns, frame, signature)
     bodies = _array_bodies(sent, rows) if is_array else _frame_bodies(sent, frame, rows)
     decoder = compile_decoder(parse_signature(signature))
@@ -91,6 +101,14 @@ def render_bodies(
         if found.parsed is None:
             found.parsed = parsed
         found.wires.append(Wire(encoding, media, rows, body))
+        if parsed is not None:
+            read.append((encoding, parsed))
+    refused = {} if predict is None else refusals(read, predict)
+    found.wires = [wire for wire in found.wires if wire.encoding not in refused]
+    found.degraded += [
+        f"golden rows are not kept as {encoding}: the model has no signature and raises {error} for rows in this form"
+        for encoding, error in refused.items()
+    ]
     return found
 
 

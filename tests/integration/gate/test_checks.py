@@ -186,6 +186,39 @@ def test_what_only_a_further_encoding_changes_is_noted_and_named():
     assert wire.difference.encoding == "inputs"
 
 
+def without_signature(predict=MODEL.predict):
+    """What a worker has of a model without a signature: `inputs` becomes a dict of arrays."""
+    decode = compile_decoder(parse_signature(None))
+    return subject(decode=lambda body, kind: assemble([decode.decode(body, kind, Enforcement.FLAG)]), predict=predict)
+
+
+def test_an_encoding_that_a_model_without_signature_does_not_take_is_noted_and_left_out():
+    checked = check(GOLDEN, without_signature())
+    wire = rungs(checked.report)[Rung.WIRE]
+    # CSV needs a signature.
+    assert (checked.report.outcome, wire.outcome) == (Outcome.PASSED, Outcome.NOTED)
+    assert set(checked.lossy) == {"csv", "inputs"}
+    assert "come out of dataframe_records, dataframe_split as they went in" in wire.text
+    assert "Not of inputs: the model does not take rows in this form, it raises" in wire.text
+
+
+def test_an_encoding_that_a_model_without_signature_answers_otherwise_fails():
+    def predict(rows):
+        return MODEL.predict(rows) if isinstance(rows, pd.DataFrame) else np.full(len(rows["age"]), -1e6)
+
+    found = check(GOLDEN, without_signature(predict)).report
+    assert (found.outcome, rungs(found)[Rung.WIRE].outcome) == (Outcome.FAILED, Outcome.FAILED)
+    assert rungs(found)[Rung.WIRE].difference.encoding == "inputs"
+    assert "inputs: 160 of 160 predictions are not training's" in found.summary()
+
+
+def test_a_model_that_differs_in_every_form_is_told_by_its_predictions():
+    other = with_other_weights(MODEL)
+    found = check(GOLDEN, without_signature(other.predict)).report
+    assert found.outcome is Outcome.FAILED
+    assert rungs(found)[Rung.WIRE].outcome is Outcome.NOTED
+
+
 def test_rows_that_are_refused_fail_with_the_reason():
     def refuse(_body, _kind):
         raise InvalidInput("age: expected long")

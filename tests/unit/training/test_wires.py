@@ -41,6 +41,29 @@ def test_an_encoding_that_loses_a_value_is_left_out_and_told():
     ]
 
 
+def frames_only(rows):
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError("no frame")
+    return rows["x"]
+
+
+def test_an_encoding_that_the_saved_model_does_not_take_is_left_out_and_told():
+    frame = pd.DataFrame({"x": [1.0, 2.5], "s": ["a", "b"]})
+    found = bodies(frame, None, predict=frames_only)
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split"]
+    assert (
+        "golden rows are not kept as inputs: the model has no signature and raises TypeError for rows in this form"
+        in found.degraded
+    )
+    assert "inputs" in [wire.encoding for wire in bodies(frame, None, predict=lambda rows: rows["x"]).wires]
+
+
+def test_a_model_with_a_signature_is_asked_for_no_encoding_by_itself():
+    frame = pd.DataFrame({"x": [1.0, 2.5], "s": ["a", "b"]})
+    found = bodies(frame, predict=lambda rows: 1 / 0)
+    assert [wire.encoding for wire in found.wires] == ["dataframe_records", "dataframe_split", "inputs", "csv", "arrow"]
+
+
 def test_what_no_table_can_carry_is_a_fault_and_stays():
     signature = {"inputs": '[{"name": "x", "type": "long"}]'}
     found = bodies(pd.DataFrame({"x": [1.5, np.nan]}), signature)
