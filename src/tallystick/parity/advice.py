@@ -60,6 +60,74 @@ _FIXES: dict[str, str] = {
 }
 
 
+#: What would settle a suspicion, by kind: a question to somebody, or to a row, whose answer may go either way.
+_TRUE_ROW = "one row whose true values are known, sent through the same path"
+_AT_CLIENT = "one request written down at the client, beside the row that was recorded of it"
+_CONVERTED = (
+    "the client's code between reading the value and sending it: does it convert or scale it, since which version?"
+)
+_REQUEST_CODE = "the client's code that builds the request: which columns it sends, and under which names"
+_LEVELS = "whoever writes the column at its source: is it a level that training knew, written otherwise, or a new one?"
+_SOURCE = "one affected row looked up at the column's source: which value does it have there?"
+_QUERY = "the query that makes the column, live and in training: over what time, by which rule?"
+_ALL_REPLICAS = "golden rows replayed on each replica"
+_LABELS = "labels of some live rows: do they agree with the predictions as they are, or with the fault undone?"
+_TABLE = "the table that the column is looked up in, with keys and times (history=): is it what it had at the time?"
+
+_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "numeric_as_text": (_AT_CLIENT,),
+    "decimal_comma": (_AT_CLIENT, "the locale that the client formats numbers in"),
+    "boolean_as_text": (_AT_CLIENT,),
+    "letter_case": (_LEVELS,),
+    "whitespace": (_LEVELS,),
+    "encoding_damage": (_AT_CLIENT,),
+    "renamed_level": (_LEVELS,),
+    "new_level": (_LEVELS,),
+    "null_token": (_LEVELS, _SOURCE),
+    "unreadable": (_AT_CLIENT,),
+    "missing_column": (_REQUEST_CODE,),
+    "extra_column": (_REQUEST_CODE,),
+    "renamed_column": (_REQUEST_CODE, _TRUE_ROW),
+    "epoch_unit": ("one row whose time is known, sent through the same path",),
+    "day_month_swapped": ("one row whose date is known, its day not its month, sent through the same path",),
+    "lossy_cast": (_AT_CLIENT,),
+    "standardized": (_AT_CLIENT, _CONVERTED),
+    "standardized_twice": (_AT_CLIENT, _CONVERTED),
+    "not_standardized": (_AT_CLIENT, _CONVERTED),
+    "wrong_scaler": (_TRUE_ROW, "the constants and the order of columns that the client scales with"),
+    "minmax_scaled": (_AT_CLIENT, _CONVERTED),
+    "log": (_TRUE_ROW, _CONVERTED),
+    "exp": (_TRUE_ROW, _CONVERTED),
+    "unit": (_TRUE_ROW, "the unit that the client's source has the column in"),
+    "affine_unit": (_TRUE_ROW, "the unit that the client's source has the column in"),
+    "affine": (_TRUE_ROW, _CONVERTED),
+    "clipped": ("one row whose true value is beyond the bound, sent through the same path",),
+    "category_relabelled": (_TRUE_ROW, "the list of levels that the client's encoder was made with"),
+    "step_differs": (_ALL_REPLICAS,),
+    "aggregate_changed": (_QUERY, _TRUE_ROW),
+    "nulls": (_SOURCE, "the client's or the lookup's log for these rows: did it fail, or find nothing?"),
+    "default_fill": (_TRUE_ROW, _SOURCE),
+    "constant": (_TRUE_ROW, _SOURCE),
+    "stale": (_TRUE_ROW, _TABLE),
+    "feature_absent": ("when the column's value becomes known, beside when predictions are made",),
+    "window_changed": (_QUERY, _TRUE_ROW),
+    "columns_swapped": (_TRUE_ROW, _REQUEST_CODE),
+    "column_shift": (_AT_CLIENT, _REQUEST_CODE),
+    "time_zone": ("one request whose local time is known at the client, beside the hour that was recorded of it",),
+    "rounded": (_AT_CLIENT,),
+    "float32": (_AT_CLIENT,),
+    "sign_flip": (_TRUE_ROW, _CONVERTED),
+    "class_order": (_ALL_REPLICAS, _LABELS),
+    "sampling_prior": (_ALL_REPLICAS, _LABELS),
+    "prediction_differs": (_ALL_REPLICAS, _LABELS),
+    "environment_differs": ("golden rows predicted in training's environment, one package at a time",),
+    "wrong_version": (DIGESTS,),
+    "covariate_shift": (_LABELS,),
+    "subpopulation": (_LABELS,),
+    "label_shift": (_LABELS,),
+}
+
+
 def fix_for(kind: str, transformation: Mapping[str, Any] | None = None) -> str:
     """Return what mends a cause, in a sentence; empty for changes of the population."""
     if kind == "stale" and leads(transformation or {}):
@@ -99,15 +167,20 @@ def before_training(is_replayed: bool, is_routing_cleared: bool, is_environment_
     return tuple(steps)
 
 
-def settle(kind: str, has_model: bool, rows: int, enough: int) -> tuple[str, ...]:
-    """Return what would turn a suspicion into a proof, cheapest first."""
-    if kind == "environment_differs":
-        return ("golden rows predicted in training's environment, one package at a time",)
+def settle(
+    kind: str, has_model: bool, rows: int, enough: int, *, is_replayed: bool = False, has_labels: bool = False
+) -> tuple[str, ...]:
+    """Return what would turn a suspicion into a proof, cheapest first: at least one thing, of every kind.
+
+    What was asked already, golden rows or labels, is not asked for again where there is something else.
+    """
+    if kind in ("environment_differs", "wrong_version"):
+        return _QUESTIONS[kind]
     steps = []
     if rows < 2 * enough:
         steps.append(f"more rows: {rows} were judged")
     if not has_model:
         steps.append("the model: undoing the cause on live rows must bring training's scores back")
-    if kind in ("stale", "category_relabelled", "columns_swapped", "affine", "default_fill", "constant"):
-        steps.append("one row whose true values are known, sent through the same path")
-    return tuple(steps)
+    answered = {text for text, is_known in ((_ALL_REPLICAS, is_replayed), (_LABELS, has_labels)) if is_known}
+    steps += [text for text in _QUESTIONS[kind] if text not in answered]
+    return tuple(steps) or _QUESTIONS[kind]

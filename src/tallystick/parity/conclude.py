@@ -235,7 +235,16 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         others=tuple(other for _, other in others if other is not None),
         explained=explained,
         fix=fix_for(main.kind, parameters_of(reference, same)),
-        settle=() if is_certain else settle(main.kind, has_model, inquiry.sent.rows, 100),
+        settle=()
+        if is_certain
+        else settle(
+            main.kind,
+            has_model,
+            inquiry.sent.rows,
+            100,
+            is_replayed=context.replayed is not None,
+            has_labels=context.labels is not None,
+        ),
         reproduce="diagnose(reference, live)",
     )
 
