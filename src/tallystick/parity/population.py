@@ -8,7 +8,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.live import Live
-from tallystick.parity.profile import cdf
+from tallystick.parity.profile import NumberProfile, cdf
 from tallystick.parity.screen import ColumnScreen
 
 #: A cell with this share of live rows and at most SLICE_BEFORE of training's makes live rows a slice.
@@ -21,7 +21,10 @@ LEAST_COHERENCE = 0.03
 
 
 def slice_of(live: Live, screened: tuple[ColumnScreen, ...]) -> dict[str, Any]:
-    """Return the column and value, or range, that live rows are a slice of; empty when they are none."""
+    """Return the column and value, or range, that live rows are a slice of; empty when they are none.
+
+    With `outside`, `above` or `below`, where nearly all of the range is none of training's.
+    """
     for part in sorted(screened, key=lambda part: -part.distance):
         j = part.column
         profile = live.reference.columns[j]
@@ -41,8 +44,16 @@ def slice_of(live: Live, screened: tuple[ColumnScreen, ...]) -> dict[str, Any]:
             low, high = np.quantile(live.numbers(j)[known], (0.01, 0.99))
             ranks = cdf(profile.numbers, np.array([low, high]))
             if ranks[1] - ranks[0] < SLICE_WIDTH:
-                return {"column": profile.name, "from": float(low), "to": float(high)}
+                return {"column": profile.name, "from": float(low), "to": float(high)} | _outside(
+                    profile.numbers, low, high
+                )
     return {}
+
+
+def _outside(numbers: NumberProfile, low: float, high: float) -> dict[str, str]:
+    if low > numbers.maximum:
+        return {"outside": "above"}
+    return {"outside": "below"} if high < numbers.minimum else {}
 
 
 def is_undecidable(live: Live, screened: tuple[ColumnScreen, ...]) -> bool:
