@@ -8,6 +8,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.live import Live
+from tallystick.parity.matched import matched
 from tallystick.parity.profile import NumberProfile, cdf
 from tallystick.parity.screen import ColumnScreen
 
@@ -74,34 +75,14 @@ def is_undecidable(live: Live, screened: tuple[ColumnScreen, ...]) -> bool:
 def reweighted_distance(live: Live, column: int) -> float | None:
     """Return the KS distance of a column that is left after weighing training rows to the other columns' live means.
 
-    Exponential tilting to first moments of the scores (Kullback's minimum discrimination information). None where the
-    reference keeps too few rows.
+    None where the reference keeps too few rows.
     """
-    numbers, golden = live.reference.columns[column].numbers, live.golden()
-    if golden is None or numbers is None:
+    numbers, mix = live.reference.columns[column].numbers, matched(live, column)
+    if mix is None or numbers is None:
         return None
-    owners, trained = live.reference.joint.owners, golden.scores()
-    kept = np.flatnonzero(~np.isin(owners, [column, *live.absent, *live.suspects]))
-    if not len(kept):
-        return None
-    weights = _tilt(trained[:, kept], live.scores()[:, kept].mean(axis=0))
-    own = golden.numbers(column)
+    own = mix.golden.numbers(column)
     order = np.argsort(own)
-    return _weighted_ks(own[order], weights[order], live.numbers(column))
-
-
-def _tilt(rows: Floats, target: Floats) -> Floats:
-    slope = np.zeros(rows.shape[1])
-    weights = np.full(len(rows), 1 / len(rows))
-    for _ in range(20):
-        mean = weights @ rows
-        centred = rows - mean
-        hessian = (centred * weights[:, None]).T @ centred + 0.05 * np.eye(rows.shape[1])
-        slope = np.clip(slope + 0.7 * np.linalg.solve(hessian, target - mean - 0.02 * slope), -4, 4)
-        exponent = rows @ slope
-        weights = np.exp(exponent - exponent.max())
-        weights /= weights.sum()
-    return np.asarray(weights)
+    return _weighted_ks(own[order], mix.weights[order], live.numbers(column))
 
 
 def _weighted_ks(points: Floats, weights: Floats, live: Floats) -> float:
