@@ -21,6 +21,7 @@ from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, number_shares, ranks_of, usual_share
+from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
 #: Rows in excess that make a fill worth naming.
@@ -110,7 +111,8 @@ def _one_value(live: Live, column: int) -> Finding | None:
     value, holds, expected = picked
     known = live.known(column)
     count, rows = int(holds.sum()), int(known.sum())
-    gain = _spike_nats(live, column, picked)
+    apart = part_apart(live, column, holds)
+    gain = _spike_nats(live, column, picked) * apart
     excess = float(np.clip((count / rows - expected) / max(1 - expected, 1e-9), 0.0, 1.0))
     name, is_default = _recognised(profile, value)
     if profile.numbers is not None and LEAST_ON_BOUND <= count != rows:
@@ -127,7 +129,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
     if sliced > -2.0:
-        sliced += _alone_nats(live, column, gain, expected, count == rows)
+        sliced = sliced * apart + _alone_nats(live, column, gain, expected, count == rows)
     if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:

@@ -16,6 +16,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.matched import matched
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below, has_decimals
+from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, ks_distance, upper_share
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
@@ -74,7 +75,7 @@ def is_of_the_mix(live: Live, column: int, found: Finding) -> bool:
     rest = np.isfinite(values) & ~np.isin(values, plain)
     coarse = int((rest & has_decimals(np.where(rest, values, 0.5), digits)).sum())
     rate = min(0.97, upper_share(usual, 1.0 / float(np.sum(weights**2))))
-    return binomial_nats(coarse, int(rest.sum()), rate) < 1.5 * CLAIM_NATS
+    return binomial_nats(coarse, int(rest.sum()), rate) * part_apart(live, column, rest) < 1.5 * CLAIM_NATS
 
 
 def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | None:
