@@ -23,7 +23,7 @@ from tallystick.parity.detect.horizon import detect_horizon, held_windows
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
-from tallystick.parity.detect.precision import detect_precision
+from tallystick.parity.detect.precision import detect_precision, is_of_the_mix
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
@@ -210,7 +210,7 @@ def _propose(live: Live, screened: Sequence[ColumnScreen], chosen: frozenset[int
             # The screen knows hours only; months and the request's time are looked at here.
             found += detect_times(live, j)
         if role is Role.NUMBER:
-            found += detect_precision(live, j)
+            found += [each for each in detect_precision(live, j) if not is_of_the_mix(live, j, each)]
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
     # Of what is inferred from a part of the rows, a key's own later values may tell the truth.

@@ -89,6 +89,13 @@ class Live:
             self._trained[what] = make()
         return cast("T", self._trained[what])
 
+    def of_rows(self, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` gives, which is made once and may depend on all values and on what is left out."""
+        what = f"{what} without {sorted(self.absent | self.broken)}"
+        if what not in self._memo:
+            self._memo[what] = make()
+        return cast("T", self._memo[what])
+
     def known(self, column: int) -> Mask:
         """Return which rows have a value."""
         return self.once(column, "known", lambda: self._known(column))

@@ -8,7 +8,8 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.live import Live
-from tallystick.parity.profile import cdf
+from tallystick.parity.matched import matched
+from tallystick.parity.profile import NumberProfile, cdf
 from tallystick.parity.screen import ColumnScreen
 
 #: A cell with this share of live rows and at most SLICE_BEFORE of training's makes live rows a slice.
@@ -21,7 +22,10 @@ LEAST_COHERENCE = 0.03
 
 
 def slice_of(live: Live, screened: tuple[ColumnScreen, ...]) -> dict[str, Any]:
-    """Return the column and value, or range, that live rows are a slice of; empty when they are none."""
+    """Return the column and value, or range, that live rows are a slice of; empty when they are none.
+
+    With `outside`, `above` or `below`, where nearly all of the range is none of training's.
+    """
     for part in sorted(screened, key=lambda part: -part.distance):
         j = part.column
         profile = live.reference.columns[j]
@@ -41,8 +45,16 @@ def slice_of(live: Live, screened: tuple[ColumnScreen, ...]) -> dict[str, Any]:
             low, high = np.quantile(live.numbers(j)[known], (0.01, 0.99))
             ranks = cdf(profile.numbers, np.array([low, high]))
             if ranks[1] - ranks[0] < SLICE_WIDTH:
-                return {"column": profile.name, "from": float(low), "to": float(high)}
+                return {"column": profile.name, "from": float(low), "to": float(high)} | _outside(
+                    profile.numbers, low, high
+                )
     return {}
+
+
+def _outside(numbers: NumberProfile, low: float, high: float) -> dict[str, str]:
+    if low > numbers.maximum:
+        return {"outside": "above"}
+    return {"outside": "below"} if high < numbers.minimum else {}
 
 
 def is_undecidable(live: Live, screened: tuple[ColumnScreen, ...]) -> bool:
@@ -63,34 +75,14 @@ def is_undecidable(live: Live, screened: tuple[ColumnScreen, ...]) -> bool:
 def reweighted_distance(live: Live, column: int) -> float | None:
     """Return the KS distance of a column that is left after weighing training rows to the other columns' live means.
 
-    Exponential tilting to first moments of the scores (Kullback's minimum discrimination information). None where the
-    reference keeps too few rows.
+    None where the reference keeps too few rows.
     """
-    numbers, golden = live.reference.columns[column].numbers, live.golden()
-    if golden is None or numbers is None:
+    numbers, mix = live.reference.columns[column].numbers, matched(live, column)
+    if mix is None or numbers is None:
         return None
-    owners, trained = live.reference.joint.owners, golden.scores()
-    kept = np.flatnonzero(~np.isin(owners, [column, *live.absent, *live.suspects]))
-    if not len(kept):
-        return None
-    weights = _tilt(trained[:, kept], live.scores()[:, kept].mean(axis=0))
-    own = golden.numbers(column)
+    own = mix.golden.numbers(column)
     order = np.argsort(own)
-    return _weighted_ks(own[order], weights[order], live.numbers(column))
-
-
-def _tilt(rows: Floats, target: Floats) -> Floats:
-    slope = np.zeros(rows.shape[1])
-    weights = np.full(len(rows), 1 / len(rows))
-    for _ in range(20):
-        mean = weights @ rows
-        centred = rows - mean
-        hessian = (centred * weights[:, None]).T @ centred + 0.05 * np.eye(rows.shape[1])
-        slope = np.clip(slope + 0.7 * np.linalg.solve(hessian, target - mean - 0.02 * slope), -4, 4)
-        exponent = rows @ slope
-        weights = np.exp(exponent - exponent.max())
-        weights /= weights.sum()
-    return np.asarray(weights)
+    return _weighted_ks(own[order], mix.weights[order], live.numbers(column))
 
 
 def _weighted_ks(points: Floats, weights: Floats, live: Floats) -> float:

@@ -136,6 +136,10 @@ WORDS: dict[str, Words] = {
     "label_shift": Words("the classes have another mix than in training", subject=_WHOLE),
 }
 
+#: Words of rows that are no part of training's, by the `outside` of their range.
+_OUTSIDE = Words(
+    "the rows lie outside training's range: {column} from {from} to {to}, all {outside} it", subject=_WHOLE
+)
 #: Words of kinds that were seen inside the endpoint, by their `step`, and not in what was sent.
 _INSIDE: dict[str, Words] = {
     "step_differs": Words("other values than training's after {step}[ in {columns}]", "after {step}", Subject.GOLDEN),
@@ -153,6 +157,8 @@ def _words(kind: str, transformation: Mapping[str, Any]) -> Words:
     inside = _INSIDE.get(kind)
     if inside and "step" in transformation:
         return inside
+    if kind == "subpopulation" and "outside" in transformation:
+        return _OUTSIDE
     return _NO_LEVELS if kind == "new_level" and "role" in transformation else WORDS[kind]
 
 

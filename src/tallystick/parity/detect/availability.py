@@ -8,7 +8,7 @@ for values that training never gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from tallystick.parity.detect.absent import KNEW_LABEL
 from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
+from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, number_shares, ranks_of, usual_share
+from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 
 #: Rows in excess that make a fill worth naming.
@@ -102,14 +104,15 @@ def _nulls(live: Live, column: int) -> Finding | None:
 
 def _one_value(live: Live, column: int) -> Finding | None:
     """Judge the value that grew most: a fill, a constant, or the bound of a clip."""
-    picked = _grown_value(live, column)
+    picked = _not_of_its_day(live, column)
     profile = live.reference.columns[column]
     if picked is None or _is_rounded_away(profile, picked[0]):
         return None
     value, holds, expected = picked
     known = live.known(column)
     count, rows = int(holds.sum()), int(known.sum())
-    gain = _spike_nats(live, column, picked)
+    apart = part_apart(live, column, holds)
+    gain = _spike_nats(live, column, picked) * apart
     excess = float(np.clip((count / rows - expected) / max(1 - expected, 1e-9), 0.0, 1.0))
     name, is_default = _recognised(profile, value)
     if profile.numbers is not None and LEAST_ON_BOUND <= count != rows:
@@ -126,7 +129,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
     cell = int(live.cells(column)[holds][0])
     sliced = 0.0 if never else slice_nats(live, column, holds, cell, min(1.0, excess * rows / count))
     if sliced > -2.0:
-        sliced += _alone_nats(live, column, gain, expected, count == rows)
+        sliced = sliced * apart + _alone_nats(live, column, gain, expected, count == rows)
     if not never and sliced < CLAIM_NATS / 2:
         return None
     if profile.numbers is None and never and not is_default:
@@ -154,6 +157,16 @@ def _one_value(live: Live, column: int) -> Finding | None:
         _fill_forward(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
+
+
+def _not_of_its_day(live: Live, column: int) -> tuple[Any, Mask, float] | None:
+    """Return the value that grew most; of times, of those that rows of one day do not share anyhow."""
+    picked = _grown_value(live, column)
+    of_days: list[Any] = []
+    while picked is not None and is_of_its_day(live, column, *picked[:2]):
+        of_days.append(picked[0])
+        picked = _grown_value(live, column, of_days) if len(of_days) < CANDIDATES else None
+    return picked
 
 
 def _alone_nats(live: Live, column: int, gain: float, expected: float, is_all: bool) -> float:
@@ -263,8 +276,8 @@ def _under(count: float, rows: int, rate: float) -> float:
     return float(rows * (seen * np.log(seen / rate) + (1 - seen) * np.log((1 - seen) / (1 - rate))))
 
 
-def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
-    """Return the value whose share grew most against training, its rows, and its share in training."""
+def _grown_value(live: Live, column: int, but: Sequence[Any] = ()) -> tuple[Any, Mask, float] | None:
+    """Return the value (`but` some) whose share grew most against training, its rows, and its share in training."""
     profile = live.reference.columns[column]
     known = live.known(column)
     if known.sum() < 5:
@@ -275,6 +288,10 @@ def _grown_value(live: Live, column: int) -> tuple[Any, Mask, float] | None:
         expected = np.array([level_share(profile, str(value)) for value in values])
     else:
         values, counts = live.sample(column)[:2]
+        left = ~np.isin(values, but)
+        if not left.any():
+            return None
+        values, counts = values[left], counts[left]
         expected = number_shares(profile, values)
     # Only values that came at least twice, the most frequent and the most overdue, are worth weighing.
     ahead = np.argsort(expected * known.sum() - counts)[:CANDIDATES]
@@ -375,7 +392,7 @@ def _rest_is_usual(live: Live, column: int, holds: Mask) -> bool:
     """Whether the other values are ones that training could give, whatever their mix: a far one is put among them."""
     values, profile = live.numbers(column), live.reference.columns[column]
     rest = np.isfinite(values) & ~holds
-    odd = int((odd_rows(profile, values) & rest).sum())
+    odd = int((odd_rows(profile, values) & rest & ~is_what_comes_next(profile, values)).sum())
     return bool(odd <= FEW_ODD * holds.sum() + 2 * odd_rate(profile) * rest.sum())
 
 

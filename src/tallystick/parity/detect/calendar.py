@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.joint import cell_means, log_likelihood, temper_of, tempered
+from tallystick.parity.joint import cell_means, log_likelihood, paired_z, temper_of, tempered
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
+from tallystick.parity.yardsticks import trusted_nats, z_nats
 
 MONTHS = 12
 DAY_S, HOUR_S = 86400.0, 3600.0
@@ -25,6 +26,8 @@ FEWEST_ROWS = 100
 WIDEST_LAG_DAYS, FEWEST_LAGS = 20.0, 10
 #: Nats of one row whose lag is usual only when undone: usual lags are nine in ten.
 LAG_NATS = 2.0
+#: Rows a day from which those of one day are one observation of its month.
+ROWS_A_DAY = 3
 #: Seconds that lags of one shift may lie apart, and the part of rows that must.
 SAME_LAG_S, SAME_LAG_PART = 600.0, 0.8
 #: Cells of the calendar that training never had are telling where it would have had so many of its quantiles in each.
@@ -148,14 +151,31 @@ def _months(live: Live, column: int) -> _Months | None:
     return _Months(cell_means(month, scores, MONTHS), shares, temper_of(halves, shares))
 
 
+def said_by_day(seconds: Floats, apart: Floats, z: float) -> float:
+    """Return what rows say, in nats, where those of one day say it once: they share its weather, and its events.
+
+    Source: cluster-robust standard errors (Liang & Zeger 1986), here with one sum a day.
+    """
+    days, places = np.unique(np.floor(seconds / DAY_S), return_inverse=True)
+    if len(days) * ROWS_A_DAY >= len(seconds):
+        return trusted_nats(z, float(apart.sum()))
+    sums: Floats = np.bincount(places, weights=apart).astype(np.float64)
+    return z_nats(min(z, paired_z(sums)))
+
+
 def lag_nats(seconds: Floats, dates: Dates, requests: Floats | None) -> float:
     """Return how much lags to the request speak for day and month exchanged, in nats; 0 where they say nothing."""
     if requests is None:
         return 0.0
     sure = np.isfinite(seconds) & np.isfinite(requests) & (dates.day > MONTHS)
-    if sure.sum() < FEWEST_LAGS:
+    lags = (requests - seconds)[sure]
+    if len(lags) < FEWEST_LAGS:
+        # Rows of a few days, none of which tells: times about their requests are usual.
+        lags = (requests - dates.turned)[dates.can & np.isfinite(requests)]
+        lags = lags[np.abs(lags) <= WIDEST_LAG_DAYS * DAY_S]
+    if len(lags) < FEWEST_LAGS:
         return 0.0
-    low, high = np.quantile((requests - seconds)[sure], (0.05, 0.95))
+    low, high = np.quantile(lags, (0.05, 0.95))
     if high - low > WIDEST_LAG_DAYS * DAY_S:
         return 0.0
     can = dates.can & np.isfinite(requests)

@@ -26,6 +26,7 @@ from tallystick.parity.profile import (
     number_shares,
     quantiles_of,
 )
+from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part
 
 SHARES = np.linspace(0.005, 0.995, 199)
@@ -90,7 +91,7 @@ def _judge(
     if own > NO_ATOM:
         # One value of a lattice may have grown popular; its neighbours tell.
         over_none = min(over_none, _over_neighbours(numbers, values[known], value, side, held, own))
-    once = _once(live, holds)
+    once = min(_once(live, holds), part_apart(live, column, holds))
     over_none, heard = once * own_part(numbers, rows) * over_none, once * heard
     nats = over_none + heard
     if (

@@ -14,7 +14,9 @@ import numpy as np
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
+from tallystick.parity.matched import matched
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below, has_decimals
+from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, ks_distance, upper_share
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
@@ -54,6 +56,26 @@ def _detected(live: Live, column: int) -> list[Finding]:
         if finding is not None and (best is None or finding.gain > best.gain * 1.02 + CLAIM_NATS):
             best = finding
     return [] if best is None else [best]
+
+
+def is_of_the_mix(live: Live, column: int, found: Finding) -> bool:
+    """Whether training rows that are like the live ones in other columns have so few decimals, too."""
+    numbers, digits = live.reference.columns[column].numbers, found.transformation.get("decimals")
+    mix = matched(live, column) if numbers is not None and digits is not None else None
+    if mix is None or numbers is None or digits is None:
+        return False
+    own, plain = mix.golden.numbers(column), _coarse_atoms(live.reference.columns[column], digits)
+    told = np.isfinite(own) & ~np.isin(own, plain)
+    weights = np.where(told, mix.weights, 0.0)
+    if not weights.sum() > 0:
+        return False
+    weights = weights / weights.sum()
+    usual = float(weights @ has_decimals(np.where(told, own, 0.5), digits))
+    values = live.numbers(column)
+    rest = np.isfinite(values) & ~np.isin(values, plain)
+    coarse = int((rest & has_decimals(np.where(rest, values, 0.5), digits)).sum())
+    rate = min(0.97, upper_share(usual, 1.0 / float(np.sum(weights**2))))
+    return binomial_nats(coarse, int(rest.sum()), rate) * part_apart(live, column, rest) < 1.5 * CLAIM_NATS
 
 
 def _float32(profile: ColumnProfile, values: Floats, known: Any) -> Finding | None:

@@ -25,9 +25,18 @@ from tallystick.parity.columns import (
     read_times,
 )
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
-from tallystick.parity.detect.calendar import lag_nats, month_table, odd_dates, off_the_clock, read_dates, zone_of
+from tallystick.parity.detect.calendar import (
+    lag_nats,
+    month_table,
+    odd_dates,
+    off_the_clock,
+    read_dates,
+    said_by_day,
+    zone_of,
+)
 from tallystick.parity.detect.clock import coarse_clock
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.streamed import are_in_order
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, cdf
 from tallystick.parity.spelled import date_numbers, example_of, read_spelled
@@ -180,7 +189,7 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     seconds = live.numbers(column)
     dates = read_dates(seconds)
     can, undone = dates.can, dates.turned
-    if can.sum() < 5:
+    if can.sum() < 5 or are_in_order(live, dates, seconds):
         return None
     strange, still = odd_dates(profile, seconds), odd_dates(profile, undone)
     if (~can).any() and strange[~can].mean() > ODD_TOO * strange[can].mean():
@@ -202,7 +211,7 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     weight = posterior(ratio[can], float(shares[0]))
     if table is not None:
         z = mixture_z(weight, here[can], back[can])
-        said = trusted_nats(z, float(mixed(weight, heard[can]).sum())) - MONTH_COST
+        said = said_by_day(seconds[can], mixed(weight, heard[can]), z) - MONTH_COST
     odd = int((outside | strange)[can].sum())
     lags = lag_nats(seconds, dates, live.requests)
     nats = max(float(gains[0]), float(ratio[can].sum())) if odd else 0.0
