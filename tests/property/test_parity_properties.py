@@ -11,7 +11,8 @@ from tallystick.parity import Reference, Status, diagnose
 from tallystick.parity.density import fit_share, mixed, mixture_z
 from tallystick.parity.detect.drawn import other_window
 from tallystick.parity.detect.maps import curve_maps, scaling_maps, sign_maps, temperature_maps, unit_maps
-from tallystick.parity.profile import cdf, cdf_below, cells_of, number_shares, profile_column, profile_numbers
+from tallystick.parity.distribution import cdf, cdf_below, number_shares
+from tallystick.parity.profile import cells_of, profile_column, profile_numbers
 from tallystick.parity.yardsticks import binomial_nats
 
 CLAIMS = (Status.CAUSE_FOUND, Status.SUSPECTED)

@@ -25,15 +25,8 @@ from tallystick.monitor.screening import Expected, are_far, moved_shares, upper_
 from tallystick.monitor.sketches import ColumnSketch, Sketches, shortened
 from tallystick.monitor.watch import EntityWatch
 from tallystick.parity.columns import Role
-from tallystick.parity.profile import (
-    LEVEL_CELLS,
-    MAX_LEVELS,
-    ColumnProfile,
-    LevelProfile,
-    NumberProfile,
-    has_decimals,
-    number_shares,
-)
+from tallystick.parity.distribution import number_shares
+from tallystick.parity.profile import LEVEL_CELLS, MAX_LEVELS, ColumnProfile, LevelProfile, NumberProfile, has_decimals
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import AskProfile, Window
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role, hour_of, read_numbers, read_texts
+from tallystick.parity.distribution import cdf, cdf_below
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.parameters import number
 from tallystick.parity.privacy import digest
-from tallystick.parity.profile import ColumnProfile, cdf, cdf_below
+from tallystick.parity.profile import ColumnProfile
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference

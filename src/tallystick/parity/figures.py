@@ -22,11 +22,12 @@ from tallystick.parity.charts import (
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.company import company
 from tallystick.parity.compared import Compared, missing_share
+from tallystick.parity.distribution import quantiles_of
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.markup import Safe, join, tag
 from tallystick.parity.parameters import count, percent
-from tallystick.parity.profile import ColumnProfile, quantiles_of
+from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.scales import linear, scale_for
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.yardsticks import ks_bound, ks_distance

@@ -21,7 +21,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
 from tallystick.parity.columns import Floats, Role, Texts
-from tallystick.parity.profile import ColumnProfile, Ints, cdf, cells_of
+from tallystick.parity.distribution import cdf
+from tallystick.parity.profile import ColumnProfile, Ints, cells_of
 
 #: Scores are cut here, so that a broken other column cannot outvote the rest.
 SCORE_BOUND = 2.5

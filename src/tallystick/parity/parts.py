@@ -13,8 +13,9 @@ from scipy.special import betainc, betaincc, chdtrc, kolmogorov, ndtr
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.availability import level_share
+from tallystick.parity.distribution import number_shares, ranks_of
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, Ints, number_shares, ranks_of
+from tallystick.parity.profile import ColumnProfile, Ints
 from tallystick.parity.screen import ALPHA, LEAST_EXPECTED, LOOK_P, LOOK_Z, agreement_of, odd_rates
 
 #: Rows of all parts together that one value must be in, for some to be filled with it.

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats
+from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
 from tallystick.parity.matched import matched
-from tallystick.parity.profile import NumberProfile, cdf
+from tallystick.parity.profile import NumberProfile
 from tallystick.parity.screen import ColumnScreen
 
 #: A cell with this share of live rows and at most SLICE_BEFORE of training's makes live rows a slice.

@@ -14,14 +14,7 @@ import numpy as np
 
 from tallystick.errors import InvalidParameter
 from tallystick.parity.columns import read_texts
-from tallystick.parity.profile import (
-    BUCKET_DIGITS,
-    BUCKETS,
-    MOST_DECIMALS,
-    ColumnProfile,
-    LevelProfile,
-    NumberProfile,
-)
+from tallystick.parity.profile import BUCKET_DIGITS, BUCKETS, MOST_DECIMALS, ColumnProfile, LevelProfile, NumberProfile
 
 if TYPE_CHECKING:
     from tallystick.parity.joint import Joint

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tallystick.parity.columns import Floats, Mask
-from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, Ints, LevelProfile, NumberProfile, ranks_of
+from tallystick.parity.distribution import ranks_of
+from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, Ints, LevelProfile, NumberProfile
 
 #: Evidence against "another mix of the same population" that a claim needs, in nats (e^6 = 400 : 1).
 CLAIM_NATS = 6.0

@@ -17,9 +17,10 @@ from tallystick.parity.density import RATIO_BOUND, fit_share, log_density, mixed
 from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.detect.rounding import live_step
 from tallystick.parity.detect.window import NAMED_COST
+from tallystick.parity.distribution import cdf, ranks_of
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cells_of, ranks_of
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cells_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,

@@ -19,8 +19,9 @@ from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
+from tallystick.parity.distribution import number_shares, ranks_of, usual_share
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, number_shares, ranks_of, usual_share
+from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, far_rate, far_rows, odd_rate, odd_rows
 

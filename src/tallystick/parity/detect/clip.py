@@ -16,16 +16,9 @@ import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.distribution import cdf, cdf_below, number_shares, quantiles_of
 from tallystick.parity.live import Live
-from tallystick.parity.profile import (
-    ColumnProfile,
-    NumberProfile,
-    cdf,
-    cdf_below,
-    cells_of,
-    number_shares,
-    quantiles_of,
-)
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cells_of
 from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.density import log_density
-from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cdf, cells_of, quantiles_of
+from tallystick.parity.distribution import cdf, quantiles_of
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cells_of
 
 #: Draws of training's counts that are counted over another window.
 DRAWS = 4000

@@ -41,8 +41,9 @@ from tallystick.parity.detect.trial import (
     trial_rows,
     tried_on,
 )
+from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cells_of, has_decimals
+from tallystick.parity.profile import NumberProfile, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_nats,

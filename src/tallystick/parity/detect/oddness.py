@@ -12,7 +12,8 @@ import numpy as np
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.fitting import settled
 from tallystick.parity.detect.maps import NumberMap
-from tallystick.parity.profile import ColumnProfile, training_values
+from tallystick.parity.distribution import training_values
+from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.yardsticks import binomial_nats, odd_rows
 
 #: Odd rows that have a distribution to speak of, and what sampling adds to its distance, and to a share.

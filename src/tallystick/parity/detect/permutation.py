@@ -17,9 +17,10 @@ from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import is_spread
+from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cells_of
+from tallystick.parity.profile import NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.

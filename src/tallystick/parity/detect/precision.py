@@ -13,9 +13,10 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.distribution import cdf, cdf_below
 from tallystick.parity.live import Live
 from tallystick.parity.matched import matched
-from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, cdf, cdf_below, has_decimals
+from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, has_decimals
 from tallystick.parity.readings import part_apart
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, ks_distance, upper_share
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.maps import NumberMap, slopes_of
-from tallystick.parity.profile import ColumnProfile, NumberProfile, cdf, cdf_below, decimals_of, ranks_of
+from tallystick.parity.distribution import cdf, cdf_below, ranks_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile, decimals_of
 from tallystick.parity.yardsticks import odd_rows
 
 #: Decimals beyond which values were not rounded, and the share of values that must have as few.

@@ -13,8 +13,9 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.calendar import DAY_S, HOUR_S, WIDEST_LAG_DAYS, Dates
+from tallystick.parity.distribution import quantiles_of
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, NumberProfile, quantiles_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 #: Part of training's span at its end, and the share of rows there from which times were cut off by the day training was

@@ -31,8 +31,9 @@ from tallystick.parity.detect.window import (
     window_finding,
     window_name,
 )
+from tallystick.parity.distribution import cdf, cdf_below
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile, cdf, cdf_below
+from tallystick.parity.profile import Ints, NumberProfile
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, odd_rate, odd_rows, trusted_nats
 
 #: Rows that are enough to see a window in, and the gain that one must have over none.

@@ -37,8 +37,9 @@ from tallystick.parity.detect.calendar import (
 from tallystick.parity.detect.clock import coarse_clock
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.streamed import are_in_order
+from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, cdf
+from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.spelled import date_numbers, example_of, read_spelled
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rows, trusted_nats
 

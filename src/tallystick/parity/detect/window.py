@@ -20,9 +20,10 @@ from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.drawn import other_window, training_counts
 from tallystick.parity.detect.finding import Finding, agreement
+from tallystick.parity.distribution import cdf, quantiles_of
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cdf, cells_of, profile_numbers, quantiles_of
+from tallystick.parity.profile import NumberProfile, cells_of, profile_numbers
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     binomial_nats,
