@@ -18,7 +18,7 @@ def orders(count: int, seed: int, start: str = "2024-01-01", days: int = 180) ->
     return pd.DataFrame(
         {
             "placed": day + pd.to_timedelta(quarter, unit="m"),
-            "chill": np.round(5 * np.cos(2 * np.pi * (day.dayofyear - 20) / 365) + rng.normal(0, 1.5, count), 1),
+            "chill": np.round(5 * np.cos(2 * np.pi * (day.day_of_year - 20) / 365) + rng.normal(0, 1.5, count), 1),
             "items": rng.poisson(3, count) + 1,
             "weight": np.round(rng.lognormal(1, 0.5, count), 2),
         }
