@@ -12,8 +12,8 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: $(VENV)/.done  ## Two versions of a model behind one endpoint; ARGS=--once ends by itself
 	@$(BIN)/tallystick demo $(ARGS)
 
-test: $(VENV)/.done  ## All tests, in three processes: those with servers wait a lot
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.done  ## All tests, in two processes
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: $(VENV)/.done  ## The tests of one part each: no process, no model, no table
 	$(BIN)/pytest tests/unit -p no:hypothesispytest $(ARGS)
