@@ -67,7 +67,10 @@ def main(arguments: list[str]) -> None:
     path, model, scratch, limit = Path(arguments[0]), Path(arguments[1]), Path(arguments[2]), float(arguments[3])
     _give_way()
     record = msgspec.json.decode(path.read_bytes(), type=Record)
-    watch = threading.Thread(target=_end_in_time, args=(record, path, scratch, limit), daemon=True, name="lifeline")
+    # Held for good by whoever writes the answer: without its folder, what is built here fails, and would say so.
+    answering = threading.Lock()
+    given = (record, path, scratch, limit, answering)
+    watch = threading.Thread(target=_end_in_time, args=given, daemon=True, name="lifeline")
     watch.start()
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700, parents=True)
@@ -75,9 +78,10 @@ def main(arguments: list[str]) -> None:
     if rows is None:
         ended = failed(record, "the model has no golden rows any more", datetime.now(UTC))
     else:
-        # What gets only what is left of the processor takes any time: the limit is of all together.
-        runner = UvRunner(model, rows, scratch=scratch, build_timeout_s=limit, predict_timeout_s=limit)
+        # What gets only what is left of the processor takes any time: the limit is of all together, and comes first.
+        runner = UvRunner(model, rows, scratch=scratch, build_timeout_s=2 * limit, predict_timeout_s=2 * limit)
         ended = answered(record, rows, runner)
+    answering.acquire()
     shutil.rmtree(scratch, ignore_errors=True)
     replace_private(path, msgspec.json.encode(ended))
 
@@ -97,10 +101,10 @@ def _give_way() -> None:
             Path("/proc/self/autogroup").write_text("19")
 
 
-def _end_in_time(record: Record, path: Path, scratch: Path, limit_s: float) -> None:
+def _end_in_time(record: Record, path: Path, scratch: Path, limit_s: float, answering: threading.Lock) -> None:
     """Wait for the monitor to be gone or the time to be up, then kill this process and all that it started."""
     is_gone, _, _ = select.select([sys.stdin.fileno()], [], [], limit_s)
-    if not is_gone:
+    if not is_gone and answering.acquire(blocking=False):
         reason = f"it took longer than {limit_s / 60:g} minutes"
         with contextlib.suppress(OSError):
             replace_private(path, msgspec.json.encode(failed(record, reason, datetime.now(UTC))))
