@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.monitor.frequent import Frequent, Segment
+from tallystick.monitor.frequent import MOST_COLUMNS, Frequent, Segment
 
 NAMES = st.sampled_from([("client", name) for name in "abcdefghijklmnop"])
 STREAMS = st.lists(NAMES, max_size=300)
@@ -77,3 +77,12 @@ def test_values_of_another_column_take_no_place_however_many_there_are() -> None
     assert frequent.counts["client", "rare"] == 100
     assert ("client", "rare") not in frequent.most_frequent(6)
     assert ("client", "rare") in frequent.most_frequent(6, reserved={"client": 3})
+
+
+def test_ever_new_columns_are_bounded_and_take_no_place_from_those_with_rows() -> None:
+    frequent = Frequent(40)
+    for number in range(100):
+        frequent.add({("client", "web"): 90, ("client", "rare"): 1})
+        frequent.add({(f"usage_context.k{number}-{each}", "v"): 3 for each in range(8)})
+    assert len({column for column, _ in frequent.counts}) == MOST_COLUMNS
+    assert frequent.counts["client", "rare"] == 100

@@ -16,6 +16,8 @@ Segment = tuple[str, str]
 
 #: Names that are counted of each column: one with more than this part of the rows is among them, whatever else comes.
 CAPACITY = 300
+#: Columns that are counted, those with the most rows: clients choose the keys of their contexts.
+MOST_COLUMNS = 16
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Frequent:
         """
         for column in dict.fromkeys(column for column, _ in counted):
             self._add(column, {key: rows for key, rows in counted.items() if key[0] == column})
+        self._bound_columns()
 
     def _add(self, column: str, counted: Mapping[Segment, int]) -> None:
         own = {key: count for key, count in self.counts.items() if key[0] == column}
@@ -59,6 +62,14 @@ class Frequent:
         for key in kept[self.capacity :]:
             self.forget(key)
         self.counts |= {key: own[key] for key in kept[: self.capacity]}
+
+    def _bound_columns(self) -> None:
+        rows: Counter[str] = Counter()
+        for (column, _), count in self.counts.items():
+            rows[column] += count
+        for column in sorted(rows, key=lambda each: (-rows[each], each))[MOST_COLUMNS:]:
+            for key in [key for key in self.counts if key[0] == column]:
+                self.forget(key)
 
     def halve(self) -> None:
         """Let what was long ago weigh half; names that nothing is left of are forgotten."""
