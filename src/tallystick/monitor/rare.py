@@ -95,7 +95,7 @@ def _blaming(explained: Explained, moved: Moved) -> Explained:
         "affected_inside": verdict.share,
         "affected_outside": 0.0,
     }
-    whose = f"{moved.column} {moved.value}"
+    whose = printable(f"{moved.column} {moved.value}")
     note = f"judged by the newest {verdict.rows} rows of {whose} alone: the newest rows of all have too few of its own"
     changed = msgspec.structs.replace(verdict, segment=segment, degraded=(*verdict.degraded, note))
     return replace(explained, verdict=changed)
