@@ -13,10 +13,11 @@ import pyarrow.dataset as ds
 
 from tallystick.errors import DamagedTable, NotFound
 from tallystick.monitor.examples import short_time
-from tallystick.monitor.explain import Explained, first_of, is_claim, look_again
+from tallystick.monitor.explain import Explained, is_claim, look_again, span_of_affected
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.lookback import Began, Seen, TooManyRows, began
-from tallystick.monitor.rows import newest_before, read_rows
+from tallystick.monitor.moments import MOMENT_ROWS, Moment
+from tallystick.monitor.rows import newest_before, read_rows, sampled_between
 from tallystick.monitor.sent import Sent, sent_rows
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.history import History
@@ -73,7 +74,7 @@ class Earlier:
         if not is_claim(same) or same.kind != verdict.kind or not set(same.features) & set(verdict.features):
             return Seen(middle)
         is_step = any(each.question == "onset" for each in same.evidence)
-        return Seen(middle, _moment(same.first_seen) or first_of(sent.rows, examined) or first, is_step)
+        return Seen(middle, _moment(same.first_seen) or span_of_affected(sent.rows, examined)[0] or first, is_step)
 
     def newest_of(self, sender: tuple[str, str], until: datetime, since: datetime) -> Sent | None:
         """Return the newest rows of a sender, as many as one look takes or can be found; None where there are none."""
@@ -84,6 +85,14 @@ class Earlier:
         except NotFound:
             return None
         return self._chosen(chosen, until, sender)
+
+    def of_moment(self, moment: Moment) -> Sent | None:
+        """Return a fair sample of the rows of a moment; None where there are none."""
+        try:
+            chosen = sampled_between(self.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS)
+        except NotFound:
+            return None
+        return self._chosen(chosen, moment.end, None)
 
     def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:
         segment = verdict.segment

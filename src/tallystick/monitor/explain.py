@@ -74,6 +74,9 @@ class Explained:
     is_else_clean: bool = False
     #: When the first of the affected rows came; None where no single rows are.
     first_at: datetime | None = None
+    #: When the last of them came, and whether the newest rows of all are without the cause.
+    last_at: datetime | None = None
+    is_past: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,16 +219,16 @@ def _explain(
         checked.reports,
         # What else is broken in the rows was found with the cause, and is told.
         len(rows) >= FEWEST_ROWS if is_claim(verdict) else verdict.status in _CLEAN,
-        first_of(rows, examined),
+        *span_of_affected(rows, examined),
     )
 
 
-def first_of(rows: LiveRows, examined: Examination) -> datetime | None:
-    """Return when the first of the affected rows came."""
+def span_of_affected(rows: LiveRows, examined: Examination) -> tuple[datetime | None, datetime | None]:
+    """Return when the first and the last of the affected rows came."""
     if not len(examined.affected):
-        return None
-    first: datetime = pd.to_datetime(rows.times.iloc[examined.affected], utc=True).min().to_pydatetime()
-    return first
+        return None, None
+    times = pd.to_datetime(rows.times.iloc[examined.affected], utc=True)
+    return times.min().to_pydatetime(), times.max().to_pydatetime()
 
 
 def look_again(reference: Reference, sent: Sent) -> Examination:

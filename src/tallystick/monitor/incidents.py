@@ -289,7 +289,8 @@ def _told(
     ]
     for before, after in pairs:
         if before:
-            title, text = title.replace(before, after), text.replace(before, after)
+            # Once: what began and ended in the same second says it twice.
+            title, text = title.replace(before, after, 1), text.replace(before, after, 1)
     changed = {"reproduce": reproduce, "first_seen": first_seen, "is_older": is_older, "others": others}
     return {"verdict": given | changed, "title": title, "text": text}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,6 +18,7 @@ from tallystick.monitor.ablation_records import Ablated
 from tallystick.monitor.earlier import BACK, Earlier
 from tallystick.monitor.explain import Explained, Looked, Place, explain_each, explain_more, load_reference
 from tallystick.monitor.keyed import with_keys
+from tallystick.monitor.moments import Moment, with_moments
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.rare import Moved, with_few
 from tallystick.monitor.replays import Asks, Replicas
@@ -52,6 +53,8 @@ class Asked:
     looks_back: Callable[[WatchedEntity, Explained], bool] = lambda _entity, _explained: True
     #: Senders whose counts moved, of a served entity.
     moved: Callable[[WatchedEntity], Collection[Moved]] = lambda _entity: ()
+    #: Minutes whose counts moved, of a served entity: what the newest rows do not show is looked for in them.
+    moments: Callable[[WatchedEntity], Sequence[Moment]] = lambda _entity: ()
     #: What is known of the environment that a replica's report is from; it may have it built.
     ablated: Callable[[WatchedEntity, GateReport], Ablated | None] = lambda _entity, _report: None
 
@@ -119,6 +122,12 @@ def _look(
         looked,
         asked.moved(entity),
         lambda sender: earlier.newest_of(sender, now, begin),
+        lambda some: explain_more(reference, some, place, replicas, notes, looked),
+    )
+    looked = with_moments(
+        looked,
+        asked.moments(entity),
+        earlier.of_moment,
         lambda some: explain_more(reference, some, place, replicas, notes, looked),
     )
     return _dated(looked, earlier, now, lambda explained: asked.looks_back(entity, explained))

@@ -12,10 +12,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import pandas as pd
 
 from tallystick.monitor.explain import Explained, Looked, is_claim
-from tallystick.monitor.rows import NOBODY, Senders
+from tallystick.monitor.rows import Senders
 from tallystick.monitor.sent import Sent
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.printable import printable
@@ -79,7 +78,7 @@ def with_few(
     first, *rest = (*claims, *found) or looked.found
     alone = frozenset(each.sender for each in few[:MOST_SENDERS])
     told = (_with_left(first, few[MOST_SENDERS:]), *rest)
-    return replace(looked, found=told, who=_joined(who) if len(who) > 1 else looked.who, alone=alone)
+    return replace(looked, found=told, who=Senders.joined(who), alone=alone)
 
 
 def _segments(looked: Looked) -> list[dict[str, Any]]:
@@ -110,10 +109,3 @@ def _with_left(explained: Explained, left: Sequence[Moved]) -> Explained:
     which = "moved too, with too few of the judged rows to tell why; each has its turn in the next looks"
     degraded = (*explained.verdict.degraded, printable(f"{which}: {names}{more}"))
     return replace(explained, verdict=msgspec.structs.replace(explained.verdict, degraded=degraded))
-
-
-def _joined(who: list[Senders]) -> Senders:
-    """Return the senders of all rows that were looked at."""
-    segments = pd.concat([each.segments for each in who], ignore_index=True).fillna(NOBODY)
-    times = pd.concat([pd.to_datetime(each.times, utc=True) for each in who], ignore_index=True)
-    return Senders(segments, times)

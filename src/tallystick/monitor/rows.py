@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,6 +106,15 @@ class Senders:
     def __len__(self) -> int:
         return len(self.times)
 
+    @staticmethod
+    def joined(parts: Sequence[Senders]) -> Senders:
+        """Return the senders of all parts."""
+        if len(parts) == 1:
+            return parts[0]
+        segments = pd.concat([each.segments for each in parts], ignore_index=True).fillna(NOBODY)
+        times = pd.concat([pd.to_datetime(each.times, utc=True) for each in parts], ignore_index=True)
+        return Senders(segments, times)
+
 
 def client_of(user_agent: str | None) -> str:
     """Return product and version of a client, as far as versions make a difference.
@@ -199,23 +208,12 @@ def _requests_between(
     table: InferenceTable, entity_id: str, since: datetime, until: datetime, limit: int, sender: tuple[str, str] | None
 ) -> pd.DataFrame | None:
     """Return the newest `limit` requests of a time, or of a sender then; None where there are too many to read."""
-    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
-    where = is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
-    columns = ["databricks_request_id", "request_time", "request_rows"]
-    columns += [] if sender is None else ["user_agent", "requester", "usage_context"]
     kept, count = pd.DataFrame({"id": [], "at": [], "rows": []}), 0
-    for batch in table.invocations(columns=columns, since=since, until=until, where=where):
-        count += len(batch)
+    more = [] if sender is None else ["user_agent", "requester", "usage_context"]
+    for read, found in _judged_requests(table, entity_id, since, until, more):
+        count += len(found)
         if count > _MOST_REQUESTS:
             return None
-        read = pa.Table.from_batches([batch])
-        found = pd.DataFrame(
-            {
-                "id": read.column("databricks_request_id").to_pandas(),
-                "at": read.column("request_time").to_pandas(),
-                "rows": read.column("request_rows").fill_null(1).to_pandas(),
-            }
-        )
         if sender is not None:
             segments = _segments(read, "user_agent", "requester", "usage_context")
             is_his = segments[sender[0]] == sender[1] if sender[0] in segments else np.zeros(len(found), dtype=bool)
@@ -224,6 +222,39 @@ def _requests_between(
             # A request has a row at least.
             kept = pd.concat([kept, found]).nlargest(limit, "at") if len(kept) else found.nlargest(limit, "at")
     return kept
+
+
+def sampled_between(
+    table: InferenceTable, entity_id: str, since: datetime, until: datetime, limit: int
+) -> pd.DataFrame:
+    """Return a fair sample of the requests of a time, refused ones too, of about `limit` rows: their `id` and `at`.
+
+    They are those with the least hashes of their ids, so that it is the same sample each time, and memory is bounded
+    (a bottom-k sketch; Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"). Raises NotFound when there is
+    no table.
+    """
+    kept = pd.DataFrame({"id": [], "at": [], "rows": [], "hash": []})
+    for _, found in _judged_requests(table, entity_id, since, until):
+        found["hash"] = pd.util.hash_array(found["id"].to_numpy(dtype=object), categorize=False)
+        kept = pd.concat([kept, found] if len(kept) else [found]).nsmallest(limit, "hash")
+    return kept[kept["rows"].cumsum() - kept["rows"] < limit].drop(columns="hash")
+
+
+def _judged_requests(
+    table: InferenceTable, entity_id: str, since: datetime, until: datetime, more: Sequence[str] = ()
+) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
+    """Yield the requests of a time, answered or refused for their input, with columns in `more`; and what they are."""
+    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
+    where = is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
+    columns = ["databricks_request_id", "request_time", "request_rows", *more]
+    for batch in table.invocations(columns=columns, since=since, until=until, where=where):
+        read = pa.Table.from_batches([batch])
+        found = {
+            "id": read.column("databricks_request_id").to_pandas(),
+            "at": read.column("request_time").to_pandas(),
+            "rows": read.column("request_rows").fill_null(1).to_pandas(),
+        }
+        yield read, pd.DataFrame(found)
 
 
 def senders_of(read: pa.Table) -> Senders:

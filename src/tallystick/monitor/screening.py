@@ -11,7 +11,7 @@ A flag is not a verdict: it has the rows diagnosed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from tallystick.parity.reference import Reference
 #: Chance of a false flag a day, for each served entity; half for the day's window, half for its 24 hours.
 ALPHA = 0.01
 ALPHAS: Mapping[int, float] = {DAY: ALPHA / 2, HOUR: ALPHA / 48}
+#: Seconds for which a window that is over is screened: a turn later at the most all its rows were counted.
+LATE_S = 150
 #: What training's own sample leaves open of a rate, in standard errors, and what is too little to care for.
 REFERENCE_Z, SLACK = 3.0, 0.003
 #: The second key, size: total variation over cells, and share of values that break the contract.
@@ -45,27 +47,39 @@ class Flag:
 
 
 def screen(reference: Reference, scopes: Mapping[tuple[str, str], Rings], now_s: int) -> frozenset[Flag]:
-    """Return what moved in the current hour or day, by scope; `WHOLE` is all rows."""
+    """Return what moved in the current hour or day, by scope; `WHOLE` is all rows.
+
+    One that ended just now is current, too: its last rows were not there when it was looked at last.
+    """
     found: set[Flag] = set()
     expected = Expected(reference)
     for width, alpha in ALPHAS.items():
-        tested: list[tuple[float, Flag]] = []
-        for (segment, value), rings in scopes.items():
-            ring = rings.by_width.get(width)
-            counters = None if ring is None else ring.at(now_s)
-            if counters is None or not (counters.rows or counters.requests):
-                continue
-            tested.append((_refused(counters), Flag(REFUSED, segment, value)))
-            if not counters.rows:
-                # They are tested all the same: what is left out for what it shows would make the others too easy.
-                tested += [(-np.inf, Flag(name, segment, value)) for name in reference.names]
-                continue
-            logs = log_e_values(expected, counters)
-            large = is_large(expected, counters)
-            for j, name in enumerate(reference.names):
-                tested.append((float(logs[j]) if large[j] else -np.inf, Flag(name, segment, value)))
-        found |= e_bh(tested, alpha)
+        for at_s in dict.fromkeys(each // width * width for each in (now_s, now_s - LATE_S)):
+            windows = [
+                (key, rings.by_width[width].at(at_s)) for key, rings in scopes.items() if width in rings.by_width
+            ]
+            found |= e_bh(_tested_flags(reference, expected, windows), alpha)
     return frozenset(found)
+
+
+def _tested_flags(
+    reference: Reference, expected: Expected, windows: Sequence[tuple[tuple[str, str], Counters | None]]
+) -> list[tuple[float, Flag]]:
+    """Return the log e-value of each flag, of the counters of scopes in one window."""
+    tested: list[tuple[float, Flag]] = []
+    for (segment, value), counters in windows:
+        if counters is None or not (counters.rows or counters.requests):
+            continue
+        tested.append((_refused(counters), Flag(REFUSED, segment, value)))
+        if not counters.rows:
+            # They are tested all the same: what is left out for what it shows would make the others too easy.
+            tested += [(-np.inf, Flag(name, segment, value)) for name in reference.names]
+            continue
+        logs = log_e_values(expected, counters)
+        large = is_large(expected, counters)
+        for j, name in enumerate(reference.names):
+            tested.append((float(logs[j]) if large[j] else -np.inf, Flag(name, segment, value)))
+    return tested
 
 
 def _refused(counters: Counters) -> float:

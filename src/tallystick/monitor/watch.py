@@ -29,9 +29,10 @@ from tallystick.monitor.counting import count, count_refused, seconds_of, violat
 from tallystick.monitor.explain import load_reference
 from tallystick.monitor.frequent import Frequent, Segment
 from tallystick.monitor.keyed import without_keys
+from tallystick.monitor.moments import Moment, moved_moments
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
 from tallystick.monitor.rare import Moved
-from tallystick.monitor.rings import DAY, Rings
+from tallystick.monitor.rings import DAY, MINUTE, Rings
 from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
 from tallystick.monitor.screening import REFUSED, WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
@@ -228,6 +229,24 @@ class Watch:
                 share, looked_at = own[newest].rows / whole.rows, watch.alone_at.get((column, value))
                 found.append(Moved(share, column, value, looked_at))
         return found
+
+    def moments(self, entity_id: str, since_s: float) -> list[Moment]:
+        """Return the minutes that moved since then: the latest one, and that which moved most clearly."""
+        watch = self.entities.get(entity_id)
+        if watch is None or watch.reference is None:
+            return []
+        return moved_moments(watch.reference, watch.rings.by_width[MINUTE], since_s)
+
+    def news(self, entity_id: str, now: datetime) -> list[Moment]:
+        """Return the minutes that moved since the latest diagnosis, where the hour or the day did, too.
+
+        What moves for less than that is no alarm: where senders take turns some minute is always unlike the others.
+        """
+        watch = self.entities.get(entity_id)
+        if watch is None or not any(not each.segment and each.column != REFUSED for each in watch.flags):
+            return []
+        begin = max(now - SPAN, watch.diagnosed_at or now - SPAN)
+        return self.moments(entity_id, begin.timestamp())
 
     def counted(self, entity_id: str) -> EntityParity:
         """Return what was counted of a served entity."""

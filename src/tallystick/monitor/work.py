@@ -29,7 +29,8 @@ from tallystick.monitor.incidents import (
     time_text,
 )
 from tallystick.monitor.line import MonitorLine
-from tallystick.monitor.ondemand import Asked, as_document, diagnose_endpoint, entities_to_look_at
+from tallystick.monitor.moments import Moment
+from tallystick.monitor.ondemand import RECENT, Asked, as_document, diagnose_endpoint, entities_to_look_at
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
 from tallystick.monitor.profiles import profile_of
 from tallystick.monitor.rare import Moved
@@ -129,6 +130,7 @@ class Work:
                     looks_back=partial(self._is_news, endpoint),
                     ablated=partial(self._ablated, endpoint),
                     moved=partial(self._moved, endpoint),
+                    moments=lambda each: watch.news(each.id, now),
                 )
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:
@@ -157,9 +159,16 @@ class Work:
         senders = [sender_of(each.verdict) for each in self._book(endpoint).open if each.served_entity_id == entity.id]
         return [] if watch is None else watch.moved(entity.id, senders)
 
+    def _moments(self, endpoint: WatchedEndpoint, since_s: float, entity: WatchedEntity) -> list[Moment]:
+        watch = self._watches.get(endpoint.id)
+        return [] if watch is None else watch.moments(entity.id, since_s)
+
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = self._clock()
+        if endpoint.is_watched and endpoint.table and has_new_rows(endpoint):
+            # So that what moved since the latest turn is known; what cannot be counted may be read all the same.
+            self._guarded(self._count, endpoint)
         since = timedelta(seconds=asked.since_s) if asked.since_s else None
         key = (asked.key,) if asked.key else ()
         wanted = Asked(
@@ -168,13 +177,16 @@ class Work:
             asked.html,
             key,
             moved=partial(self._moved, endpoint),
+            moments=partial(self._moments, endpoint, (now - (since or RECENT)).timestamp()),
             ablated=partial(self._ablated, endpoint),
         )
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:
                 # A proof in the newest rows opens an incident. What is long ago opens none, and nothing closes one.
-                proven = tuple(each for each in looked.found if each.verdict.status is Status.CAUSE_FOUND)
+                proven = tuple(
+                    each for each in looked.found if each.verdict.status is Status.CAUSE_FOUND and not each.is_past
+                )
                 if proven:
                     self._note(endpoint, entity, replace(looked, found=proven, is_clean=False), now)
             reference = load_reference(entity.reference) if asked.html else None

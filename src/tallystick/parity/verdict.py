@@ -85,6 +85,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Whether the cause was there before `first_seen` already, or may have been: no one looked."),
     ] = False
+    last_seen: Annotated[
+        str, Meta(description="Time of the last affected row, where the newest rows are without the cause; else empty.")
+    ] = ""
     strength: Annotated[
         str,
         Meta(

@@ -192,8 +192,11 @@ def headline(verdict: Verdict) -> str:
             f"{_part(verdict.share, count(verdict.rows, 'row'))} {'carries' if verdict.rows == 1 else 'carry'} {said}"
         )
     if verdict.first_seen:
+        when = f"{printable(verdict.first_seen)}{' or before' if verdict.is_older else ''}"
+        if verdict.last_seen:
+            return f"From {when} to {printable(verdict.last_seen)}, {body}."
         comma = "" if whose and words.subject is Subject.ROWS and not verdict.is_older else ","
-        return f"Since {printable(verdict.first_seen)}{' or before' if verdict.is_older else ''}{comma} {body}."
+        return f"Since {when}{comma} {body}."
     return f"{body[:1].upper()}{body[1:]}."
 
 

@@ -143,3 +143,14 @@ def test_columns_are_judged_together() -> None:
     # With one of two rejected the other needs half as much.
     assert e_bh([(10.0, strong), (4.7, weak)], 0.01) == {strong, weak}
     assert e_bh([(4.7, weak), (0.0, strong)], 0.01) == set()
+
+
+def test_the_last_rows_of_an_hour_are_screened_in_the_next_one_and_then_no_longer(trained: Reference) -> None:
+    day = Day(trained, start=NOON + HOUR - MINUTE)
+    assert day.minute(frame(2000, seed=21)) == frozenset()
+    # They come late, when the hour that they are of is over.
+    late = frame(400, seed=22)
+    day.scopes[WHOLE].by_width[HOUR].add(NOON, tally(observe(trained, late.assign(temp=late["temp"] * 100))))
+    assert Flag("temp") in day.minute(frame(50, seed=23))
+    assert day.minute(frame(50, seed=24)) | day.minute(frame(50, seed=25)) >= {Flag("temp")}
+    assert day.minute(frame(50, seed=26)) == frozenset()

@@ -225,3 +225,13 @@ def test_a_level_or_a_client_that_a_terminal_would_obey_is_told_escaped():
 
     assert all(r"\x1b[2Jowned\u202e" in text for text in told)
     assert not set(evil) & set("".join(told).replace("\n", "")) - set("[2Jowned")
+
+
+@pytest.mark.parametrize(
+    ("is_older", "start"),
+    [(False, "From 14:02:11 to 14:02:40, client"), (True, "From 14:02:11 or before to 14:02:40,")],
+)
+def test_what_is_over_is_told_with_both_its_ends(is_older: bool, start: str):
+    known = {"first_seen": "14:02:11", "last_seen": "14:02:40", "is_older": is_older}
+    said = headline(of("unit", transformation={"factor": 100.0}, segment=SEGMENT, **known))
+    assert said.startswith(start)

@@ -1,0 +1,172 @@
+"""What was wrong for some seconds of the last hour, and is not in the newest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+from monitor_rows import ENTITY, Line, Table, endpoint, frame
+
+from tallystick.monitor import ondemand
+from tallystick.monitor.places import WatchedEndpoint
+from tallystick.monitor.rows import sampled_between
+from tallystick.monitor.watch import Watch
+from tallystick.monitor.work import Work
+from tallystick.protocol.monitoring import Diagnose, IncidentSummary
+from tallystick.records.reading import InferenceTable
+from tallystick.settings import Settings
+
+#: In the middle of an hour and of a day, so that neither ends on the way.
+NOON = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
+#: Rows of a minute, 10 ms apart: they come in its last six seconds.
+BUSY = 600
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WatchedEndpoint:
+    # As on a busy endpoint, where the newest rows are of some seconds.
+    monkeypatch.setattr(ondemand, "MAX_ROWS", 200)
+    return endpoint(tmp_path)
+
+
+@pytest.fixture
+def table(place: WatchedEndpoint) -> Table:
+    return Table(place)
+
+
+def minute(number: int, sick: slice = slice(0)) -> pd.DataFrame:
+    rows = frame(BUSY, seed=number)
+    rows.loc[rows.index[sick], "temp"] *= 100
+    return rows
+
+
+def minutes(table: Table, sick: Mapping[int, slice], count: int = 6) -> None:
+    """A commit for each minute before noon; some rows of some have another unit."""
+    for ago in range(count - 1, -1, -1):
+        table.add(minute(ago, sick.get(ago, slice(0))), at=NOON - timedelta(minutes=ago))
+
+
+def working(clock: Clock) -> Work:
+    return Work(Settings(Path("/nowhere")), Line(), clock)  # type: ignore[arg-type]
+
+
+def asked(work: Work, place: WatchedEndpoint, since_s: float = 0.0) -> dict[str, Any]:
+    answer = msgspec.json.decode(work.diagnose(place, Diagnose(1, place.name, since_s=since_s)))
+    found: dict[str, Any] = answer["verdicts"][0]["verdict"]
+    return found
+
+
+def open_incidents(work: Work, place: WatchedEndpoint) -> tuple[IncidentSummary, ...]:
+    return work.standing({place.name: place})[place.name].incidents
+
+
+def test_what_was_wrong_for_two_seconds_is_found_with_both_its_ends(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    minutes(table, {2: slice(100, 300)})
+    found = asked(working(clock), place)
+    assert (found["status"], found["kind"], found["features"]) == ("cause_found", "unit", ["temp"])
+    end = NOON - timedelta(minutes=2)
+    first, last = end - timedelta(milliseconds=10 * 500), end - timedelta(milliseconds=10 * 301)
+    assert (found["first_seen"], found["last_seen"]) == (f"{first:%F %T}Z", f"{last:%F %T}Z")
+    assert (
+        "judged by 600 rows of 12:27 UTC, as this minute moved; the newest rows of all do not show it"
+        in found["degraded"]
+    )
+
+
+def test_what_is_over_opens_no_incident_when_somebody_asks(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
+    minutes(table, {2: slice(100, 300)})
+    work = working(clock)
+    assert asked(work, place)["status"] == "cause_found"
+    assert open_incidents(work, place) == ()
+
+
+def test_the_newest_of_several_is_told(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
+    minutes(table, {4: slice(0, 600), 2: slice(100, 200)})
+    found = asked(working(clock), place)
+    assert found["last_seen"] == f"{NOON - timedelta(minutes=2, milliseconds=10 * 401):%F %T}Z"
+
+
+def test_what_was_before_the_time_that_was_asked_for_is_not_told(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    minutes(table, {4: slice(0, 600)})
+    assert asked(working(clock), place, since_s=180)["status"] == "consistent"
+
+
+def test_rows_like_training_have_no_moment(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
+    minutes(table, {}, count=12)
+    watch = Watch(place)
+    watch.count_new(place, clock())
+    assert watch.moments(ENTITY, 0) == []
+
+
+def test_a_column_that_the_newest_rows_show_to_differ_is_judged_by_these(
+    place: WatchedEndpoint, table: Table, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ago in range(4, -1, -1):
+        rows = minute(ago)
+        rows["wind"] = np.random.default_rng(ago).gamma(9.0, 3.0, len(rows)).round(2)
+        table.add(rows, at=NOON - timedelta(minutes=ago))
+    read: list[Any] = []
+    monkeypatch.setattr("tallystick.monitor.earlier.sampled_between", lambda *given: read.append(given))
+    found = asked(working(clock), place)
+    assert (found["status"], found["features"]) == ("cannot_tell", ["wind"])
+    assert read == []
+
+
+def test_by_itself_a_fault_that_is_over_opens_an_incident_which_closes_when_it_does_not_come_again(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    work = working(clock)
+    seen: dict[int, list[str]] = {}
+    for after in (0, 1, 6, 11, 16, 21):
+        # It is over some seconds before it is looked at.
+        table.add(minute(after, slice(0, 300) if after == 1 else slice(0)), at=NOON + timedelta(minutes=after))
+        clock.now = NOON + timedelta(minutes=after, seconds=1)
+        work.turn({place.name: place})
+        seen[after] = [each.kind for each in open_incidents(work, place)]
+    assert seen == {0: [], 1: ["unit"], 6: ["unit"], 11: ["unit"], 16: [], 21: []}
+
+
+def test_by_itself_it_does_not_look_for_what_moved_no_more_than_a_minute_of_the_hour(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    minutes(table, {10: slice(0, 30)}, count=20)
+    watch = Watch(place)
+    watch.advance(place, clock())
+    assert [each.columns for each in watch.moments(ENTITY, 0)] == [("temp",)]
+    assert watch.news(ENTITY, clock()) == []
+
+
+def test_a_sample_of_a_time_is_fair_and_the_same_each_time(place: WatchedEndpoint, table: Table) -> None:
+    minutes(table, {}, count=2)
+    read = InferenceTable(place.table)
+    begin, end = NOON - timedelta(minutes=3), NOON - timedelta(seconds=30)
+    chosen = sampled_between(read, ENTITY, begin, end, 300)
+    assert len(chosen) == 300
+    assert chosen["at"].max() <= end
+    # Half of all, spread over the six seconds that they came in.
+    halves = (chosen["at"] < NOON - timedelta(minutes=1, seconds=3)).sum()
+    assert halves == pytest.approx(150, abs=40)
+    assert list(sampled_between(read, ENTITY, begin, end, 300)["id"]) == list(chosen["id"])
