@@ -260,10 +260,11 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
 def _without_victims(live: Live, screened: Sequence[ColumnScreen], found: list[Finding]) -> list[Finding]:
     """Leave out what only the others tell, of a column that is as in training, where another one is not.
 
-    Such a column makes its partners look exchanged; without it they are as they were.
+    Such a column, or one that lost values, makes its partners look exchanged; without it they are as they were.
     """
     names = live.reference.names
     broken = {part.column for part in screened if part.p < BROKEN_P}
+    broken |= {names.index(finding.features[0]) for finding in found if finding.kind == "nulls"}
     kept = []
     for finding in found:
         column = names.index(finding.features[0]) if finding.kind in TOLD_BY_OTHERS else -1

@@ -22,7 +22,7 @@ from tallystick.parity.live import Live
 from tallystick.parity.parts import screen_parts
 from tallystick.parity.profile import Ints
 from tallystick.parity.screen import alone, coherence_z, suspects
-from tallystick.parity.yardsticks import CLAIM_NATS
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -62,7 +62,7 @@ def by_segment(
         if parts.looks <= 0 or _is_everybodys(whole, each) or _is_elsewhere(whole, each.rows):
             continue
         strong = [finding for finding in parts.inquire(each.rows, enough).findings if finding.nats > enough]
-        if not strong or (best is not None and strong[0].gain <= best[0]):
+        if not strong or (best is not None and strong[0].gain <= best[0]) or _is_made_up_for(whole.sent, strong[0]):
             continue
         if not whole.findings or _tells_better(parts, strong[0], each.rows):
             whose = {
@@ -119,6 +119,20 @@ def _is_everybodys(whole: Inquiry, segment: _Segment) -> bool:
         names = whole.sent.reference.names
         return any(alone(rest, names.index(name)).p < FAR_P for name in first.features if name in names)
     return bool(len(segment.odd)) and all(alone(rest, int(column)).p < FAR_P for column in segment.odd)
+
+
+def _is_made_up_for(whole: Live, found: Finding) -> bool:
+    """Whether a sender has more missing values than training, and others so many less that all have as many.
+
+    Then training's senders may have differed so, too.
+    """
+    names = whole.reference.names
+    if found.kind != "nulls" or found.exact or found.features[0] not in names:
+        return False
+    column = names.index(found.features[0])
+    usual = whole.reference.columns[column].null_share
+    missing = int((~whole.known(column)).sum())
+    return missing <= usual * whole.rows or binomial_nats(missing, whole.rows, usual) < CLAIM_NATS / 2
 
 
 def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:

@@ -8,7 +8,7 @@ for values that training never gave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from tallystick.parity.detect.absent import KNEW_LABEL
 from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
+from tallystick.parity.detect.missing import detect_missing
+from tallystick.parity.detect.slices import filled, rest_is_as_trained, slice_nats
 from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
 from tallystick.parity.distribution import number_shares, ranks_of, usual_share
 from tallystick.parity.live import Live
@@ -46,61 +48,10 @@ SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, 99.0, 999.0, 9999.0, 99999.0, 1
 
 def detect_availability(live: Live, column: int) -> list[Finding]:
     """Return nulls, fills, constants and bounds of one column."""
-    found = [_nulls(live, column)]
+    found = [detect_missing(live, column)]
     if live.reference.columns[column].role is not Role.TEXT:
         found.append(_one_value(live, column))
     return [finding for finding in found if finding is not None]
-
-
-def slice_nats(live: Live, column: int, rows: Mask, cell: int, excess: float) -> float:
-    """Return how much better the rows look like any rows than like training's rows of that cell, in nats.
-
-    `excess` is the part of them that would be filled. Bounded per row; negative where the population explains it.
-    """
-    table = live.table(column)
-    if cell >= table.shape[1] - 1 or not rows.any():
-        return 0.0
-    apart = table[rows, cell]
-    # A mixture: some of the rows hold the value rightly. Against: all of them do.
-    mixed = np.log(excess + (1 - excess) * np.exp(apart))
-    gap = mixed - apart
-    spread = float(gap.std(ddof=1)) if len(gap) > 1 else 0.0
-    # Other columns that agree too well with each other overstate each row; the spread of the rows keeps that in bounds.
-    z = float(gap.mean()) / max(spread / np.sqrt(len(gap)), 1e-3)
-    return float(np.sign(z) * min(z * z / 2, abs(float(gap.sum())), 50.0))
-
-
-def _nulls(live: Live, column: int) -> Finding | None:
-    profile = live.reference.columns[column]
-    missing = ~live.known(column)
-    count, rows = int(missing.sum()), live.rows
-    usual = (profile.null_share * profile.rows + 0.5) / (profile.rows + 1)
-    gain = binomial_nats(count, rows, usual)
-    if gain < CLAIM_NATS or count < 2:
-        return None
-    excess = (count / rows - usual) / max(1 - usual, 1e-9)
-    never = profile.null_share == 0
-    nats = gain if never else slice_nats(live, column, missing, profile.cell_count - 1, min(1.0, excess * rows / count))
-    whole = count / rows > 0.99
-    if whole and not never:
-        nats = max(nats, gain / 2) if nats > -3 else nats
-    if nats < CLAIM_NATS / 2:
-        return None
-    evidence = (f"{count} of {rows} values are missing; in training {profile.null_share:.1%}",)
-    share = 1.0 if whole else excess
-    return Finding(
-        "nulls",
-        (profile.name,),
-        {"null_share": count / rows},
-        share,
-        nats,
-        never,
-        evidence,
-        missing,
-        {},
-        _fill_forward(profile, None, share),
-        gain=gain,
-    )
 
 
 def _one_value(live: Live, column: int) -> Finding | None:
@@ -155,7 +106,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
         holds,
         # What stood there is not known, so nothing is undone: the column takes no further part.
         {},
-        _fill_forward(profile, value, 1.0 if count == rows else excess),
+        filled(profile, value, 1.0 if count == rows else excess),
         gain=gain,
     )
 
@@ -356,37 +307,7 @@ def _rest_is_right(live: Live, column: int, holds: Mask, never: bool, is_far: bo
     """
     if never and live.reference.columns[column].numbers is not None and not _rest_is_usual(live, column, holds):
         return False
-    return is_far or _rest_is_as_trained(live, column, holds)
-
-
-def _rest_is_as_trained(live: Live, column: int, holds: Mask) -> bool:
-    """Whether the other values have the distribution that training had without this value."""
-    profile = live.reference.columns[column]
-    rest = live.known(column) & ~holds
-    count = int(rest.sum())
-    if count < 10:
-        return True
-    cells = live.cells(column)
-    held = np.unique(cells[holds])
-    shares = profile.cell_shares.copy()
-    observed = np.bincount(cells[rest], minlength=len(shares) + 1)[: len(shares)].astype(np.float64)
-    if profile.null_share > 0:
-        shares[-1] = 0.0
-        observed[-1] = 0.0
-    # The value's own cell is left out on both sides: in a continuous column it keeps its other values.
-    shares[held[held < len(shares)]] = 0.0
-    observed[held[held < len(shares)]] = 0.0
-    if np.mean(cells[rest] >= len(shares)) > 0.1:
-        return False
-    if shares.sum() <= 0 or observed.sum() < 10:
-        return True
-    expected = shares / shares.sum() * observed.sum()
-    kept = expected > 1
-    statistic = float(np.sum((observed[kept] - expected[kept]) ** 2 / expected[kept]))
-    # Training is a sample too.
-    statistic *= profile.rows / (profile.rows + observed.sum())
-    freedom = max(1, int(kept.sum()) - 1)
-    return bool(statistic < freedom + 3.5 * np.sqrt(2 * freedom) + 3)
+    return is_far or rest_is_as_trained(live, column, holds)
 
 
 def _rest_is_usual(live: Live, column: int, holds: Mask) -> bool:
@@ -395,16 +316,3 @@ def _rest_is_usual(live: Live, column: int, holds: Mask) -> bool:
     rest = np.isfinite(values) & ~holds
     odd = int((odd_rows(profile, values) & rest & ~is_what_comes_next(profile, values)).sum())
     return bool(odd <= FEW_ODD * holds.sum() + 2 * odd_rate(profile) * rest.sum())
-
-
-def _fill_forward(profile: ColumnProfile, value: Any, share: float) -> Any:
-    def put(columns: Mapping[str, Any]) -> dict[str, Any]:
-        given = np.array(columns[profile.name], dtype=object if profile.numbers is None else np.float64)
-        picked = np.random.default_rng(0).random(len(given)) < share
-        given[picked] = (np.nan if profile.numbers is not None else None) if value is None else value
-        return {profile.name: given}
-
-    return put
-
-
-__all__ = ["detect_availability", "slice_nats"]

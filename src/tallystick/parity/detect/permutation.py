@@ -20,7 +20,7 @@ from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cells_of
+from tallystick.parity.profile import ColumnProfile, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
@@ -103,22 +103,28 @@ def _off(theirs: NumberProfile, quantiles: Floats) -> Floats:
 
 
 def _ratio(live: Live, column: int, values: Values) -> Floats:
-    """Return log-likelihood of `values` in a column against those it has."""
+    """Return log-likelihood of `values` in a column against those it has, missing ones too."""
     profile = live.reference.columns[column]
     if profile.numbers is not None:
         given = np.asarray(values, dtype=np.float64)
-        after = log_density(profile.numbers, profile.numbers.decimals, given)
+        after = _with_missing(profile, log_density(profile.numbers, profile.numbers.decimals, given), given)
         before = live.once(column, "density", partial(_own_density, live, column))
-        known = np.isfinite(given) & live.known(column)
-        return np.asarray(np.where(known, after - before, 0.0))
+        return np.asarray(after - before)
     shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -np.log(10.0 * profile.rows))
     return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
 
 
 def _own_density(live: Live, column: int) -> Floats:
-    numbers = live.reference.columns[column].numbers
+    profile = live.reference.columns[column]
+    numbers, values = profile.numbers, live.numbers(column)
     assert numbers is not None
-    return log_density(numbers, numbers.decimals, live.numbers(column))
+    return _with_missing(profile, log_density(numbers, numbers.decimals, values), values)
+
+
+def _with_missing(profile: ColumnProfile, density: Floats, values: Floats) -> Floats:
+    """Return the log-likelihood of values of which some are missing: training's rate says what that is worth."""
+    share = (profile.null_share * profile.rows + 0.5) / (profile.rows + 1)
+    return np.asarray(np.where(np.isfinite(values), density + np.log1p(-share), np.log(share)))
 
 
 def swapped(live: Live, i: int, j: int) -> Finding | None:
