@@ -16,8 +16,8 @@ from tallystick.monitor.examples import short_time
 from tallystick.monitor.explain import Explained, is_claim, look_again, span_of_affected
 from tallystick.monitor.keyed import with_keys
 from tallystick.monitor.lookback import Began, Seen, TooManyRows, began
-from tallystick.monitor.moments import MOMENT_ROWS, Moment
-from tallystick.monitor.rows import newest_before, read_rows, sampled_between
+from tallystick.monitor.moments import MOMENT_ROWS, READ_ROWS, Moment
+from tallystick.monitor.rows import newest_before, read_rows, sampled_between, spread_over
 from tallystick.monitor.sent import Sent, sent_rows
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.history import History
@@ -89,10 +89,11 @@ class Earlier:
     def of_moment(self, moment: Moment) -> Sent | None:
         """Return a fair sample of the rows of a moment; None where there are none."""
         try:
-            chosen = sampled_between(self.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS)
+            chosen = sampled_between(self.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS, READ_ROWS)
         except NotFound:
             return None
-        return self._chosen(chosen, moment.end, None)
+        sent = self._chosen(chosen, moment.end, None)
+        return None if sent is None else sent.taken(spread_over(sent.rows.request_ids, MOMENT_ROWS))
 
     def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:
         segment = verdict.segment

@@ -6,7 +6,7 @@ among them. The counts of its minute tell that something was there; a fair sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -23,23 +23,34 @@ from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.parameters import count
 from tallystick.parity.reference import Reference
 
-#: Rows of a minute that are judged, of all its requests.
-MOMENT_ROWS = 1000
+#: Rows of a moment that are judged, of all its requests, and how many of them are read for it: those of one request are
+#: often alike, so some of each of many requests are taken.
+MOMENT_ROWS, READ_ROWS = 1000, 20_000
+MINUTE_LONG = timedelta(seconds=MINUTE)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A minute whose counts are not as in training, from `begin` until before `end`, and the columns that moved."""
+    """A time whose counts are not as in training, from `begin` until before `end`, and the columns that moved.
+
+    A minute, or two that a fault went on over.
+    """
 
     begin: datetime
     end: datetime
     columns: tuple[str, ...]
 
+    @property
+    def minutes(self) -> int:
+        """How many minutes it is."""
+        return (self.end - self.begin) // MINUTE_LONG
+
 
 def moved_moments(reference: Reference, minutes: Ring, since_s: float) -> list[Moment]:
     """Return the latest minute that moved, and the one that moved most clearly; none before `since_s`.
 
-    With rows as in training, the chance that any of the minutes is called moved is at most `ALPHA`.
+    Each with the one before or after it that moved, too: a few seconds may be of two minutes. With rows as in training,
+    the chance that any of the minutes is called moved is at most `ALPHA`.
     """
     windows = {
         number: counters
@@ -48,17 +59,26 @@ def moved_moments(reference: Reference, minutes: Ring, since_s: float) -> list[M
     }
     expected = Expected(reference)
     threshold = np.log(max(1, len(windows) * len(reference.names)) / ALPHA)
-    found: list[tuple[float, Moment]] = []
+    found: dict[int, tuple[float, tuple[str, ...]]] = {}
     for number, counters in windows.items():
         logs = np.where(is_large(expected, counters), log_e_values(expected, counters), -np.inf)
         if logs.max(initial=-np.inf) >= threshold:
             columns = tuple(reference.names[j] for j in np.argsort(-logs) if logs[j] >= threshold)
-            begin = datetime.fromtimestamp(number * MINUTE, UTC)
-            found.append((float(logs.max()), Moment(begin, begin + timedelta(seconds=MINUTE), columns)))
+            found[number] = float(logs.max()), columns
     if not found:
         return []
-    latest, clearest = found[-1][1], max(found, key=lambda pair: pair[0])[1]
+    latest, clearest = _around(found, max(found)), _around(found, max(found, key=lambda number: found[number][0]))
     return [latest] if latest == clearest else [latest, clearest]
+
+
+def _around(found: Mapping[int, tuple[float, tuple[str, ...]]], number: int) -> Moment:
+    """Return a minute with the neighbour that moved more clearly, where one did in the same columns."""
+    columns = found[number][1]
+    beside = [each for each in (number - 1, number + 1) if each in found and set(found[each][1]) & set(columns)]
+    first, *more = sorted([number, *sorted(beside, key=lambda each: -found[each][0])[:1]])
+    begin = datetime.fromtimestamp(first * MINUTE, UTC)
+    every = dict.fromkeys((*columns, *(name for each in more for name in found[each][1]), *found[first][1]))
+    return Moment(begin, begin + timedelta(seconds=MINUTE * (1 + len(more))), tuple(every))
 
 
 def with_moments(
@@ -92,9 +112,11 @@ def with_moments(
 def _past(explained: Explained, moment: Moment) -> Explained:
     verdict = explained.verdict
     last = "" if explained.last_at is None else short_time(str(explained.last_at))
+    minutes = f"{moment.begin:%H:%M}" + (f" and {moment.end - MINUTE_LONG:%H:%M}" if moment.minutes > 1 else "")
+    which = "these minutes" if moment.minutes > 1 else "this minute"
     note = (
-        f"judged by {count(verdict.rows, 'row')} of {moment.begin:%H:%M} UTC, as this minute moved; the newest rows of "
-        "all do not show it"
+        f"judged by {count(verdict.rows, 'row')} of {minutes} UTC, as {which} moved; the newest rows of all do not "
+        "show it"
     )
     changed = msgspec.structs.replace(verdict, last_seen=last, degraded=(*verdict.degraded, note))
     return replace(explained, verdict=changed, is_past=True)

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 
 from tallystick.monitor.lookback import TooManyRows
 from tallystick.parity.columns import Mask
+from tallystick.parity.profile import Ints
 from tallystick.records.reading import InferenceTable
 from tallystick.records.view import PREDICTION
 
@@ -225,9 +226,11 @@ def _requests_between(
 
 
 def sampled_between(
-    table: InferenceTable, entity_id: str, since: datetime, until: datetime, limit: int
+    table: InferenceTable, entity_id: str, since: datetime, until: datetime, requests: int, rows: int
 ) -> pd.DataFrame:
-    """Return a fair sample of the requests of a time, refused ones too, of about `limit` rows: their `id` and `at`.
+    """Return a fair sample of the requests of a time, refused ones too: their `id` and `at`.
+
+    As many as `requests`, or as have about so many rows together.
 
     They are those with the least hashes of their ids, so that it is the same sample each time, and memory is bounded
     (a bottom-k sketch; Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"). Raises NotFound when there is
@@ -236,8 +239,16 @@ def sampled_between(
     kept = pd.DataFrame({"id": [], "at": [], "rows": [], "hash": []})
     for _, found in _judged_requests(table, entity_id, since, until):
         found["hash"] = pd.util.hash_array(found["id"].to_numpy(dtype=object), categorize=False)
-        kept = pd.concat([kept, found] if len(kept) else [found]).nsmallest(limit, "hash")
-    return kept[kept["rows"].cumsum() - kept["rows"] < limit].drop(columns="hash")
+        kept = pd.concat([kept, found] if len(kept) else [found]).nsmallest(requests, "hash")
+    return kept[kept["rows"].cumsum() - kept["rows"] < rows].drop(columns="hash")
+
+
+def spread_over(request_ids: pd.Series[Any], limit: int) -> Ints:
+    """Return the places of up to `limit` rows, as many of each request as there is room for, in their order."""
+    shuffled = np.random.default_rng(0).permutation(len(request_ids))
+    codes = pd.Series(pd.factorize(request_ids.to_numpy()[shuffled])[0])
+    turn = codes.groupby(codes).cumcount().to_numpy()
+    return np.sort(shuffled[np.argsort(turn, kind="stable")[:limit]])
 
 
 def _judged_requests(

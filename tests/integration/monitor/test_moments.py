@@ -15,7 +15,7 @@ from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
 from tallystick.monitor import ondemand
 from tallystick.monitor.places import WatchedEndpoint
-from tallystick.monitor.rows import sampled_between
+from tallystick.monitor.rows import sampled_between, spread_over
 from tallystick.monitor.watch import Watch
 from tallystick.monitor.work import Work
 from tallystick.protocol.monitoring import Diagnose, IncidentSummary
@@ -163,10 +163,34 @@ def test_a_sample_of_a_time_is_fair_and_the_same_each_time(place: WatchedEndpoin
     minutes(table, {}, count=2)
     read = InferenceTable(place.table)
     begin, end = NOON - timedelta(minutes=3), NOON - timedelta(seconds=30)
-    chosen = sampled_between(read, ENTITY, begin, end, 300)
+    chosen = sampled_between(read, ENTITY, begin, end, 300, 10_000)
     assert len(chosen) == 300
     assert chosen["at"].max() <= end
     # Half of all, spread over the six seconds that they came in.
     halves = (chosen["at"] < NOON - timedelta(minutes=1, seconds=3)).sum()
     assert halves == pytest.approx(150, abs=40)
-    assert list(sampled_between(read, ENTITY, begin, end, 300)["id"]) == list(chosen["id"])
+    assert list(sampled_between(read, ENTITY, begin, end, 300, 10_000)["id"]) == list(chosen["id"])
+
+
+def test_a_fault_across_the_end_of_a_minute_is_told_whole(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
+    for ago in range(5, -1, -1):
+        # Rows of 12 seconds around the end of each minute, the middle ones of one of them broken.
+        rows = pd.concat([minute(2 * ago), minute(2 * ago + 1)], ignore_index=True)
+        if ago == 3:
+            rows.loc[350:749, "temp"] *= 100
+        table.add(rows, at=NOON - timedelta(minutes=ago, seconds=-6))
+    clock.now += timedelta(seconds=6)
+    found = asked(working(clock), place)
+    begin = NOON - timedelta(minutes=3, seconds=-6) - timedelta(milliseconds=10 * 850)
+    assert found["kind"] == "unit"
+    assert found["first_seen"] == f"{begin:%F %T}Z"
+    assert found["last_seen"] == f"{begin + timedelta(milliseconds=10 * 399):%F %T}Z"
+    assert any("of 12:26 and 12:27 UTC, as these minutes moved" in each for each in found["degraded"])
+
+
+def test_rows_are_taken_from_all_requests_alike() -> None:
+    ids = pd.Series(["a"] * 50 + ["b"] * 2 + ["c"] * 50)
+    picked = spread_over(ids, 22)
+    assert list(picked) == sorted(picked)
+    assert ids.iloc[picked].value_counts().to_dict() == {"a": 10, "c": 10, "b": 2}
+    assert len(spread_over(ids, 500)) == 102
