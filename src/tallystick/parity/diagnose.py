@@ -241,6 +241,8 @@ def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> I
     repeated = _repeated(
         frame.iloc[rows] if keys is None else frame.iloc[rows].assign(**{_KEY: keys[rows].astype(str)})
     )
+    # What says nothing was not asked for twice: it is what a client sends that finds no values.
+    repeated &= ~frame.iloc[rows].isna().to_numpy().all(axis=1)
     if not repeated.any():
         return rows
     # Of twice as many rows twice as large a part is there already: as many of training's are asked.

@@ -61,10 +61,13 @@ class Joint(msgspec.Struct, frozen=True):
 Values = Floats | Texts
 
 
-def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joint:
-    """Return the joint of training rows: `values[j]` are the parsed values of column j, all of one length."""
+def fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values], secret: frozenset[int] = frozenset()) -> Joint:
+    """Return the joint of training rows: `values[j]` are the parsed values of column j, all of one length.
+
+    Of columns that are `secret` nothing will be kept: how well the others agree is told without them.
+    """
     with one_thread():
-        return _fit_joint(profiles, values)
+        return _fit_joint(profiles, values, secret)
 
 
 @contextmanager
@@ -82,7 +85,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def _fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joint:
+def _fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values], secret: frozenset[int]) -> Joint:
     rows = len(values[0]) if values else 0
     cells = [cells_of(profile, column) for profile, column in zip(profiles, values, strict=True)]
     width = sum(2 if profile.role is not Role.TEXT else 0 for profile in profiles)
@@ -108,9 +111,11 @@ def _fit_joint(profiles: tuple[ColumnProfile, ...], values: list[Values]) -> Joi
             rest = np.flatnonzero(~mine)[:CROSSED_ROWS]
             crossed.append((rest, scores[rest], means, covariance))
         for j, profile in enumerate(profiles):
+            if j in secret:
+                continue
             parts = []
             for rest, held_out, means, covariance in crossed:
-                table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, held_out)
+                table = log_likelihood(means[j], profile.cell_shares, covariance, owners, j, held_out, secret)
                 parts.append((table, cells[j][rest]))
             temper[j] = temper_of(parts, profile.cell_shares)
             both = np.concatenate(

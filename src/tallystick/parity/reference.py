@@ -194,7 +194,8 @@ def _capture(
         picked = np.sort(random.choice(len(frame), JOINT_ROWS, replace=False))
     sample = frame.iloc[picked]
     values: list[Values] = [parse_column(profile, sample[profile.name]) for profile in profiles]
-    joint = fit_joint(profiles, values)
+    secret = [j for j, profile in enumerate(profiles) if privacy.option_of(options, profile.name) == "none"]
+    joint = fit_joint(profiles, values, frozenset(secret))
     classes = golden.class_names(y, scorer, sample.head(CLASS_ROWS))
     labels = None if y is None else golden.label_numbers(y, classes)
     chosen = golden.choose_rows(profiles, values, random, max_bytes)

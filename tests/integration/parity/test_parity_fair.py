@@ -104,3 +104,20 @@ def test_what_is_done_to_a_column_in_buckets_is_not_laid_on_its_partner(change) 
     live = rows(300, 2)
     verdict = diagnose(reference, live.assign(pay=change(live.pay)))
     assert verdict.status not in (Status.CAUSE_FOUND, Status.SUSPECTED), (verdict.kind, verdict.features)
+
+
+@pytest.mark.parametrize("secret", ["city", "km"])
+def test_fair_rows_are_as_in_training_beside_a_column_of_which_nothing_is_kept(secret: str) -> None:
+    random = np.random.default_rng(0)
+    city = random.integers(0, 60, 5000)
+    frame = pd.DataFrame(
+        {
+            "city": [f"C{each}" for each in city],
+            "km": random.permutation(np.arange(200, 1700, 25))[city],
+            "shop": [f"S{each}" for each in np.where(random.random(5000) < 0.9, city % 6, random.integers(0, 6, 5000))],
+            "x": random.normal(size=5000),
+        }
+    )
+    reference = Reference.from_frame(frame[:3000], privacy={secret: "none"})
+    for start in range(3000, 5000, 400):
+        assert diagnose(reference, frame[start : start + 400].reset_index(drop=True)).status is Status.CONSISTENT

@@ -100,3 +100,13 @@ def test_a_column_that_lost_values_is_not_exchanged_with_one_that_never_had_any_
     live.loc[random.random(300) < 0.3, "feed"] = np.nan
     found = diagnose(reference, live)
     assert (found.kind, found.features) == ("nulls", ("feed",))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_rows_without_any_value_are_no_request_that_was_repeated(trained: Reference, whole: bool) -> None:
+    live = people(300, 21).astype(object)
+    empty = np.full(300, whole) | (np.arange(300) % 3 == 0)
+    live.loc[empty] = None
+    found = diagnose(trained, live, segments=pd.DataFrame({"client": np.where(empty, "nul", "web")}))
+    assert (found.status, found.kind) == (Status.CAUSE_FOUND, "nulls")
+    assert found.segment.get("value") == (None if whole else "nul")
