@@ -134,3 +134,22 @@ def test_a_unit_is_told_with_what_privacy_keeps(trained, sent):
     reference = Reference.from_frame(trained, privacy="bucketed")
     verdict = diagnose(reference, sent.assign(load=sent.load * 1000))
     assert (verdict.kind, verdict.features) == ("unit", ("load",))
+
+
+@pytest.mark.parametrize(
+    ("factor", "digits", "name"), [(0.868976, 1, "1 / mph in a knot"), (1.609344, 0, "km in a mile")]
+)
+def test_of_factors_that_rounding_allows_the_one_that_meets_training_exactly_is_named(
+    factor: float, digits: int, name: str
+) -> None:
+    """Miles per hour that were made from whole knots, sent as knots: metres in a yard are near, too."""
+
+    def winds(rows: int, seed: int) -> pd.DataFrame:
+        random = np.random.default_rng(seed)
+        wind = (random.gamma(4, 2.3, rows).round().clip(3, 37) * 1.15078).round(5)
+        return pd.DataFrame({"wind": wind, "gust": (wind * 1.3 + random.normal(0, 3, rows)).round(1)})
+
+    reference = Reference.from_frame(winds(4000, 0))
+    live = winds(300, 1)
+    found = diagnose(reference, live.assign(wind=(live["wind"] * factor).round(digits)))
+    assert (found.kind, found.features, found.transformation["name"]) == ("unit", ("wind",), name)

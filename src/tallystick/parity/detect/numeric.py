@@ -29,7 +29,7 @@ from tallystick.parity.detect.maps import (
     NumberMap,
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
-from tallystick.parity.detect.rounding import hit_nats, live_step, room_of, rounded_distance, widest_share
+from tallystick.parity.detect.rounding import by_itself, hit_nats, live_step, room_of, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.detect.trial import (
     NEARLY_SAME,
@@ -113,7 +113,17 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
             if any(finding is other for other in named) or finding.gain > best + OVER_NAMED
         ]
     fitting = [finding for finding in fitting if not _is_named_too(finding, fitting, column, numbers.sd)]
+    fitting = _without_coincidences(numbers, column, values, fitting)
     return sorted(fitting, key=lambda finding: -finding.gain)
+
+
+def _without_coincidences(numbers: NumberProfile, column: int, values: Floats, found: list[Finding]) -> list[Finding]:
+    """Leave out units that meet training's values only as far as rounding allows, where another meets them exactly."""
+    units = [each for each in found if each.kind == "unit" and column in each.undo and each.share == 1.0]
+    settled = [np.asarray(each.undo[column], dtype=np.float64) for each in units]
+    stays = by_itself(numbers, values, settled, [float(each.transformation["factor"]) for each in units])
+    out = {id(each) for each, is_kept in zip(units, stays, strict=True) if not is_kept}
+    return [each for each in found if id(each) not in out]
 
 
 def detect_map_like(live: Live, column: int, found: Finding) -> list[Finding]:

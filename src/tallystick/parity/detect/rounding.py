@@ -7,6 +7,8 @@ False positives: within a wide interval any map leads to training's values, so t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tallystick.parity.columns import Floats
@@ -21,6 +23,8 @@ MOST_ROUNDED, SHARE_ROUNDED = 6, 0.95
 FEWEST_ODD = 15
 #: How far off a whole number of steps a rounded value may be, by the errors of floats.
 ON_STEP = 1e-9
+#: Parts of training's step within which half of the values are met without rounding, and beyond which they are not.
+EXACTLY, NOT_NEARLY = 1e-3, 1e-2
 
 
 def live_step(profile: ColumnProfile, values: Floats) -> float:
@@ -92,6 +96,21 @@ def rounded_distance(numbers: NumberProfile, undone: Floats, room: Floats, settl
         wide, np.maximum(np.maximum(under_bottom - lower, lower - bottom), 0.0), np.abs(under_bottom - lower)
     )
     return float(np.maximum(above, below).max())
+
+
+def by_itself(
+    numbers: NumberProfile, values: Floats, settled: Sequence[Floats], factors: Sequence[float]
+) -> list[bool]:
+    """Return which factors are not led to training's values by the room of rounding alone, where another needs none.
+
+    `settled` are training values that each factor leads to. Whole knots, made from miles per hour, are some value of
+    training within half a knot by any near factor; by the true one they are one to the last digit.
+    """
+    off = [float(np.nanmedian(np.abs(values / factor - each))) for factor, each in zip(factors, settled, strict=True)]
+    step = training_step(numbers)
+    if not off or min(off) > EXACTLY * step:
+        return [True] * len(off)
+    return [each <= NOT_NEARLY * step for each in off]
 
 
 def widest_share(numbers: NumberProfile, undone: Floats, room: Floats) -> float:
