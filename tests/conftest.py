@@ -7,7 +7,13 @@ import pytest
 
 #: Files of tests/e2e with a server of their own. All others share one, and with it one process of pytest-xdist: each
 #: further one would make the registry, the server and its workers again, which is some fifteen seconds of a core.
-OWN_SERVER = {"test_diagnosis.py", "test_parity_gate.py", "test_records.py", "test_restarts.py"}
+OWN_SERVER = {
+    "test_changed_library.py",
+    "test_diagnosis.py",
+    "test_parity_gate.py",
+    "test_records.py",
+    "test_restarts.py",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
