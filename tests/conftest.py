@@ -7,7 +7,13 @@ import pytest
 
 #: Files of tests/e2e with a server of their own. All others share one, and with it one process of pytest-xdist: each
 #: further one would make the registry, the server and its workers again, which is some fifteen seconds of a core.
-OWN_SERVER = {"test_diagnosis.py", "test_parity_gate.py", "test_records.py", "test_restarts.py"}
+OWN_SERVER = {
+    "test_changed_library.py",
+    "test_diagnosis.py",
+    "test_parity_gate.py",
+    "test_records.py",
+    "test_restarts.py",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -24,11 +30,18 @@ def pytest_xdist_make_scheduler(config, log):
     return ByServer(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+# Each process imports all libraries and makes all tests before its first one. Hardly anything of it is garbage, and to
+# look for that takes a fourth of the time.
+gc.disable()
+
+
 def pytest_collection_finish():
     """Modules and tests stay: not to look at them again at each collection of garbage saves a fifteenth of the time."""
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure():
     """What is frozen is not taken down at the end, and extension modules would report it as leaked."""
     gc.unfreeze()
+    gc.enable()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from tallystick.discovery import Server, default_data_dir, find_server
 from tallystick.errors import TallystickError
-from tallystick.records.schema import PAYLOAD_SUFFIX
 
 if TYPE_CHECKING:
     from tallystick.records.reading import InferenceTable
@@ -72,6 +71,9 @@ def find_table(
     if is_location(name):
         location = name if "://" in name else str(Path(name).expanduser().absolute())
         return Place("", location)
+    # Here, as the schema brings Arrow and NumPy with it, and every command and the server itself import this module.
+    from tallystick.records.schema import PAYLOAD_SUFFIX
+
     fallback = (data_dir or default_data_dir(environ)) / _TABLES / f"{name}{PAYLOAD_SUFFIX}"
     try:
         server = find_server(environ, host=host, token=token, data_dir=data_dir)

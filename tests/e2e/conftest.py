@@ -30,7 +30,9 @@ def registry(tmp_path_factory):
     models, infos = [], []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for c in (1.0, 0.001):
+        # The second as MLflow writes models by itself. The first is served more often, and skops takes a worker longer
+        # to import than scikit-learn.
+        for c, serialization_format in ((1.0, "cloudpickle"), (0.001, "skops")):
             model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(frame, y)
             signature = mlflow.models.infer_signature(frame, model.predict(frame))
             with mlflow.start_run():
@@ -39,6 +41,7 @@ def registry(tmp_path_factory):
                     name="model",
                     signature=signature,
                     input_example=frame.head(5),
+                    serialization_format=serialization_format,
                     registered_model_name="cancer",
                     # Named, or MLflow would load the model once more to find out.
                     pip_requirements=[f"scikit-learn=={sklearn.__version__}", "skops"],

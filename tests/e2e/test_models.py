@@ -243,12 +243,13 @@ def test_a_models_own_environment_is_built_and_used(server, tmp_path):
     folder = tmp_path / "saved"
     mlflow.pyfunc.save_model(
         str(folder),
-        python_model=str(MODELS / "chaos.py"),
+        python_model=str(MODELS / "prefix.py"),
         pip_requirements=["six==1.16.0", f"mlflow-skinny=={mlflow.__version__}"],
     )
     found = server.deploy("own-env", {"entity_name": str(folder)})
     assert found["state"]["ready"] == "READY", server.api("GET", "/own-env/served-models/saved/build-logs")["logs"]
-    assert str(server.data_dir / "envs") in server.chaos("own-env", "interpreter").json()["predictions"][0]
+    answer = server.invoke("own-env", {"dataframe_records": [{"x": 1}]})
+    assert str(server.data_dir / "envs") in answer.json()["predictions"][0]
     log = server.api("GET", "/own-env/served-models/saved/build-logs")["logs"]
     assert "six: ==1.16.0 is needed" in log
     assert "pip install" in log
@@ -256,7 +257,7 @@ def test_a_models_own_environment_is_built_and_used(server, tmp_path):
 
 def test_a_requirement_that_cannot_be_installed_says_which(server, tmp_path):
     folder = tmp_path / "saved"
-    mlflow.pyfunc.save_model(str(folder), python_model=str(MODELS / "chaos.py"), pip_requirements=["six==99.99"])
+    mlflow.pyfunc.save_model(str(folder), python_model=str(MODELS / "prefix.py"), pip_requirements=["six==99.99"])
     found = server.deploy("no-env", {"entity_name": str(folder)})
     assert found["state"]["config_update"] == "UPDATE_FAILED"
     assert "six" in found["pending_config"]["served_entities"][0]["state"]["deployment_state_message"]

@@ -49,16 +49,19 @@ class LoadedModel:
     example_body: bytes | None = None
 
 
-def load(resolved: ResolvedModel) -> LoadedModel:
-    """Load the model. Blocks, runs the model's code; whatever that raises comes through."""
+def load(resolved: ResolvedModel, *, compares_packages: bool) -> LoadedModel:
+    """Load the model. Blocks, runs the model's code; whatever that raises comes through.
+
+    With `compares_packages` MLflow logs which packages are not those that the model was logged with.
+    """
     path = Path(resolved.local_path)
-    return _load_file(path) if path.suffix == ".py" else _load_folder(path)
+    return _load_file(path) if path.suffix == ".py" else _load_folder(path, compares_packages)
 
 
-def _load_folder(path: Path) -> LoadedModel:
+def _load_folder(path: Path, compares_packages: bool) -> LoadedModel:
     import mlflow.pyfunc
 
-    model = mlflow.pyfunc.load_model(str(path))
+    model = mlflow.pyfunc.load_model(str(path), suppress_warnings=not compares_packages)
     described = yaml.safe_load((path / "MLmodel").read_text())
     signature = described.get("signature")
     # An MLflow without these attributes gets its own public, slower path.
@@ -108,7 +111,8 @@ def _with_params(function: Callable[..., Any]) -> Callable[[Any, dict[str, Any]]
 def _load_file(path: Path) -> LoadedModel:
     """Load a model from a Python file: one given to `mlflow.models.set_model`, or named `model` or `predict`."""
     if "set_model(" in path.read_text():
-        return _load_folder(_as_folder(path))
+        # Of such a folder no package is asked for.
+        return _load_folder(_as_folder(path), compares_packages=False)
     module = _run(path)
     model = _find_model(module, path.name)
     signature = getattr(module, "signature", None)
@@ -161,14 +165,13 @@ def _run(path: Path) -> ModuleType:
 
 
 def _find_model(module: ModuleType, file_name: str) -> Any:
-    from mlflow.pyfunc import PythonModel
-
     if hasattr(module, "model"):
         return module.model
+    base = _python_model()
     classes = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, PythonModel) and value.__module__ == module.__name__
+        if base and isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
     ]
     if len(classes) == 1:
         return classes[0]()
@@ -180,17 +183,26 @@ def _find_model(module: ModuleType, file_name: str) -> Any:
     )
 
 
-def _bind(model: Any) -> tuple[Predict, PredictStream | None]:
-    from mlflow.pyfunc import PythonModel, PythonModelContext
+def _python_model() -> type[Any] | None:
+    """MLflow's base class of models; None where the file that ran has not imported MLflow, and so has none of these.
 
-    if not isinstance(model, PythonModel):
+    MLflow takes longer to import than all else that a worker needs.
+    """
+    return getattr(sys.modules.get("mlflow.pyfunc"), "PythonModel", None)
+
+
+def _bind(model: Any) -> tuple[Predict, PredictStream | None]:
+    base = _python_model()
+    if base is None or not isinstance(model, base):
         function = model.predict if hasattr(model, "predict") else model
         if not callable(function):
             raise DeploymentFailed(f"'model' is of type {type(model).__name__}, which has no predict method.")
         return _with_params(function), None
+    from mlflow.pyfunc import PythonModelContext
+
     context = PythonModelContext(artifacts={}, model_config={})
     model.load_context(context)
-    streams = type(model).predict_stream is not PythonModel.predict_stream
+    streams = type(model).predict_stream is not base.predict_stream
     return _bound(model.predict, context), _bound(model.predict_stream, context) if streams else None
 
 

@@ -1,19 +1,19 @@
-"""A model that misbehaves on request: `op` says how, `x` is echoed by the well-behaved."""
+"""A model that misbehaves on request: `op` says how, `x` is echoed by the well-behaved.
+
+Without MLflow, which takes a worker longer to import than all else: this one is started anew many times.
+"""
 
 import ctypes
 import os
 import sys
 import time
 
-import mlflow.pyfunc
-from mlflow.models import infer_signature, set_model
 
+class Chaos:
+    def predict(self, frame):
+        return [self.answer(op, x) for op, x in zip(frame["op"], frame["x"], strict=True)]
 
-class Chaos(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return [self.answer(op, x, params or {}) for op, x in zip(model_input["op"], model_input["x"], strict=True)]
-
-    def answer(self, op, x, params):
+    def answer(self, op, x):
         match op:
             case "hang":  # PyDLL keeps the interpreter lock while it is in the C function
                 ctypes.PyDLL(None).sleep(1000)
@@ -34,12 +34,9 @@ class Chaos(mlflow.pyfunc.PythonModel):
                     print("x" * 50_000)
             case "environment":
                 return os.environ.get("PLAIN", "")
-            case "interpreter":
-                return sys.prefix
             case "pid":
                 return os.getpid()
         return x
 
 
-set_model(Chaos())
-_ = infer_signature
+model = Chaos()
