@@ -83,6 +83,11 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     shares = np.where(after - before > 1, (after - before) / len(numbers.grid), _rounded_mass(numbers, values))
     for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
         shares = np.where(np.abs(values - atom) <= slack, share, shares)
+    if len(numbers.heaps):
+        place = np.clip(np.searchsorted(numbers.heaps, values), 1, max(1, len(numbers.heaps) - 1))
+        for near in (place - 1, np.minimum(place, len(numbers.heaps) - 1)):
+            is_heap = np.isclose(numbers.heaps[near], values, rtol=1e-9, atol=0)
+            shares = np.where(is_heap, numbers.heap_shares[near], shares)
     return np.asarray(np.maximum(shares, usual_share(numbers)))
 
 

@@ -142,6 +142,8 @@ def _bucket(numbers: NumberProfile) -> NumberProfile:
         lattice=np.zeros(0),
         counts=np.zeros(0),
         atoms=np.zeros(0),
+        heaps=np.zeros(0),
+        heap_shares=np.zeros(0),
         atom_shares=np.zeros(0),
         mean=float(numbers.seen(np.array([numbers.mean]))[0]),
         sd=float(f"{numbers.sd:.{BUCKET_DIGITS - 1}e}"),

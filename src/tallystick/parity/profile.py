@@ -29,6 +29,8 @@ DISCRETE_CELLS = 32
 QUANTILE_CELLS = 14
 #: A value with this share of a continuous column is an atom with a cell of its own.
 ATOM_SHARE = 0.03
+#: Rows that a value must be in to be a heap, also as a multiple of what others are in, and how many heaps are kept.
+HEAP_ROWS, HEAP_TIMES, MOST_HEAPS = 10, 3.0, 64
 MAX_LEVELS = 1000
 LEVEL_CELLS = 30
 MOST_DECIMALS = 9
@@ -64,6 +66,9 @@ class NumberProfile(msgspec.Struct, frozen=True, dict=True):
     #: Of a column that is kept in buckets: what values are rounded to before anything of them is counted, see `seen`.
     origin: float = 0.0
     unit: float = 0.0
+    #: Values of a continuous column that came far more often than its others do, ascending, and their shares.
+    heaps: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
+    heap_shares: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
 
     @property
     def is_coarse(self) -> bool:
@@ -219,6 +224,10 @@ def profile_numbers(values: Floats) -> NumberProfile:
     is_lattice = distinct <= LATTICE_SIZE and distinct <= 0.5 * len(known)
     frequent = np.flatnonzero(counts >= max(3, ATOM_SHARE * len(known)))
     frequent = frequent[np.argsort(-counts[frequent])][:16]
+    heaps = (
+        np.flatnonzero(counts >= max(HEAP_ROWS, HEAP_TIMES * len(known) / distinct)) if not is_lattice else frequent[:0]
+    )
+    heaps = np.sort(heaps[np.argsort(-counts[heaps], kind="stable")][:MOST_HEAPS])
     spread = known[:: max(1, len(known) // 4000)]
     # Nearest rank, so that each quantile is a value of training: lattices stay on their points.
     positions = np.round(np.linspace(0, len(known) - 1, GRID_POINTS)).astype(int)
@@ -234,6 +243,8 @@ def profile_numbers(values: Floats) -> NumberProfile:
         sd=float(known.std()),
         decimals=decimals_of(spread),
         float32_share=float(np.mean(spread.astype(np.float32).astype(np.float64) == spread)),
+        heaps=known[starts][heaps],
+        heap_shares=counts[heaps] / len(known),
     )
 
 

@@ -121,3 +121,36 @@ def test_fair_rows_are_as_in_training_beside_a_column_of_which_nothing_is_kept(s
     reference = Reference.from_frame(frame[:3000], privacy={secret: "none"})
     for start in range(3000, 5000, 400):
         assert diagnose(reference, frame[start : start + 400].reset_index(drop=True)).status is Status.CONSISTENT
+
+
+def heaped(count: int, seed: int) -> pd.DataFrame:
+    """Numbers that people round, some more than others: pay, prices, times of day, weights."""
+    random = np.random.default_rng(seed)
+    wealth, how = random.normal(size=count), random.random(count)
+    pay = np.exp(10.5 + 0.5 * wealth + 0.3 * random.normal(size=count))
+    price = np.round(np.exp(3 + 0.8 * wealth + 0.5 * random.normal(size=count)), 2)
+    weight = np.round(70 + 12 * wealth + 8 * random.normal(size=count), 1)
+    minutes = np.where(how < 0.5, random.choice([0, 15, 30, 45], count), random.integers(0, 60, count))
+    return pd.DataFrame(
+        {
+            "pay": np.where(how < 0.35, pay.round(-3), np.where(how < 0.6, pay.round(-2), pay.round())),
+            "price": np.where(random.random(count) < 0.5, np.floor(price) + 0.99, price),
+            "clock": np.clip(np.round(random.normal(13, 4, count)), 0, 23) * 100 + minutes,
+            "weight": np.where(random.random(count) < 0.3, np.round(weight / 5) * 5, weight),
+        }
+    )
+
+
+@pytest.mark.parametrize("rows", [400, 1000, 2000, 5000])
+def test_round_numbers_that_training_had_more_often_than_others_are_no_fault(rows: int) -> None:
+    reference = Reference.from_frame(heaped(20_000, 0))
+    for seed in range(1, 4):
+        assert diagnose(reference, heaped(rows, seed)).status is Status.CONSISTENT
+
+
+def test_a_bound_and_a_default_on_a_round_number_are_found() -> None:
+    reference, live = Reference.from_frame(heaped(20_000, 0)), heaped(400, 1)
+    found = diagnose(reference, live.assign(pay=live["pay"].clip(upper=60_000)))
+    assert (found.kind, found.features) == ("clipped", ("pay",))
+    filled = diagnose(reference, live.assign(pay=live["pay"].where(np.arange(400) % 4 > 0, 30_000.0)))
+    assert (filled.kind, filled.transformation["value"]) == ("default_fill", 30_000.0)
