@@ -20,7 +20,7 @@ from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cells_of
+from tallystick.parity.profile import LEVEL_CELLS, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
@@ -80,14 +80,21 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                 table[held, b] = _off(theirs, quantiles)
     for a, i in enumerate(columns):
         if own[i].numbers is None and live.known(i).any():
-            named = live.counts(i)
-            names, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
             for b, j in enumerate(columns):
                 if own[j].levels is not None:
-                    count = own[j].cell_count
-                    seen = np.bincount(cells_of(own[j], names), counts, count + 1)[: count + 1] / counts.sum()
-                    table[a, b] = 0.5 * float(np.abs(seen - np.append(own[j].cell_shares, 0.0)).sum())
+                    table[a, b] = live.once(i, f"levels apart from {j}", partial(_levels_apart, live, i, j))
     return table
+
+
+def _levels_apart(live: Live, column: int, other: int) -> float:
+    """Return the distance of a column's levels to those that another column had in training."""
+    named, profile = live.counts(column), live.reference.columns[other]
+    assert profile.levels is not None
+    count, places = profile.cell_count, profile.levels.places
+    cells = [min(places[name], LEVEL_CELLS) if name in places else count for name in named]
+    counts = np.array(list(named.values()))
+    seen = np.bincount(cells, counts, count + 1)[: count + 1] / counts.sum()
+    return 0.5 * float(np.abs(seen - np.append(profile.cell_shares, 0.0)).sum())
 
 
 def _quantiles(live: Live, column: int) -> Floats:
