@@ -20,7 +20,7 @@ from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import LEVEL_CELLS, NumberProfile, cells_of
+from tallystick.parity.profile import LEVEL_CELLS, Ints, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
@@ -109,29 +109,35 @@ def _off(theirs: NumberProfile, quantiles: Floats) -> Floats:
     return np.asarray(gap.max(axis=1))
 
 
-def _ratio(live: Live, column: int, values: Values) -> Floats:
-    """Return log-likelihood of `values` in a column against those it has."""
+def _ratio(live: Live, column: int, other: int) -> Floats:
+    """Return log-likelihood of another column's values in a column against those it has."""
     profile = live.reference.columns[column]
     if profile.numbers is not None:
-        given = np.asarray(values, dtype=np.float64)
-        after = log_density(profile.numbers, profile.numbers.decimals, given)
-        before = live.once(column, "density", partial(_own_density, live, column))
-        known = np.isfinite(given) & live.known(column)
+        after = live.once(other, f"density in {column}", partial(_density, live, other, column))
+        before = live.once(column, f"density in {column}", partial(_density, live, column, column))
+        known = np.isfinite(live.numbers(other)) & live.known(column)
         return np.asarray(np.where(known, after - before, 0.0))
     shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -np.log(10.0 * profile.rows))
-    return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
+    return np.asarray(shares[_cells_in(live, other, column)] - shares[live.cells(column)])
 
 
-def _own_density(live: Live, column: int) -> Floats:
-    numbers = live.reference.columns[column].numbers
+def _density(live: Live, column: int, other: int) -> Floats:
+    """Return how likely the values of a column are in another one, as a logarithm."""
+    numbers = live.reference.columns[other].numbers
     assert numbers is not None
     return log_density(numbers, numbers.decimals, live.numbers(column))
+
+
+def _cells_in(live: Live, column: int, other: int) -> Ints:
+    """Return the cells that the values of a column have in another one."""
+    profile = live.reference.columns[other]
+    return live.once(column, f"cells in {other}", lambda: cells_of(profile, live.values[column]))
 
 
 def swapped(live: Live, i: int, j: int) -> Finding | None:
     """Return the exchange of two columns, i before j; None where it explains nothing."""
     own = live.reference.columns
-    alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
+    alone = _ratio(live, i, j) + _ratio(live, j, i)
     if np.sum(alone > -MOST_HEARD) < FEWEST_SWAPPED:
         return None
     rows = np.arange(live.rows)
@@ -139,7 +145,7 @@ def swapped(live: Live, i: int, j: int) -> Finding | None:
     for column, other in ((i, j), (j, i)):
         table = live.table(column, frozenset({other}))
         sent += table[rows, live.cells(column)]
-        heard += table[rows, cells_of(own[column], live.values[other])] - table[rows, live.cells(column)]
+        heard += table[rows, _cells_in(live, other, column)] - table[rows, live.cells(column)]
     shares, gains = fit_share((alone + heard)[None, :])
     share, gain = float(shares[0]), float(gains[0]) - 2.0
     if gain < CLAIM_NATS:
