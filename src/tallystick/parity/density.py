@@ -26,7 +26,8 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
         beyond = np.maximum(np.maximum(numbers.minimum - values, values - numbers.maximum), 0.0) / width
         far = floor - np.log1p(np.minimum(beyond, 1e6))
         if numbers.is_lattice:
-            place = np.clip(np.searchsorted(numbers.lattice, values), 1, max(1, len(numbers.lattice) - 1))
+            last = max(1, len(numbers.lattice) - 1)
+            place = np.minimum(np.maximum(np.searchsorted(numbers.lattice, values), 1), last)
             right = np.minimum(place, len(numbers.lattice) - 1)
             left = place - 1
             near = np.where(
@@ -46,7 +47,7 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
 
 def _continuous(numbers: NumberProfile, values: Floats, far: Floats, beyond: Floats) -> Floats:
     edges, heights = numbers.bins
-    place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(heights) - 1)
+    place = np.minimum(np.maximum(np.searchsorted(edges, values, side="right") - 1, 0), len(heights) - 1)
     result = np.where(beyond > 0, far, heights[place])
     # An atom is a narrow bin: its mass over a thousandth of the quartile distance.
     for value, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
@@ -60,7 +61,10 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
 
     `ratio` is candidates x rows of log-likelihood ratios (Dempster, Laird & Rubin 1977, mixing proportion only).
     """
-    bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
+    bounded = np.exp(np.minimum(np.maximum(ratio, -RATIO_BOUND), RATIO_BOUND))
+    if len(bounded) == 1:
+        only = _fit_one(bounded[0], rounds)
+        return np.array([only]), np.log(1 - only + only * bounded).sum(axis=1)
     share, count = np.full((len(ratio), 1), 0.5), max(1, ratio.shape[1])
     # Written into place, and without the calls that NumPy makes for a mean or a clip: this is the innermost loop of a
     # diagnosis.
@@ -79,9 +83,24 @@ def fit_share(ratio: Floats, rounds: int = 40) -> tuple[Floats, Floats]:
     return share[:, 0], gain
 
 
+def _fit_one(bounded: Floats, rounds: int) -> float:
+    """Return the share of one candidate: the same steps, without arrays of one number."""
+    share, count, part = 0.5, max(1, len(bounded)), np.empty_like(bounded)
+    for _ in range(rounds):
+        np.multiply(bounded, share, out=part)
+        np.add(part, 1 - share, out=part)
+        np.divide(bounded, part, out=part)
+        step = float(np.add.reduce(part)) * (share / count)
+        step = min(max(step, 1e-4), 1 - 1e-6)
+        is_settled, share = abs(step - share) < 1e-4, step
+        if is_settled:
+            break
+    return share
+
+
 def posterior(ratio: Floats, share: float | Floats) -> Floats:
     """Return the probability that each row is of the mapped part."""
-    bounded = np.exp(np.clip(ratio, -RATIO_BOUND, RATIO_BOUND))
+    bounded = np.exp(np.minimum(np.maximum(ratio, -RATIO_BOUND), RATIO_BOUND))
     return np.asarray(share * bounded / (1 - share + share * bounded))
 
 
@@ -92,7 +111,8 @@ def mixed(weight: Floats, heard: Floats) -> Floats:
     the share is (Jensen: e^h has mean 1), so that the mean over rows can be tested against 0. The mean of w h cannot:
     the rows that were not changed outvote the others.
     """
-    return np.asarray(np.log1p(np.clip(weight, 0.0, 1.0 - 1e-9) * np.expm1(np.clip(heard, -RATIO_BOUND, RATIO_BOUND))))
+    part = np.minimum(np.maximum(weight, 0.0), 1.0 - 1e-9)
+    return np.asarray(np.log1p(part * np.expm1(np.minimum(np.maximum(heard, -RATIO_BOUND), RATIO_BOUND))))
 
 
 def mixture_z(weight: Floats, here: Floats, there: Floats) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,9 +75,14 @@ class Examination:
 
     verdict: Verdict
     sent_frame: pd.DataFrame
-    undone_frame: pd.DataFrame
     judged: Ints
     affected: Ints
+    undone: Live
+
+    @cached_property
+    def undone_frame(self) -> pd.DataFrame:
+        """The rows with all that was found undone; made when it is asked for, as a diagnosis does without it."""
+        return self.undone.frame()
 
 
 def diagnose(
@@ -195,7 +200,7 @@ def examine(
     seconds, limits = round(time.perf_counter() - started, 3), (*verdict.degraded, *limits, *asking.refused)
     verdict = msgspec.structs.replace(without_hidden(verdict, reference), seconds=seconds, degraded=limits)
     sent = frame.iloc[judged].reset_index(drop=True)
-    return Examination(verdict, sent, inquiry.undone.frame(), judged, judged[affected])
+    return Examination(verdict, sent, judged, judged[affected], inquiry.undone.bare())
 
 
 def _with_keys(

@@ -38,12 +38,12 @@ def ranks_of(numbers: NumberProfile, values: Floats) -> tuple[Floats, Floats]:
         upper = total[np.searchsorted(numbers.lattice, values + slack, side="right")]
         return np.asarray(upper), np.asarray(total[np.searchsorted(numbers.lattice, values - slack, side="left")])
     points, first, last = numbers.steps
-    after = np.clip(np.searchsorted(points, values, side="left"), 0, len(points) - 1)
+    after = np.minimum(np.searchsorted(points, values, side="left"), len(points) - 1)
     before = np.maximum(after - 1, 0)
     right, left, begin, end = points[after], points[before], last[before], first[after]
     width = np.where(right > left, right - left, 1.0)
     with np.errstate(invalid="ignore", over="ignore"):
-        between = begin + (end - begin) * np.clip((values - left) / width, 0.0, 1.0)
+        between = begin + (end - begin) * np.minimum(np.maximum((values - left) / width, 0.0), 1.0)
     hit = np.abs(right - values) <= slack
     outside, under = values > points[-1] + slack, values < points[0] - slack
     upper, lower = np.where(hit, last[after], between), np.where(hit, end, between)
@@ -68,7 +68,7 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
         return np.asarray(ranges if profile.role is Role.TIME else cells)
     if numbers.is_lattice:
         last = len(numbers.lattice) - 1
-        right = np.clip(np.searchsorted(numbers.lattice, values), 0, last)
+        right = np.minimum(np.searchsorted(numbers.lattice, values), last)
         left = np.maximum(right - 1, 0)
         place = np.where(values - numbers.lattice[left] < numbers.lattice[right] - values, left, right)
         hit = np.isclose(numbers.lattice[place], values, rtol=1e-9, atol=0)

@@ -6,7 +6,7 @@ Side effects of one cause vanish with it, so that they are not told as causes of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,20 +64,45 @@ UNCHANGED_P = 1e-3
 _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
 
-def inquire(
-    reference: Reference,
-    frame: pd.DataFrame,
-    asked: Asked | None = None,
-    enough_nats: float = np.inf,
-    looks: int = MOST_LOOKS,
-    whole: Live | None = None,
-) -> Inquiry:
+@dataclass(frozen=True)
+class Begun:
+    """An inquiry as far as it went: what was `found` and undone (`rows`) in what was `sent`, and the looks `left`.
+
+    `is_over` says that there is nothing more to find.
+    """
+
+    sent: Live
+    rows: Live
+    asked: Asked
+    #: Names of columns that are what they should be, however odd they look.
+    held: frozenset[str]
+    finer: tuple[str, ...]
+    found: tuple[Finding, ...]
+    first: tuple[ColumnScreen, ...]
+    last: tuple[ColumnScreen, ...]
+    left: int = MOST_LOOKS
+    looks: int = 0
+    rounds: int = 0
+    is_over: bool = False
+
+    def told(self) -> Inquiry:
+        """Return what was found."""
+        told = with_lookups(self.sent, self.asked, list(self.found))
+        return Inquiry(self.sent, self.rows, told, self.first, self.last, self.finer, looks=self.looks)
+
+
+def inquire(reference: Reference, frame: pd.DataFrame, asked: Asked | None = None) -> Inquiry:
     """Return all causes that the rows show, each undone before the next is looked for.
 
-    `asked` says whom each row is about and when it was asked for, as far as that is known. Nothing more is looked for
-    once a cause has more than `enough_nats`: those that are returned are then the first ones, the same as without. Nor
-    when detectors have looked at so many columns (`looks`). Of `whole`, the rows that these are some of, it is taken
-    over what the reference alone says.
+    `asked` says whom each row is about and when it was asked for, as far as that is known.
+    """
+    return carried_on(begun(reference, frame, asked)).told()
+
+
+def begun(reference: Reference, frame: pd.DataFrame, asked: Asked | None = None, whole: Live | None = None) -> Begun:
+    """Return an inquiry before its first round: rows read, what their form and their source show, and the screen.
+
+    Of `whole`, the rows that these are some of, it is taken over what the reference alone says.
     """
     sent, findings = read_live(reference, frame)
     is_tiny = trained_rows(reference) < FEWEST_TRAINED
@@ -90,35 +115,48 @@ def inquire(
     held = held_windows(sent, asked)
     sent, finer = coarsened(sent)
     sent = sent.with_suspects(suspects(sent))
-    rows, first = sent, screen(sent)
+    rows, first = sent, tuple(screen(sent))
     last = first
     if replayed:
         findings += replayed
         rows = _undone(rows, replayed)
-        last = screen(rows)
-    left = looks
-    for _ in range(MOST_ROUNDS):
-        if any(finding.nats > enough_nats for finding in findings):
+        last = tuple(screen(rows))
+    return Begun(sent, rows, asked, frozenset(held), finer, tuple(findings), first, last)
+
+
+def carried_on(so_far: Begun, enough_nats: float = np.inf) -> Begun:
+    """Return an inquiry carried on to its end.
+
+    Nothing more is looked for once a cause has more than `enough_nats`: those that were found are then the first ones,
+    the same as without. Nor when detectors have looked at as many columns as are left.
+    """
+    is_tiny = trained_rows(so_far.sent.reference) < FEWEST_TRAINED
+    while so_far.rounds < MOST_ROUNDS and not so_far.is_over:
+        if any(finding.nats > enough_nats for finding in so_far.found):
             break
-        order = _looked_at(last)
-        chosen = frozenset(order[: min(left, LOOKS_A_ROUND)])
-        proposed = _propose(rows, last, chosen) if left > 0 and not is_tiny else []
-        # Counts that come out the same when counted again are right, however odd their distribution is.
-        proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]
-        left -= len(chosen)
-        if not proposed:
-            break
-        best = _survivor(rows, proposed)
-        # What the others tell is told of a cause's partners too, until it is undone.
-        same = [best]
-        if best.kind not in TOLD_BY_OTHERS:
-            same = _confirmed(rows, _of_one_kind(best, proposed))
-            same += alike(rows, best, [j for j in order[len(chosen) :] if rows.reference.names[j] not in held])
-        findings += same
-        rows = _undone(rows, same)
-        last = screen(rows)
-    told = with_lookups(sent, asked, findings)
-    return Inquiry(sent, rows, told, tuple(first), tuple(last), finer, looks=looks - left)
+        so_far = _next_round(so_far, is_tiny)
+    return so_far
+
+
+def _next_round(so_far: Begun, is_tiny: bool) -> Begun:
+    """Return the inquiry after one more round: what explains most is found and undone."""
+    rows, held = so_far.rows, so_far.held
+    order = _looked_at(so_far.last)
+    chosen = frozenset(order[: min(so_far.left, LOOKS_A_ROUND)])
+    proposed = _propose(rows, so_far.last, chosen) if so_far.left > 0 and not is_tiny else []
+    # Counts that come out the same when counted again are right, however odd their distribution is.
+    proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]
+    so_far = replace(so_far, left=so_far.left - len(chosen), looks=so_far.looks + len(chosen), rounds=so_far.rounds + 1)
+    if not proposed:
+        return replace(so_far, is_over=True)
+    best = _survivor(rows, proposed)
+    # What the others tell is told of a cause's partners too, until it is undone.
+    same = [best]
+    if best.kind not in TOLD_BY_OTHERS:
+        same = _confirmed(rows, _of_one_kind(best, proposed))
+        same += alike(rows, best, [j for j in order[len(chosen) :] if rows.reference.names[j] not in held])
+    rows = _undone(rows, same)
+    return replace(so_far, rows=rows, found=(*so_far.found, *same), last=tuple(screen(rows)))
 
 
 def _looked_at(screened: Sequence[ColumnScreen]) -> list[int]:

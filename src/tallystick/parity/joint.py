@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotrs
 from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
@@ -278,7 +278,9 @@ def discriminant(
     means: Floats, shares: Floats, covariance: Floats, owners: Ints, column: int, excluded: frozenset[int]
 ) -> Discriminant:
     """Return the functions that `log_likelihood` is of, which are the same for any rows."""
-    kept = np.flatnonzero(~np.isin(owners, [column, *excluded]))
+    is_left_out = np.zeros(max(int(owners.max(initial=0)), column, *excluded) + 1, dtype=bool)
+    is_left_out[[column, *excluded]] = True
+    kept = np.flatnonzero(~is_left_out[owners])
     means = means[:, kept]
     centre = shares @ means
     offset = means - centre
@@ -287,7 +289,9 @@ def discriminant(
     between = (offset * shares[:, None]).T @ offset
     total = covariance[np.ix_(kept, kept)]
     size = max(float(np.trace(total)) / len(kept), 1e-9)
-    within = (1 - RIDGE) * total + RIDGE * size * np.eye(len(kept)) - (1 - RIDGE) * between
+    within = (1 - RIDGE) * total
+    within.flat[:: len(kept) + 1] += RIDGE * size
+    within -= (1 - RIDGE) * between
     projected = _divided(offset, within, RIDGE * size)
     return Discriminant(kept, centre, projected, 0.5 * np.einsum("ij,ij->i", projected, offset))
 
@@ -314,12 +318,17 @@ def _divided(rows: Floats, matrix: Floats, floor: float) -> Floats:
     # A tenth of the time of the eigenvalues. Mostly none is below the floor: then it is the same. In wide frames some
     # are, and all are raised instead: eigenvalues of hundreds of columns would take minutes.
     for raised in (0.0, 2 * floor) if size > WIDE else (0.0,):
-        lifted = matrix + raised * np.eye(size) if raised else matrix
+        lifted, lowered = matrix.copy(), matrix.copy()
+        lifted.flat[:: size + 1] += raised
+        lowered.flat[:: size + 1] += raised - floor * (1 - 1e-9)
         try:
-            np.linalg.cholesky(lifted - floor * (1 - 1e-9) * np.eye(size))
-            return np.asarray(cho_solve(cho_factor(lifted, check_finite=False), rows.T, check_finite=False).T)
+            np.linalg.cholesky(lowered)
         except np.linalg.LinAlgError:
             continue
+        # LAPACK itself, as SciPy's own functions for it take as long again for matrices as small as these.
+        factor, failed = dpotrf(lifted, clean=0)
+        if not failed:
+            return np.asarray(dpotrs(factor, rows.T)[0].T)
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray(rows @ ((vectors / np.maximum(values, floor)) @ vectors.T))
 

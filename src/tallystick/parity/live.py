@@ -125,7 +125,8 @@ class Live:
         """Return the scores of all columns: rows x q."""
         if "scores" not in self._memo:
             parts = [self._scores(j) for j in range(len(self.values))]
-            self._memo["scores"] = np.hstack(parts) if parts else np.zeros((self.rows, 0))
+            # Column by column, as some of the columns are taken for each table.
+            self._memo["scores"] = np.asfortranarray(np.hstack(parts) if parts else np.zeros((self.rows, 0)))
         scored: Floats = self._memo["scores"]
         return scored
 
@@ -205,6 +206,10 @@ class Live:
     def whole(self) -> Live:
         """Return these rows with no column left out."""
         return replace(self, absent=frozenset(), broken=frozenset(), suspects=frozenset())
+
+    def bare(self) -> Live:
+        """Return these rows without what was worked out of them, which takes most of the room."""
+        return replace(self, _tables={}, _memo={}, _trained={}, _discriminants={}, _own={})
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a frame with training's names, order and dtypes where values allow them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tallystick.parity.detect.permutation import swapped
 from tallystick.parity.detect.precision import detect_precision
 from tallystick.parity.detect.stale import LOST_Z
 from tallystick.parity.history import Asked
-from tallystick.parity.inquire import by_role, inquire
+from tallystick.parity.inquire import Begun, begun, by_role, carried_on
 from tallystick.parity.live import Live
 from tallystick.parity.parts import screen_parts
 from tallystick.parity.profile import Ints
@@ -76,8 +76,7 @@ def by_segment(
     if best is None:
         return whole, {}
     # Of the one segment that is told of, everything.
-    parts.looks = MOST_LOOKS
-    return parts.inquire(best[1]), best[2]
+    return parts.inquire_again(best[1]), best[2]
 
 
 @dataclass
@@ -89,13 +88,26 @@ class _Parts:
     asked: Asked
     whole: Inquiry
     looks: int = MOST_LOOKS
+    #: Inquiries that were made, by the bytes of their mask of rows: before the first round, and as far as they went.
+    _made: dict[bytes, tuple[Begun, Begun]] = field(default_factory=dict)
 
     def inquire(self, rows: Mask, enough_nats: float = np.inf) -> Inquiry:
         """Return the inquiry into some of the rows."""
         part = self.frame[rows].reset_index(drop=True)
-        found = inquire(self.reference, part, self.asked.taken(rows), enough_nats, self.looks, self.whole.sent)
+        first = begun(self.reference, part, self.asked.taken(rows), self.whole.sent)
+        first = replace(first, left=self.looks)
+        found = carried_on(first, enough_nats)
+        self._made[rows.tobytes()] = first, found
         self.looks -= found.looks
-        return found
+        return found.told()
+
+    def inquire_again(self, rows: Mask) -> Inquiry:
+        """Return the inquiry into rows that were inquired into before, with all looks and to its end."""
+        first, found = self._made[rows.tobytes()]
+        if first.left != MOST_LOOKS:
+            # With fewer looks it may have gone another way; its rows are the same.
+            found = replace(first, left=MOST_LOOKS)
+        return carried_on(found).told()
 
 
 @dataclass(frozen=True)

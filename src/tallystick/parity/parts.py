@@ -7,16 +7,21 @@ looked for without a list of usual defaults.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
 import numpy as np
 import pandas as pd
 from scipy.special import betainc, betaincc, chdtrc, kolmogorov, ndtr
 
 from tallystick.parity.columns import Floats, Mask, Role
-from tallystick.parity.detect.availability import level_share
+from tallystick.parity.detect.availability import level_shares
 from tallystick.parity.distribution import number_shares, ranks_of
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, Ints
+from tallystick.parity.profile import Ints, NumberProfile
 from tallystick.parity.screen import ALPHA, LEAST_EXPECTED, LOOK_P, LOOK_Z, agreement_of, odd_rates
+
+T = TypeVar("T")
 
 #: Rows of all parts together that one value must be in, for some to be filled with it.
 FEWEST_ALIKE = 2
@@ -60,7 +65,7 @@ def _alone(live: Live, j: int, rows: Ints, part: Ints, count: int) -> Floats:
     if profile.role is not Role.TEXT:
         found += [_cells_p(live, j, rows, part, count), _grown_p(live, j, rows[known], part[known], sizes)]
     if profile.numbers is not None:
-        found.append(_distance_p(profile, live.numbers(j)[rows[known]], part[known], sizes))
+        found.append(_distance_p(live, j, rows[known], part[known], sizes))
     for is_odd, rate in odd_rates(live, j):
         found.append(_upper(_sizes(part[known & is_odd[rows]], count), sizes, rate))
     return np.asarray(np.min(found, axis=0))
@@ -79,20 +84,40 @@ def _lower(hits: Floats, rows: Floats, rate: float) -> Floats:
     return np.asarray(np.where(hits < rows, betaincc(hits + 1, np.maximum(rows - hits, 1), rate), 1.0))
 
 
-def _distance_p(profile: ColumnProfile, values: Floats, part: Ints, sizes: Floats) -> Floats:
-    """Return the chance of each part's Kolmogorov-Smirnov distance to training."""
-    numbers = profile.numbers
-    assert numbers is not None
-    if numbers.is_coarse or not len(values):
-        return np.ones(len(sizes))
+def _of_rows(live: Live, j: int, rows: Ints, what: str, make: Callable[[], T]) -> T:
+    """Return what `make` gives of some rows of a column; of all that have a value it is made once."""
+    return live.once(j, f"{what} of parts", make) if len(rows) == live.known(j).sum() else make()
+
+
+class _Ordered(NamedTuple):
+    """Values in order: which row each is of, where equal ones start and end, and training's ranks at and below them."""
+
+    order: Ints
+    starts: Ints
+    ends: Ints
+    above: Floats
+    below: Floats
+
+
+def _ordered(numbers: NumberProfile, values: Floats) -> _Ordered:
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    member = part[order][:, None] == np.arange(len(sizes))
-    upto = np.concatenate((np.zeros((1, len(sizes))), np.cumsum(member, axis=0))) / np.maximum(sizes, 1)
     is_last = np.concatenate((ordered[1:] != ordered[:-1], [True]))
     ends = np.flatnonzero(is_last) + 1
-    starts = np.concatenate(([0], ends[:-1]))
-    above, below = ranks_of(numbers, ordered[is_last])
+    return _Ordered(order, np.concatenate(([0], ends[:-1])), ends, *ranks_of(numbers, ordered[is_last]))
+
+
+def _distance_p(live: Live, j: int, rows: Ints, part: Ints, sizes: Floats) -> Floats:
+    """Return the chance of each part's Kolmogorov-Smirnov distance to training."""
+    numbers = live.reference.columns[j].numbers
+    assert numbers is not None
+    if numbers.is_coarse or not len(rows):
+        return np.ones(len(sizes))
+    order, starts, ends, above, below = _of_rows(
+        live, j, rows, "order", lambda: _ordered(numbers, live.numbers(j)[rows])
+    )
+    member = part[order][:, None] == np.arange(len(sizes))
+    upto = np.concatenate((np.zeros((1, len(sizes))), np.cumsum(member, axis=0))) / np.maximum(sizes, 1)
     gap = np.maximum(np.abs(above[:, None] - upto[ends]), np.abs(below[:, None] - upto[starts])).max(axis=0)
     size = sizes * numbers.rows / (sizes + numbers.rows)
     found = kolmogorov(np.maximum(0.0, gap - 1 / len(numbers.grid)) * np.sqrt(size))
@@ -123,24 +148,33 @@ def _cells_p(live: Live, j: int, rows: Ints, part: Ints, count: int) -> Floats:
 
 def _grown_p(live: Live, j: int, rows: Ints, part: Ints, sizes: Floats) -> Floats:
     """Return the chance, in each part, that any value is as much more frequent than in training as one is."""
-    profile, count = live.reference.columns[j], len(sizes)
-    place, distinct = pd.factorize(live.values[j][rows])
-    # Most values of a fine column come once.
-    often = np.flatnonzero(np.bincount(place, minlength=1) >= FEWEST_ALIKE)
+    count = len(sizes)
+    place, distinct, often, trained, before = _of_rows(live, j, rows, "values", lambda: _repeated(live, j, rows))
     if not len(often):
         return np.ones(count)
-    counted = np.bincount(place * count + part, minlength=len(distinct) * count).reshape(len(distinct), count)
+    counted = np.bincount(place * count + part, minlength=distinct * count).reshape(distinct, count)
     tries, held = np.maximum((counted > 0).sum(axis=0), 1), counted[often].astype(np.float64)
-    if profile.numbers is not None:
-        share, trained = number_shares(profile, np.asarray(distinct, dtype=np.float64)[often]), profile.numbers.rows
-    else:
-        assert profile.levels is not None
-        share, trained = np.array([level_share(profile, distinct[k]) for k in often]), profile.levels.rows
-    before = (share * trained)[:, None]
     pooled = (held + before) / (sizes + trained)
     nats = _divergence(held, sizes, pooled) + _divergence(before, trained, pooled)
     grown = np.where(held > pooled * sizes, nats, 0.0).max(axis=0)
     return np.asarray(np.minimum(1.0, np.exp(np.log(tries) - grown)))
+
+
+def _repeated(live: Live, j: int, rows: Ints) -> tuple[Ints, int, Ints, int, Floats]:
+    """Return the value of each row as a number, how many there are, those of several rows, and of these in training.
+
+    These are the rows of training, and how many of them had each value: values x 1.
+    """
+    profile = live.reference.columns[j]
+    place, distinct = pd.factorize(live.values[j][rows])
+    # Most values of a fine column come once.
+    often = np.flatnonzero(np.bincount(place, minlength=1) >= FEWEST_ALIKE)
+    if profile.numbers is not None:
+        share, trained = number_shares(profile, np.asarray(distinct, dtype=np.float64)[often]), profile.numbers.rows
+    else:
+        assert profile.levels is not None
+        share, trained = level_shares(profile, [distinct[k] for k in often]), profile.levels.rows
+    return place, len(distinct), often, trained, (share * trained)[:, None]
 
 
 def _divergence(hits: Floats, rows: Floats | int, rate: Floats) -> Floats:

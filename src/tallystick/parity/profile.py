@@ -382,7 +382,7 @@ def cells_of(profile: ColumnProfile, values: Floats | Texts) -> Ints:
     if bins:
         cells[inside] = np.searchsorted(profile.edges, given[inside] - slack_of(numbers, given[inside]), side="left")
     if len(profile.points):
-        nearest = np.clip(np.searchsorted(profile.points, given), 1, max(1, len(profile.points) - 1))
+        nearest = np.minimum(np.maximum(np.searchsorted(profile.points, given), 1), max(1, len(profile.points) - 1))
         left = profile.points[nearest - 1]
         right = profile.points[np.minimum(nearest, len(profile.points) - 1)]
         pick = np.where(np.abs(given - left) <= np.abs(right - given), nearest - 1, nearest)

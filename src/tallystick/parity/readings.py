@@ -46,8 +46,9 @@ def _readings(live: Live) -> Ints | None:
         if FEWEST_VALUES <= len(distinct) <= live.rows / ROWS_EACH:
             codes[j] = np.asarray(code, dtype=np.int64)
     best: set[int] = set()
+    pairs = {j: _pairs(code) for j, code in codes.items()}
     for j, code in codes.items():
-        tied = {k for k in codes if k != j and _means(code, codes[k]) > SAME}
+        tied = {k for k in codes if k != j and _goes_with(code, codes[k], pairs[j], pairs[k])}
         if len(tied) >= 2 and len(tied) >= len(best):
             best = {j, *tied}
     if not best or _is_usual(live, best):
@@ -66,16 +67,32 @@ def _is_usual(live: Live, columns: set[int]) -> bool:
     return bool(len(ids.unique()) < SHARED_TOO * golden.rows)
 
 
+def _goes_with(one: Ints, other: Ints, alike: int, others: int) -> bool:
+    """Whether equal values of one column mean equal ones of the other; of each, the pairs of equal values are given."""
+    # No more pairs are equal in both than in either: mostly that settles it.
+    at_most = _kappa(min(alike, others), alike, others, len(one))
+    return at_most > SAME and _kappa(_pairs_of_both(one, other), alike, others, len(one)) > SAME
+
+
 def _means(one: Ints, other: Ints) -> float:
     """Return how nearly equal values of one column mean equal values of the other, 1 for always and 0 for by chance."""
-    alike = _pairs(one)
+    return _kappa(_pairs_of_both(one, other), _pairs(one), _pairs(other), len(one))
+
+
+def _kappa(both: int, alike: int, others: int, rows: int) -> float:
     if not alike:
         return 0.0
-    both = _pairs(one * (int(other.max(initial=0)) + 2) + other)
-    chance = _pairs(other) / max(1, len(other) * (len(other) - 1))
+    chance = others / max(1, rows * (rows - 1))
     return (both / alike - chance) / max(1 - chance, 1e-9)
 
 
+def _pairs_of_both(one: Ints, other: Ints) -> int:
+    return _pairs(one * (int(other.max(initial=0)) + 2) + other)
+
+
 def _pairs(codes: Ints) -> int:
-    counts = pd.Series(codes).value_counts().to_numpy().astype(np.int64)
+    """Return the number of pairs of rows, in either order, whose codes are equal."""
+    ordered = np.sort(codes)
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    counts = np.diff(ends, prepend=-1)
     return int((counts * (counts - 1)).sum())

@@ -93,7 +93,7 @@ def on_lattice(numbers: NumberProfile, values: Floats) -> Mask:
     """Return which values are training values, to a millionth of the usual gap between them."""
     lattice = numbers.lattice
     gap = numbers.gap if len(lattice) > 1 else max(1.0, abs(float(lattice[0])))
-    place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
+    place = np.minimum(np.maximum(np.searchsorted(lattice, values), 1), max(1, len(lattice) - 1))
     nearest = np.minimum(
         np.abs(values - lattice[place - 1]), np.abs(values - lattice[np.minimum(place, len(lattice) - 1)])
     )

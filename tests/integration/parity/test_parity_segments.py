@@ -7,10 +7,12 @@ from parity_rows import rows_of
 
 from tallystick.parity import Status, diagnose, locate
 from tallystick.parity.detect.schema import read_live
+from tallystick.parity.inquire import begun, carried_on
 from tallystick.parity.kinds import FAMILY_OF
 from tallystick.parity.parts import screen_parts
 from tallystick.parity.screen import screen, z_p
 from tallystick.parity.words import title
+from tallystick.parity.yardsticks import CLAIM_NATS
 
 
 def _clients(count: int, share: float, seed: int) -> pd.DataFrame:
@@ -160,8 +162,7 @@ def test_labels_and_predictions_are_those_of_the_blamed_clients_rows(reference):
 
 def test_a_fault_of_everybody_is_not_looked_for_in_each_segment(reference, monkeypatch):
     asked = []
-    found = locate.inquire
-    monkeypatch.setattr(locate, "inquire", lambda *given: asked.append(1) or found(*given))
+    monkeypatch.setattr(locate, "begun", lambda *given: asked.append(1) or begun(*given))
     rows = rows_of(600, 3)
     moved = rows.assign(fare=(rows.fare - 3) * 1.7)
     verdict = diagnose(reference, moved, segments=_clients(600, 0.3, 4))
@@ -185,7 +186,28 @@ def test_parts_that_are_screened_together_have_the_chances_that_each_has_alone(r
 def test_a_segment_is_not_told_of_what_the_others_have_too(reference, monkeypatch):
     live, who = rows_of(600, 16), _clients(600, 0.3, 16)
     asked = []
-    inquire = locate.inquire
-    monkeypatch.setattr(locate, "inquire", lambda *given, **named: asked.append(given) or inquire(*given, **named))
+    monkeypatch.setattr(locate, "begun", lambda *given: asked.append(given) or begun(*given))
     verdict = diagnose(reference, live.assign(hour=(live.hour + 5) % 24), segments=who)
     assert (verdict.kind, verdict.segment, asked) == ("time_zone", {}, [])
+
+
+def test_inquiry_that_was_cut_short_is_carried_on_as_if_it_had_not_been(reference):
+    rows = FAULTS["time_zone"](FAULTS["unit"](rows_of(400, 21)))
+    first = begun(reference, rows)
+    cut = carried_on(first, enough_nats=CLAIM_NATS)
+    assert [each.kind for each in cut.found] == ["unit"]
+    whole, later = carried_on(first).told(), carried_on(cut).told()
+    assert [each.kind for each in whole.findings] == ["unit", "time_zone"]
+    assert [(each.kind, each.features, each.gain) for each in later.findings] == [
+        (each.kind, each.features, each.gain) for each in whole.findings
+    ]
+    assert later.looks == whole.looks
+
+
+def test_rows_of_a_segment_are_read_once_though_it_is_inquired_into_twice(reference, monkeypatch):
+    read = []
+    monkeypatch.setattr(locate, "begun", lambda *given: read.append(len(given[1])) or begun(*given))
+    live, who = _sent("category_relabelled", 1200, 0.08, 13)
+    verdict = diagnose(reference, live, segments=who)
+    assert verdict.segment["value"] == "ios/4.2"
+    assert read.count(int((who.client == "ios/4.2").sum())) == 1

@@ -8,12 +8,12 @@ for values that training never gave.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import Mask, Role
+from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.detect.absent import KNEW_LABEL
 from tallystick.parity.detect.clip import detect_clip
 from tallystick.parity.detect.finding import Finding
@@ -237,7 +237,7 @@ def _grown_value(live: Live, column: int, but: Sequence[Any] = ()) -> tuple[Any,
     if profile.numbers is None:
         named = live.counts(column)
         values, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
-        expected = np.array([level_share(profile, str(value)) for value in values])
+        expected = level_shares(profile, named)
     else:
         values, counts = live.sample(column)[:2]
         left = ~np.isin(values, but)
@@ -254,12 +254,13 @@ def _grown_value(live: Live, column: int, but: Sequence[Any] = ()) -> tuple[Any,
     return value, np.asarray(holds, dtype=bool) & known, float(expected[best])
 
 
-def level_share(profile: ColumnProfile, value: str) -> float:
-    """Return the share of a level in training, with half a row for one that it did not have."""
+def level_shares(profile: ColumnProfile, names: Iterable[str]) -> Floats:
+    """Return the shares of levels in training, with half a row for one that it did not have."""
     assert profile.levels is not None
-    total = float(profile.levels.counts.sum()) + 1.0
-    place = profile.levels.places.get(value)
-    return max(0.5 / total, 0.002) if place is None else float((profile.levels.counts[place] + 0.5) / total)
+    counts, places = profile.levels.counts, profile.levels.places
+    total = float(counts.sum()) + 1.0
+    held = np.append((counts + 0.5) / total, max(0.5 / total, 0.002))
+    return np.asarray(held[[places.get(name, len(counts)) for name in names]])
 
 
 def _is_new(profile: ColumnProfile, value: Any, expected: float) -> bool:

@@ -55,9 +55,11 @@ def read_dates(seconds: Floats) -> Dates:
         np.asarray(part.fillna(0), dtype=np.int64) for part in (dates.dt.day, dates.dt.month, dates.dt.year)
     )
     can = np.isfinite(seconds) & (day <= MONTHS) & (day != month) & (day > 0)
-    text = [f"{y:04d}-{d:02d}-{m:02d}" for y, d, m in zip(year[can], day[can], month[can], strict=True)]
+    # The day as month, counted from 1970, and the month as day.
+    months = (MONTHS * (year[can] - 1970) + day[can] - 1).astype("datetime64[M]")
+    days = months.astype("datetime64[D]").astype(np.int64) + month[can] - 1
     turned = seconds.copy()
-    turned[can] = np.asarray(text, dtype="datetime64[s]").astype(np.int64) + seconds[can] % DAY_S
+    turned[can] = days * int(DAY_S) + seconds[can] % DAY_S
     return Dates(day, month, can, turned)
 
 

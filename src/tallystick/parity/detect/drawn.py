@@ -14,7 +14,7 @@ import numpy as np
 from tallystick.parity.columns import Floats
 from tallystick.parity.density import log_density
 from tallystick.parity.distribution import cdf, quantiles_of
-from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cells_of
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile
 
 #: Draws of training's counts that are counted over another window.
 DRAWS = 4000
@@ -47,10 +47,12 @@ class Drawn:
         """Return the bin of each count."""
         return np.asarray(np.searchsorted(self.edges, values, side="left"))
 
-    def cells(self, profile: ColumnProfile) -> Floats:
-        """Return bins x cells: how training's cells are shared among the draws of each bin."""
+    def cells(self, profile: ColumnProfile, cells: Ints) -> Floats:
+        """Return bins x cells: how training's cells are shared among the draws of each bin.
+
+        `cells` are those of training's counts.
+        """
         count, bins = profile.cell_count, self.places(self.drawn)
-        cells = cells_of(profile, self.trained)
         kept = cells < count
         flat = np.bincount(bins[kept] * count + cells[kept], minlength=(len(self.edges) + 1) * count)
         shares = flat.reshape(len(self.edges) + 1, count) + PRIOR_ROWS * profile.cell_shares
@@ -68,9 +70,12 @@ class Drawn:
         return np.asarray(self.density[self.places(values)] - _usual(numbers, self.edges, values))
 
 
-def draw(numbers: NumberProfile, factor: float, live: Floats) -> Drawn:
-    """Return training's counts over `factor` times the window; bins are such that live counts are told apart too."""
-    trained = training_counts(numbers)
+def draw(numbers: NumberProfile, factor: float, live: Floats, trained: Floats | None = None) -> Drawn:
+    """Return training's counts over `factor` times the window; bins are such that live counts are told apart too.
+
+    `trained` are `training_counts`, where these are there already.
+    """
+    trained = training_counts(numbers) if trained is None else trained
     drawn = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
     sent = np.sort(drawn)
     edges = np.unique(np.concatenate((sent, live)))[:-1]
@@ -89,7 +94,7 @@ def trial_ratios(numbers: NumberProfile, factors: Floats, live: Floats) -> Float
 
     A tenth of the work of drawing each window by itself: of fewer draws, all in the same bins.
     """
-    trained = training_counts(numbers)[TRIAL_STEP // 2 :: TRIAL_STEP]
+    trained = training_counts(numbers, TRIAL_STEP)
     is_longer, random = factors > 1, np.random.default_rng(0)
     sent = np.empty((len(factors), len(trained)))
     sent[~is_longer] = random.binomial(_whole(trained), factors[~is_longer, None])
@@ -131,9 +136,9 @@ def _densities(ends: Floats, range_: tuple[float, float], shares: Floats, draws:
     return np.asarray(np.log(np.maximum(shares, 0.5 / draws) / widths))
 
 
-def training_counts(numbers: NumberProfile) -> Floats:
-    """Return DRAWS of training's counts, ascending."""
-    ranks = (np.arange(DRAWS) + 0.5) / DRAWS
+def training_counts(numbers: NumberProfile, step: int = 1) -> Floats:
+    """Return DRAWS of training's counts, ascending, or one in `step` of them."""
+    ranks = (np.arange(DRAWS)[step // 2 :: step] + 0.5) / DRAWS
     if numbers.is_lattice:
         total = np.cumsum(numbers.counts) / numbers.counts.sum()
         return np.asarray(numbers.lattice[np.minimum(np.searchsorted(total, ranks), len(numbers.lattice) - 1)])

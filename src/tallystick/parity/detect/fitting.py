@@ -343,7 +343,7 @@ def upper_end(numbers: NumberProfile, each: NumberMap, values: Floats, sent: flo
 def _snapped(numbers: NumberProfile, values: Floats, part: Floats, estimated: Mask, rounding: Floats) -> Floats:
     """Return values moved to the training value they all but equal: rounding of undoing must not count."""
     lattice, gap = numbers.lattice, numbers.gap
-    place = np.clip(np.searchsorted(lattice, values), 1, max(1, len(lattice) - 1))
+    place = np.minimum(np.maximum(np.searchsorted(lattice, values), 1), max(1, len(lattice) - 1))
     below, above = lattice[place - 1], lattice[np.minimum(place, len(lattice) - 1)]
     near = np.where(np.abs(values - below) <= np.abs(values - above), below, above)
     # All small values would become zero otherwise, which often is the most frequent one. Estimated constants set no

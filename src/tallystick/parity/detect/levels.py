@@ -28,6 +28,8 @@ from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, upper_share
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
 
+#: Signs without which no decoding changes a text that is ASCII.
+_ESCAPES = re.compile(r"[&%+\\]|^b['\"]")
 FILL_WORDS = frozenset(
     {
         "unknown",
@@ -100,6 +102,11 @@ def _codecs(text: str) -> Iterator[str]:
 
 
 def _decodings(text: str) -> Iterator[str]:
+    if text.isascii() and not _ESCAPES.search(text):
+        # No decoding changes it but one, which takes two letters for one.
+        with suppress(UnicodeDecodeError):
+            yield text.encode("ascii").decode("utf-16")
+        return
     yield html.unescape(text)
     yield urllib.parse.unquote_plus(text)
     for wrong in ("latin-1", "cp1252"):
@@ -142,6 +149,8 @@ class KnownLevels:
         self.hidden = set(profile.levels.hidden)
         self.folded: dict[str, str] = {}
         self.spaceless: dict[str, str] = {}
+        #: Names that are not ASCII, with how they are written in it.
+        self.special = [(name, _plain_ascii(name)) for name in self.names if not name.isascii()]
         for name in profile.levels.levels:
             self.folded.setdefault(name.casefold(), name)
             self.spaceless.setdefault(re.sub(r"\s+", "", name), name)
@@ -170,9 +179,9 @@ class KnownLevels:
 
     def _damaged(self, text: str) -> tuple[str, str] | None:
         """Match with wildcards for what is not ASCII or was lost: damage that no decoding undoes."""
-        plain = _plain_ascii(text)
-        for name in self.names:
-            if not name.isascii() and (plain == _plain_ascii(name) or text in _transcribed(name)):
+        plain = _plain_ascii(text) if self.special else ""
+        for name, written in self.special:
+            if plain == written or text in _transcribed(name):
                 return "encoding_damage", name
         if text.isascii() and "?" not in text:
             return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from difflib import SequenceMatcher
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
@@ -19,6 +19,7 @@ from tallystick.parity.detect.levels import MOST_UNSEEN_ROWS, is_fill_word
 from tallystick.parity.detect.naming import by_name, by_number
 from tallystick.parity.live import Live
 from tallystick.parity.profile import LEVEL_CELLS, Ints
+from tallystick.parity.similar import blocks_alike, letters_alike
 
 #: Times training's own rate of unseen levels (Good 1953) that another part of the population may have.
 UNSEEN_TIMES = 2.0
@@ -49,11 +50,8 @@ def renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[
     is_meant = (total * shares >= 1) & (np.arange(len(levels)) < MOST_MEANT)
     heard = np.where(is_meant, _heard(live, column, fresh, len(levels)), 0.0)
     gain = np.where(is_meant, _counted(unseen, fresh, counts, levels, shares) + heard, IMPOSSIBLE)
-    spelled = {b: SequenceMatcher(None, "", level.lower()) for b, level in enumerate(levels[:MOST_MEANT])}
-    # Spelling takes longest to compare: that is done where it may matter.
-    least = IMPOSSIBLE if len(fresh) == 1 else -ALIKE_NATS * (1 - UNLIKE)
-    for a, b in np.argwhere(gain > least):
-        gain[a, b] += _spelled_alike(spelled[int(b)], fresh[int(a)])
+    names = [text.lower() for text in fresh], [level.lower() for level in levels[:MOST_MEANT]]
+    gain[:, : len(names[1])] += _spelled_alike(*names, gain[:, : len(names[1])])
     if len(fresh) == len(unseen) == 1 and len(levels) > 1 and float(np.ptp(np.sort(gain[0])[-2:])) < CLEAR_NATS:
         # Which level it stands for is a guess.
         return {}
@@ -91,18 +89,27 @@ def _heard(live: Live, column: int, fresh: Sequence[str], levels: int) -> Floats
     found = np.zeros((len(fresh), levels))
     cells = min(LEVEL_CELLS, levels)
     table, texts = live.table(column).T[:cells], live.texts(column)
+    codes, distinct = pd.factorize(texts)
+    order, starts = np.argsort(codes, kind="stable"), np.searchsorted(np.sort(codes), np.arange(len(distinct) + 1))
+    place = {text: code for code, text in enumerate(distinct)}
     for a, text in enumerate(fresh):
-        found[a, :cells] = np.minimum(table[:, texts == text].sum(axis=1), MOST_HEARD)
+        code = place[text]
+        rows = order[starts[code] : starts[code + 1]]
+        found[a, :cells] = np.minimum(table[:, rows].sum(axis=1), MOST_HEARD)
     return found
 
 
-def _spelled_alike(level: SequenceMatcher[str], text: str) -> float:
-    """Return the nats that it is worth that a text is spelled much as a level is."""
-    level.set_seq1(text.lower())
+def _spelled_alike(fresh: Sequence[str], levels: Sequence[str], gain: Floats) -> Floats:
+    """Return new names x levels: the nats that it is worth that a name is spelled much as a level is."""
+    if not fresh or not levels:
+        return np.zeros(gain.shape)
     # Letters in any order are quickly counted, and no fewer than those in the same order.
-    if level.quick_ratio() <= UNLIKE:
-        return 0.0
-    return ALIKE_NATS * max(0.0, level.ratio() - UNLIKE)
+    at_most = letters_alike(fresh, levels)
+    # Which blocks are the same takes longest to compare: that is done where it may matter. Of one name it always does,
+    # as the best reading must be clearly better than the next; of several, no gain is as good as a negative one.
+    may_gain = gain > IMPOSSIBLE if len(fresh) == 1 else gain + ALIKE_NATS * (at_most - UNLIKE) > 0
+    ratio = blocks_alike(fresh, levels, (at_most > UNLIKE) & may_gain)
+    return np.asarray(ALIKE_NATS * np.maximum(0.0, ratio - UNLIKE))
 
 
 def _rename_nats(here: int, sent: int, total: int, share: float) -> float:

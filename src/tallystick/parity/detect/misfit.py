@@ -16,7 +16,7 @@ import pandas as pd
 from tallystick.parity.columns import Floats, Numbers, Role, Texts, read_numbers, read_texts
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.times import read_live_times
-from tallystick.parity.profile import ColumnProfile
+from tallystick.parity.profile import ColumnProfile, Ints
 from tallystick.parity.yardsticks import Sample, ks_bound, ks_of, odd_rows, sample_of
 
 #: Misfit of what cannot be compared, of what privacy hides, and the part of a column that may be no numbers.
@@ -42,6 +42,12 @@ class SentColumn:
     def texts(self) -> Texts:
         """What it holds, read as levels."""
         return read_texts(self.series)
+
+    @cached_property
+    def coded(self) -> tuple[Ints, list[str]]:
+        """Its levels, each once, and which of them each row has; -1 where there is none."""
+        codes, levels = pd.factorize(self.texts)
+        return codes, levels.tolist()
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -100,8 +106,7 @@ def _misfit_of_levels(profile: ColumnProfile, sent: SentColumn) -> float:
     total = sum(sent.counts.values())
     if not total or profile.role is Role.TEXT:
         return NEVER
-    known = set(levels.levels)
-    unseen = sum(count for text, count in sent.counts.items() if text not in known) / total
+    unseen = sum(count for text, count in sent.counts.items() if text not in levels.places) / total
     counted = np.array([sent.counts[level] for level in levels.levels[:COMPARED_LEVELS]]) / total
     shares = levels.counts[:COMPARED_LEVELS] / max(1.0, float(levels.counts.sum()))
     moved = 0.5 * float(np.abs(counted - shares).sum())
@@ -126,5 +131,8 @@ def likelihood(profile: ColumnProfile, sent: SentColumn) -> Floats:
         return np.asarray(np.where(known, told, np.where(empty, null, never)))
     assert profile.levels is not None
     total = float(profile.levels.counts.sum()) + 1.0
-    shares = dict(zip(profile.levels.levels, np.log((profile.levels.counts + 0.5) / total), strict=True))
-    return np.array([null if text is None else shares.get(text, never) for text in sent.texts], dtype=float)
+    shares, places = np.append(np.log((profile.levels.counts + 0.5) / total), (never, null)), profile.levels.places
+    codes, levels = sent.coded
+    # The last is for what is missing, which has the code -1.
+    at = [*(places.get(text, len(shares) - 2) for text in levels), len(shares) - 1]
+    return np.asarray(shares[np.array(at, dtype=np.int64)[codes]])

@@ -20,7 +20,7 @@ from tallystick.parity.detect.numeric import is_spread
 from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
-from tallystick.parity.profile import ColumnProfile, NumberProfile, cells_of
+from tallystick.parity.profile import LEVEL_CELLS, ColumnProfile, Ints, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
@@ -80,14 +80,21 @@ def _distances(live: Live, columns: list[int]) -> Floats:
                 table[held, b] = _off(theirs, quantiles)
     for a, i in enumerate(columns):
         if own[i].numbers is None and live.known(i).any():
-            named = live.counts(i)
-            names, counts = np.array(list(named), dtype=object), np.array(list(named.values()))
             for b, j in enumerate(columns):
                 if own[j].levels is not None:
-                    count = own[j].cell_count
-                    seen = np.bincount(cells_of(own[j], names), counts, count + 1)[: count + 1] / counts.sum()
-                    table[a, b] = 0.5 * float(np.abs(seen - np.append(own[j].cell_shares, 0.0)).sum())
+                    table[a, b] = live.once(i, f"levels apart from {j}", partial(_levels_apart, live, i, j))
     return table
+
+
+def _levels_apart(live: Live, column: int, other: int) -> float:
+    """Return the distance of a column's levels to those that another column had in training."""
+    named, profile = live.counts(column), live.reference.columns[other]
+    assert profile.levels is not None
+    count, places = profile.cell_count, profile.levels.places
+    cells = [min(places[name], LEVEL_CELLS) if name in places else count for name in named]
+    counts = np.array(list(named.values()))
+    seen = np.bincount(cells, counts, count + 1)[: count + 1] / counts.sum()
+    return 0.5 * float(np.abs(seen - np.append(profile.cell_shares, 0.0)).sum())
 
 
 def _quantiles(live: Live, column: int) -> Floats:
@@ -102,23 +109,22 @@ def _off(theirs: NumberProfile, quantiles: Floats) -> Floats:
     return np.asarray(gap.max(axis=1))
 
 
-def _ratio(live: Live, column: int, values: Values) -> Floats:
-    """Return log-likelihood of `values` in a column against those it has, missing ones too."""
+def _ratio(live: Live, column: int, other: int) -> Floats:
+    """Return log-likelihood of another column's values in a column against those it has, missing ones too."""
     profile = live.reference.columns[column]
     if profile.numbers is not None:
-        given = np.asarray(values, dtype=np.float64)
-        after = _with_missing(profile, log_density(profile.numbers, profile.numbers.decimals, given), given)
-        before = live.once(column, "density", partial(_own_density, live, column))
+        after = live.once(other, f"density in {column}", partial(_density, live, other, column))
+        before = live.once(column, f"density in {column}", partial(_density, live, column, column))
         return np.asarray(after - before)
     shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -np.log(10.0 * profile.rows))
-    return np.asarray(shares[cells_of(profile, values)] - shares[live.cells(column)])
+    return np.asarray(shares[_cells_in(live, other, column)] - shares[live.cells(column)])
 
 
-def _own_density(live: Live, column: int) -> Floats:
-    profile = live.reference.columns[column]
-    numbers, values = profile.numbers, live.numbers(column)
-    assert numbers is not None
-    return _with_missing(profile, log_density(numbers, numbers.decimals, values), values)
+def _density(live: Live, column: int, other: int) -> Floats:
+    """Return how likely the values of a column are in another one, as a logarithm."""
+    profile, values = live.reference.columns[other], live.numbers(column)
+    assert profile.numbers is not None
+    return _with_missing(profile, log_density(profile.numbers, profile.numbers.decimals, values), values)
 
 
 def _with_missing(profile: ColumnProfile, density: Floats, values: Floats) -> Floats:
@@ -127,10 +133,16 @@ def _with_missing(profile: ColumnProfile, density: Floats, values: Floats) -> Fl
     return np.asarray(np.where(np.isfinite(values), density + np.log1p(-share), np.log(share)))
 
 
+def _cells_in(live: Live, column: int, other: int) -> Ints:
+    """Return the cells that the values of a column have in another one."""
+    profile = live.reference.columns[other]
+    return live.once(column, f"cells in {other}", lambda: cells_of(profile, live.values[column]))
+
+
 def swapped(live: Live, i: int, j: int) -> Finding | None:
     """Return the exchange of two columns, i before j; None where it explains nothing."""
     own = live.reference.columns
-    alone = _ratio(live, i, live.values[j]) + _ratio(live, j, live.values[i])
+    alone = _ratio(live, i, j) + _ratio(live, j, i)
     if np.sum(alone > -MOST_HEARD) < FEWEST_SWAPPED:
         return None
     rows = np.arange(live.rows)
@@ -138,7 +150,7 @@ def swapped(live: Live, i: int, j: int) -> Finding | None:
     for column, other in ((i, j), (j, i)):
         table = live.table(column, frozenset({other}))
         sent += table[rows, live.cells(column)]
-        heard += table[rows, cells_of(own[column], live.values[other])] - table[rows, live.cells(column)]
+        heard += table[rows, _cells_in(live, other, column)] - table[rows, live.cells(column)]
     shares, gains = fit_share((alone + heard)[None, :])
     share, gain = float(shares[0]), float(gains[0]) - 2.0
     if gain < CLAIM_NATS:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.drawn import Drawn, draw, trial_ratios
+from tallystick.parity.detect.drawn import Drawn, draw, training_counts, trial_ratios
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
@@ -33,7 +33,7 @@ from tallystick.parity.detect.window import (
 )
 from tallystick.parity.distribution import cdf, cdf_below
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile
+from tallystick.parity.profile import ColumnProfile, Ints, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, odd_rate, odd_rows, trusted_nats
 
 #: Rows that are enough to see a window in, and the gain that one must have over none.
@@ -179,9 +179,16 @@ def _told(live: Live, column: int, factor: float) -> _Told:
     profile, known = live.reference.columns[column], live.known(column)
     numbers, values = profile.numbers, live.numbers(column)
     assert numbers is not None
-    drawn, safe = draw(numbers, factor, values[known]), np.where(known, values, numbers.median)
+    trained, cells = live.of_training(f"counts of {column}", lambda: _trained(profile, numbers))
+    drawn, safe = draw(numbers, factor, values[known], trained), np.where(known, values, numbers.median)
     alone = np.where(known, drawn.log_ratio(numbers, safe), 0.0)
-    return _Told(drawn, alone, drawn.cells(profile), drawn.places(safe))
+    return _Told(drawn, alone, drawn.cells(profile, cells), drawn.places(safe))
+
+
+def _trained(profile: ColumnProfile, numbers: NumberProfile) -> tuple[Floats, Ints]:
+    """Return counts as training had them, and the cell of each."""
+    counts = training_counts(numbers)
+    return counts, cells_of(profile, counts)
 
 
 def _fit(live: Live, column: int, factor: float, is_named: bool) -> _Fit:

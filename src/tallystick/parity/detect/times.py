@@ -81,6 +81,8 @@ def _collapsed(profile: ColumnProfile, seconds: Floats) -> tuple[Floats, list[Fi
     for power in (3, 6, 9):
         low, high = sorted((numbers.minimum / 10.0**power, numbers.maximum / 10.0**power))
         rows = np.isfinite(seconds) & (seconds >= low) & (seconds <= high)
+        if not rows.any():
+            continue
         ends = cdf(numbers, np.array([low, high]))
         usual = float(ends[1] - ends[0]) + 2.0 / len(numbers.grid)
         count, known = int(rows.sum()), int(np.isfinite(seconds).sum())
@@ -92,7 +94,7 @@ def _collapsed(profile: ColumnProfile, seconds: Floats) -> tuple[Floats, list[Fi
 
 
 def _read(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times | None, list[Finding]]:
-    series = series.infer_objects()
+    series = series.infer_objects() if series.dtype == object else series
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return read_times(series, profile.encoding), []
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype):
@@ -328,17 +330,14 @@ def shift_finding(live: Live, column: int, period: int, undo: Any) -> Finding | 
     known = live.known(column)
     shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -12.0)
     here = live.cells(column)
-    marginal, heard = [], []
-    for shift in range(1, period):
-        there = cells_of(profile, undo(shift))
-        marginal.append(shares[there] - shares[here])
-        heard.append(table[rows, there] - table[rows, here])
-    both = np.stack(marginal) + np.stack(heard)
+    undone = np.stack([undo(shift) for shift in range(1, period)])
+    there, before = cells_of(profile, undone.ravel()).reshape(undone.shape), table[rows, here]
+    marginal, heard = shares[there] - shares[here], table[rows, there] - before
+    both = marginal + heard
     parts, gains = fit_share(both[:, known])
     best = int(np.argmax(gains))
     share = float(parts[best])
-    weight = posterior(np.stack(marginal)[best], share)
-    before = table[rows, here]
+    weight = posterior(marginal[best], share)
     z = mixture_z(weight[known], before[known], (heard[best] + before)[known])
     said = float(mixed(weight, heard[best])[known].sum())
     impossible = int((known & (shares[here] < np.log(1.5 / profile.rows))).sum())
