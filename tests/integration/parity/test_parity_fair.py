@@ -154,3 +154,12 @@ def test_a_bound_and_a_default_on_a_round_number_are_found() -> None:
     assert (found.kind, found.features) == ("clipped", ("pay",))
     filled = diagnose(reference, live.assign(pay=live["pay"].where(np.arange(400) % 4 > 0, 30_000.0)))
     assert (filled.kind, filled.transformation["value"]) == ("default_fill", 30_000.0)
+
+
+@pytest.mark.parametrize("rows", [400, 2000])
+def test_people_who_round_more_than_others_fill_nothing_in(rows: int) -> None:
+    reference = Reference.from_frame(heaped(20_000, 0))
+    for seed in range(1, 5):
+        live = heaped(4 * rows, seed)
+        live = live[(live["pay"] % 1000 == 0) | (live["pay"] % 100 > 0)].head(rows).reset_index(drop=True)
+        assert diagnose(reference, live).status not in (Status.CAUSE_FOUND, Status.SUSPECTED)

@@ -39,6 +39,8 @@ SENTINEL_NATS, SAME_NATS = 4.0, 1.0
 FEW_ODD = 0.2
 #: Steps beyond training's whole numbers within which a population may have gone on.
 NEXT_STEPS = 2.0
+#: Values that training had more often than others which tell whether one of them grew or all.
+FEWEST_HEAPS = 5
 #: Values of a column of which no part of a population has one alone, and the share of rows that one seldom has.
 MANY_VALUES, SELDOM = 50, 0.2
 #: Values that defaults are usually made of: zero, a sentinel, mean, median, mode.
@@ -167,7 +169,23 @@ def _spike_nats(live: Live, column: int, picked: tuple[Any, Mask, float]) -> flo
     rate = _repeat_rate(profile, expected)
     if rate is not None:
         return binomial_nats(count, rows, rate) - float(np.log(min(tries, 1 / rate)))
-    return _growth(profile, count, rows, expected) - float(np.log(tries))
+    grown = _growth(profile, count, rows, expected)
+    if profile.numbers is not None:
+        grown = min(grown, _among_heaps(live, column, float(value), count, expected))
+    return grown - float(np.log(tries))
+
+
+def _among_heaps(live: Live, column: int, value: float, count: int, expected: float) -> float:
+    """Return how much a round number grew among those that training had more often; infinite for any other value.
+
+    Where all of them are more frequent than they were, people round more, and that says nothing of one.
+    """
+    numbers = live.reference.columns[column].numbers
+    assert numbers is not None
+    if len(numbers.heaps) < FEWEST_HEAPS or value not in numbers.heaps:
+        return float(np.inf)
+    there = live.once(column, "on heaps", lambda: int(np.isin(live.numbers(column), numbers.heaps).sum()))
+    return binomial_nats(count, there, min(0.95, expected / float(numbers.heap_shares.sum())))
 
 
 def _is_next(profile: ColumnProfile, value: Any, is_default: bool) -> bool:

@@ -173,7 +173,13 @@ def _over_neighbours(numbers: NumberProfile, values: Floats, value: float, side:
         low, high = value, float(quantiles_of(numbers, np.array([min(1.0, edge + width)]))[0])
         near = int(((values > low) & (values <= high)).sum())
         before = float(cdf(numbers, np.array([high]))[0]) - edge
-    return binomial_nats(held, held + near, min(0.95, own / max(own + before, 1e-9)))
+    nats = binomial_nats(held, held + near, min(0.95, own / max(own + before, 1e-9)))
+    # Where round numbers are more frequent than they were, each of them is.
+    round_ones = (numbers.heaps >= low) & (numbers.heaps <= high) & (numbers.heaps != value)
+    if value not in numbers.heaps or not round_ones.any():
+        return nats
+    near, before = int(np.isin(values, numbers.heaps[round_ones]).sum()), float(numbers.heap_shares[round_ones].sum())
+    return min(nats, binomial_nats(held, held + near, min(0.95, own / (own + before))))
 
 
 def _heard(live: Live, column: int, holds: Mask, value: float, side: str) -> float:
