@@ -4,8 +4,8 @@
 
 Public tables have the columns that they have; these have what tables may have: free text, identifiers, long tails,
 amounts that are often 0, hundreds of levels, dates, codes, two humps, numbers of 32 bits, a word of its own for
-"missing". Training has 300 to 12,000 rows of 3 to 24 columns, and 60, 200, 1,000 and 2,000 further rows of the same
-table are judged.
+"missing", numbers that some people round more than others. Training has 300 to 12,000 rows of 3 to 24 columns, and 60,
+200, 1,000 and 2,000 further rows of the same table are judged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,21 @@ MAKERS: tuple[Maker, ...] = (
     lambda r, z, n: r.integers(0, 24, n),
     lambda r, z, n: np.round(np.exp(r.normal(0, 3, n)), 1),
     lambda r, z, n: np.where(r.random(n) < 0.03, -999, np.round(r.normal(30, 8, n))),
+    lambda r, z, n: _rounded_by_some(r, np.exp(r.uniform(6, 11) + 0.5 * z + r.normal(0, 0.4, n)), (0, -2, -3)),
+    lambda r, z, n: (
+        np.floor(np.exp(3 + 0.8 * z + r.normal(0, 0.5, n))) + r.choice([0.5, 0.95, 0.99], n, p=[0.2, 0.2, 0.6])
+    ),
+    lambda r, z, n: (
+        100 * r.integers(5, 23, n) + np.where(r.random(n) < 0.5, 15 * r.integers(0, 4, n), r.integers(0, 60, n))
+    ),
+    lambda r, z, n: _rounded_by_some(r, 70 + 12 * z + r.normal(0, 8, n), (1, 0, -1)),
+    lambda r, z, n: np.round(r.uniform(-90, 90, 3000), 5)[r.zipf(1.6, n).clip(0, 3000) - 1],
 )
+
+
+def _rounded_by_some(random: np.random.Generator, values: np.ndarray, digits: tuple[int, ...]) -> np.ndarray:
+    """Return numbers as people give them: each to as many digits as one likes."""
+    return np.choose(random.integers(0, len(digits), len(values)), [np.round(values, each) for each in digits])
 
 
 def judged(seed: int, privacy: str) -> list[tuple[str, Verdict]]:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tallystick.parity.columns import Floats, Role
-from tallystick.parity.profile import BUCKETS, MOST_DECIMALS, ColumnProfile, NumberProfile, cells_of, slack_of
+from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.profile import (
+    BUCKETS,
+    MOST_DECIMALS,
+    ColumnProfile,
+    NumberProfile,
+    cells_of,
+    has_decimals,
+    slack_of,
+)
 
 #: Values that stand for all of a lattice.
 DRAWN_VALUES = 2000
@@ -83,12 +91,18 @@ def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     shares = np.where(after - before > 1, (after - before) / len(numbers.grid), _rounded_mass(numbers, values))
     for atom, share in zip(numbers.atoms, numbers.atom_shares, strict=True):
         shares = np.where(np.abs(values - atom) <= slack, share, shares)
-    if len(numbers.heaps):
-        place = np.clip(np.searchsorted(numbers.heaps, values), 1, max(1, len(numbers.heaps) - 1))
-        for near in (place - 1, np.minimum(place, len(numbers.heaps) - 1)):
-            is_heap = np.isclose(numbers.heaps[near], values, rtol=1e-9, atol=0)
-            shares = np.where(is_heap, numbers.heap_shares[near], shares)
-    return np.asarray(np.maximum(shares, usual_share(numbers)))
+    heaped = numbers.heap_share_of(values)
+    return np.asarray(np.maximum(np.where(heaped > 0, heaped, shares), usual_share(numbers)))
+
+
+def as_round_as(value: float, values: Floats) -> Mask:
+    """Return which values are multiples of the power of ten that `value` is one of: numbers of people who round so.
+
+    >>> as_round_as(1500.0, np.array([200.0, 1550.0])).tolist(), as_round_as(9.5, np.array([7.0, 7.25])).tolist()
+    ([True, False], [True, False])
+    """
+    digits = next((each for each in range(-6, 7) if has_decimals(np.array([value]), each)[0]), 6)
+    return np.asarray(has_decimals(values, digits))
 
 
 def _rounded_mass(numbers: NumberProfile, values: Floats) -> Floats:

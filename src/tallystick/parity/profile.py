@@ -30,7 +30,7 @@ QUANTILE_CELLS = 14
 #: A value with this share of a continuous column is an atom with a cell of its own.
 ATOM_SHARE = 0.03
 #: Rows that a value must be in to be a heap, also as a multiple of what others are in, and how many heaps are kept.
-HEAP_ROWS, HEAP_TIMES, MOST_HEAPS = 10, 3.0, 64
+HEAP_ROWS, HEAP_TIMES, MOST_HEAPS = 10, 1.5, 256
 MAX_LEVELS = 1000
 LEVEL_CELLS = 30
 MOST_DECIMALS = 9
@@ -107,6 +107,17 @@ class NumberProfile(msgspec.Struct, frozen=True, dict=True):
         """Distance of the quartiles; the standard deviation where they are equal."""
         quarter = len(self.grid) // 4
         return float(self.grid[3 * quarter] - self.grid[quarter]) or self.sd
+
+    def heap_share_of(self, values: Floats) -> Floats:
+        """Return the share in training of each value that is a heap; 0 of others."""
+        if not len(self.heaps):
+            return np.zeros(np.shape(values))
+        right = np.minimum(np.searchsorted(self.heaps, values), len(self.heaps) - 1)
+        left = np.maximum(right - 1, 0)
+        with np.errstate(invalid="ignore"):
+            place = np.where(values - self.heaps[left] < self.heaps[right] - values, left, right)
+            is_heap = np.isclose(self.heaps[place], values, rtol=1e-9, atol=0)
+        return np.asarray(np.where(is_heap, self.heap_shares[place], 0.0))
 
     @property
     def is_lattice(self) -> bool:

@@ -21,7 +21,7 @@ from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.detect.missing import detect_missing
 from tallystick.parity.detect.slices import filled, rest_is_as_trained, slice_nats
 from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
-from tallystick.parity.distribution import number_shares, ranks_of, usual_share
+from tallystick.parity.distribution import as_round_as, number_shares, ranks_of, usual_share
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.readings import part_apart
@@ -182,10 +182,11 @@ def _among_heaps(live: Live, column: int, value: float, count: int, expected: fl
     """
     numbers = live.reference.columns[column].numbers
     assert numbers is not None
-    if len(numbers.heaps) < FEWEST_HEAPS or value not in numbers.heaps:
+    alike = as_round_as(value, numbers.heaps)
+    if alike.sum() < FEWEST_HEAPS or value not in numbers.heaps:
         return float(np.inf)
-    there = live.once(column, "on heaps", lambda: int(np.isin(live.numbers(column), numbers.heaps).sum()))
-    return binomial_nats(count, there, min(0.95, expected / float(numbers.heap_shares.sum())))
+    there = int(np.isin(live.numbers(column), numbers.heaps[alike]).sum())
+    return binomial_nats(count, there, min(0.95, expected / float(numbers.heap_shares[alike].sum())))
 
 
 def _is_next(profile: ColumnProfile, value: Any, is_default: bool) -> bool:

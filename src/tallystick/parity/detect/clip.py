@@ -16,7 +16,7 @@ import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding
-from tallystick.parity.distribution import cdf, cdf_below, number_shares, quantiles_of
+from tallystick.parity.distribution import as_round_as, cdf, cdf_below, number_shares, quantiles_of
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cells_of
 from tallystick.parity.readings import part_apart
@@ -176,6 +176,7 @@ def _over_neighbours(numbers: NumberProfile, values: Floats, value: float, side:
     nats = binomial_nats(held, held + near, min(0.95, own / max(own + before, 1e-9)))
     # Where round numbers are more frequent than they were, each of them is.
     round_ones = (numbers.heaps >= low) & (numbers.heaps <= high) & (numbers.heaps != value)
+    round_ones &= as_round_as(value, numbers.heaps)
     if value not in numbers.heaps or not round_ones.any():
         return nats
     near, before = int(np.isin(values, numbers.heaps[round_ones]).sum()), float(numbers.heap_shares[round_ones].sum())

@@ -21,7 +21,7 @@ from tallystick.parity.distribution import cdf
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import LEVEL_CELLS, ColumnProfile, Ints, NumberProfile, cells_of
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rate, odd_rows, trusted_nats
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, odd_rate, odd_rows, trusted_nats
 
 #: Quantiles that distances between columns are taken at.
 SIGNATURE = np.linspace(0.02, 0.98, 33)
@@ -29,6 +29,8 @@ SIGNATURE = np.linspace(0.02, 0.98, 33)
 MOST_PAIRS = 36
 #: Rows that an exchange must be in, and nats that the other columns say at most of both values of one row.
 FEWEST_SWAPPED, MOST_HEARD = 3, 4 * ROW_BOUND
+#: Chance of two training columns' distance above which they are distributed alike.
+ALIKE_P = 0.01
 #: Gain that an exchange needs whose values are all ones that training could give, beyond the logarithm of the number of
 #: pairs: columns that nearly agree (grades of one player, shares of one whole) exchange well in any other population.
 AGREED_NATS = 30.0
@@ -120,6 +122,26 @@ def _ratio(live: Live, column: int, other: int) -> Floats:
     return np.asarray(shares[_cells_in(live, other, column)] - shares[live.cells(column)])
 
 
+def _both_ratios(live: Live, i: int, j: int) -> Floats:
+    """Return log-likelihood of both columns' values exchanged against as they are; 0 where they are distributed alike.
+
+    What densities of two samples of one distribution differ by is how they were estimated.
+    """
+    if live.of_training(f"{i} is as {j}", lambda: _are_alike(live, i, j)):
+        return np.zeros(live.rows)
+    return _ratio(live, i, j) + _ratio(live, j, i)
+
+
+def _are_alike(live: Live, i: int, j: int) -> bool:
+    one, other = (live.reference.columns[column] for column in (i, j))
+    if one.numbers is None or other.numbers is None or one.numbers.is_lattice or other.numbers.is_lattice:
+        return False
+    if one.null_share or other.null_share:
+        return False
+    quantiles = np.quantile(one.numbers.grid, SIGNATURE)
+    return bool(_off(other.numbers, quantiles[None, :])[0] < ks_bound(other.numbers, one.numbers.rows, ALIKE_P))
+
+
 def _density(live: Live, column: int, other: int) -> Floats:
     """Return how likely the values of a column are in another one, as a logarithm."""
     profile, values = live.reference.columns[other], live.numbers(column)
@@ -142,15 +164,11 @@ def _cells_in(live: Live, column: int, other: int) -> Ints:
 def swapped(live: Live, i: int, j: int) -> Finding | None:
     """Return the exchange of two columns, i before j; None where it explains nothing."""
     own = live.reference.columns
-    alone = _ratio(live, i, j) + _ratio(live, j, i)
+    alone = _both_ratios(live, i, j)
     if np.sum(alone > -MOST_HEARD) < FEWEST_SWAPPED:
         return None
     rows = np.arange(live.rows)
-    heard, sent = np.zeros(live.rows), np.zeros(live.rows)
-    for column, other in ((i, j), (j, i)):
-        table = live.table(column, frozenset({other}))
-        sent += table[rows, live.cells(column)]
-        heard += table[rows, _cells_in(live, other, column)] - table[rows, live.cells(column)]
+    sent, heard = _told_by_others(live, i, j)
     shares, gains = fit_share((alone + heard)[None, :])
     share, gain = float(shares[0]), float(gains[0]) - 2.0
     if gain < CLAIM_NATS:
@@ -197,6 +215,17 @@ def swapped(live: Live, i: int, j: int) -> Finding | None:
         put,
         gain=gain,
     )
+
+
+def _told_by_others(live: Live, i: int, j: int) -> tuple[Floats, Floats]:
+    """Return, per row, what the other columns say to both values as sent, and how much more to them exchanged."""
+    rows = np.arange(live.rows)
+    sent, heard = np.zeros(live.rows), np.zeros(live.rows)
+    for column, other in ((i, j), (j, i)):
+        table = live.table(column, frozenset({other}))
+        sent += table[rows, live.cells(column)]
+        heard += table[rows, _cells_in(live, other, column)] - table[rows, live.cells(column)]
+    return sent, heard
 
 
 def _varies(live: Live, column: int, rows: Mask) -> bool:
