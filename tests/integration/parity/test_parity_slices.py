@@ -86,3 +86,47 @@ def test_a_zone_is_named_in_a_season_with_one_of_two_offsets(year):
     verdict = diagnose(year, part.assign(at=part["at"] + pd.Timedelta(hours=5)))
     assert (verdict.kind, verdict.features) == ("time_zone", ("at",))
     assert verdict.transformation["hours"] in (5, 6)
+
+
+def stops(count: int, seed: int) -> pd.DataFrame:
+    """Local days in UTC, by the hour: midnight is a popular time of the evening. Jobs by night are all at midnight."""
+    rng = np.random.default_rng(seed)
+    local, is_job = local_times(count, rng), rng.random(count) < 0.06
+    at = (local + pd.Timedelta(hours=4)).dt.floor("h")
+    return pd.DataFrame(
+        {
+            "at": at.where(~is_job, at.dt.floor("D")),
+            "what": np.where(is_job, "job", rng.choice(["in", "out"], count)),
+            "local": local.dt.hour * 60 + local.dt.minute,
+            "load": np.round(rng.gamma(3, 8, count) + local.dt.hour, 2),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped() -> Reference:
+    return Reference.from_frame(stops(6000, 0))
+
+
+@pytest.mark.parametrize("part", ["hours < 4", "hours > 21 or hours < 3", "what == 'job' or hours == 12"])
+@pytest.mark.parametrize("count", [150, 600])
+def test_a_part_of_the_day_with_a_popular_midnight_is_not_rounded(stopped, part, count):
+    rows = stops(12000, 1)
+    sent = rows.loc[rows.assign(hours=rows["at"].dt.hour).query(part).index].head(count).reset_index(drop=True)
+    assert (sent["at"].dt.hour == 0).mean() > 2 * (rows["at"].dt.hour == 0).mean()
+    assert diagnose(stopped, sent).status not in CLAIMS
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_dates_for_times_are_named_where_midnight_is_popular(stopped, share):
+    sent = stops(250, 2)
+    some = np.random.default_rng(3).random(len(sent)) < share
+    verdict = diagnose(stopped, sent.assign(at=sent["at"].where(~some, sent["at"].dt.floor("D"))))
+    assert (verdict.kind, verdict.features, verdict.transformation["unit"]) == ("rounded", ("at",), "day")
+
+
+def test_dates_for_times_are_named_in_a_part_of_the_day(stopped):
+    rows = stops(2000, 2)
+    sent = rows[rows["at"].dt.hour.isin((21, 22, 23, 1, 2))].head(250)
+    verdict = diagnose(stopped, sent.assign(at=sent["at"].dt.floor("D")))
+    assert (verdict.kind, verdict.features, verdict.transformation["unit"]) == ("rounded", ("at",), "day")
