@@ -13,9 +13,10 @@ from tallystick.parity.columns import Role
 from tallystick.parity.detect.aggregate import detect_aggregate
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.hours import detect_cycle
 from tallystick.parity.detect.numeric import detect_map_like
 from tallystick.parity.detect.thinned import detect_window_like
-from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.detect.times import detect_times
 from tallystick.parity.live import Live
 from tallystick.parity.yardsticks import CLAIM_NATS
 

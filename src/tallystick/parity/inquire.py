@@ -20,6 +20,7 @@ from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.categorical import detect_relabelled, detect_unseen
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.horizon import detect_horizon, held_windows
+from tallystick.parity.detect.hours import detect_cycle
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
@@ -28,7 +29,7 @@ from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
 from tallystick.parity.detect.thinned import detect_thinned
-from tallystick.parity.detect.times import detect_cycle, detect_times
+from tallystick.parity.detect.times import detect_times
 from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps_order, stays_whole
 from tallystick.parity.history import Asked
 from tallystick.parity.live import Live

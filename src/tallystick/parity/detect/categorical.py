@@ -25,7 +25,7 @@ from tallystick.parity.detect.meant import UNSEEN_TIMES, poisson_nats, renames, 
 from tallystick.parity.detect.naming import MOST_ROWS
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
-from tallystick.parity.matched import matched
+from tallystick.parity.matched import FEW_ALIKE, matched, over_mix
 from tallystick.parity.profile import ColumnProfile, Ints
 from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats, unseen_bound, z_nats
 
@@ -42,8 +42,6 @@ FEWEST_KEYS = 8
 SURE_NATS = 4.0
 #: Shares of exchanged rows for which the best exchange is looked for.
 EXCHANGED_PARTS = (0.1, 0.3, 0.6, 0.99)
-#: Part of training's golden rows that like live rows must be for their sum to be trusted.
-FEW_ALIKE = 0.25
 
 
 def detect_unseen(live: Live, column: int) -> list[Finding]:
@@ -307,22 +305,19 @@ def _over_mix(live: Live, column: int, true: Ints, share: float, apart: Floats) 
     cells = mix.golden.cells(column)
     there = np.append(true, size)[np.minimum(cells, size)]
     told = np.flatnonzero((cells < size) & (there != cells))
-    weights = mix.weights[told]
-    if not len(told) or not weights.sum() > 0:
+    if not len(told) or not mix.weights[told].sum() > 0:
         return float("inf")
-    weights = weights / weights.sum()
     here, there = cells[told], there[told]
     shares = np.log((profile.cell_shares[:size] * profile.rows + 0.5) / (profile.rows + size))
     table = mix.golden.table(column)
-    heard = table[told, there] - table[told, here]
-    usual = mixed(posterior(shares[there] - shares[here], max(share, 0.05)), heard)
-    mean, spread = float(weights @ usual), float(apart.std(ddof=1))
-    off = max(spread**2, float(weights @ (usual - mean) ** 2)) * float(np.sum(weights**2))
-    z = (float(apart.mean()) - mean) / max(float(np.sqrt(spread**2 / len(apart) + off)), 1e-3)
-    if mix.size < FEW_ALIKE * mix.golden.rows:
-        # Live rows are of a small part: what is usual there is known from few, whose sum is not to be trusted.
-        return z_nats(z)
-    return float("inf") if mean <= 0 else trusted_nats(z, float(apart.sum()) - mean * len(apart))
+    usual, rows = np.zeros(len(cells)), np.zeros(len(cells), dtype=bool)
+    rows[told] = True
+    usual[told] = mixed(
+        posterior(shares[there] - shares[here], max(share, 0.05)), table[told, there] - table[told, here]
+    )
+    if mix.size >= FEW_ALIKE * mix.golden.rows and mix.mean(usual, rows)[0] <= 0:
+        return float("inf")
+    return over_mix(mix, rows, usual, apart)
 
 
 def _counted_nats(profile: ColumnProfile, cells: Ints, true: Ints, share: float) -> float:

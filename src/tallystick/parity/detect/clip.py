@@ -18,9 +18,10 @@ from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.distribution import as_round_as, cdf, cdf_below, number_shares, quantiles_of
 from tallystick.parity.live import Live
+from tallystick.parity.matched import FEW_ALIKE, matched
 from tallystick.parity.profile import ColumnProfile, NumberProfile, cells_of
 from tallystick.parity.readings import part_apart
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, own_part, upper_share
 
 SHARES = np.linspace(0.005, 0.995, 199)
 #: Share of training beyond a bound: less says nothing, and of more little is left to tell the bound from a default; of
@@ -96,6 +97,8 @@ def _judge(
         return None
     if not _inner_fits(profile, values[known & ~holds & ~beyond], value, side):
         return None
+    if own > NO_ATOM and _is_of_the_mix(live, column, value, held, rows):
+        return None
     share = 1.0 if left == 0 or (share > 0.9 and left < 0.05 * usual * rows) else share
     evidence = (
         f"{held} of {rows} values stand on {value:g}, {left} beyond; in training {usual:.1%} lay beyond",
@@ -114,6 +117,16 @@ def _judge(
         _clip_forward(profile.name, value, side),
         gain=nats + 4.0,
     )
+
+
+def _is_of_the_mix(live: Live, column: int, value: float, held: int, rows: int) -> bool:
+    """Whether live rows are a small part of training's, of which so many may stand on a value, too."""
+    mix = matched(live, column)
+    if mix is None or mix.size >= FEW_ALIKE * mix.golden.rows:
+        return False
+    own = mix.golden.numbers(column)
+    usual, _ = mix.mean((own == value).astype(np.float64), np.isfinite(own))
+    return binomial_nats(held, rows, min(0.97, upper_share(usual, mix.size))) < CLAIM_NATS
 
 
 def _once(live: Live, holds: Mask) -> float:

@@ -36,12 +36,13 @@ from tallystick.parity.detect.calendar import (
 )
 from tallystick.parity.detect.clock import coarse_clock
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.hours import shift_finding
 from tallystick.parity.detect.streamed import are_in_order
 from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.spelled import date_numbers, example_of, read_spelled
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rows, trusted_nats
+from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, odd_rows
 
 _DAY_S = 86400.0
 FORM_NATS = 12.0
@@ -302,63 +303,4 @@ def _shifted_hours(live: Live, column: int) -> Finding | None:
     known = np.isfinite(seconds)
     if len(np.unique(cells[known])) < 6:
         return None
-    return shift_finding(live, column, 24, lambda shift: seconds - 3600.0 * shift)
-
-
-def detect_cycle(live: Live, column: int) -> list[Finding]:
-    """Return the shift of a column that counts the hours of a day from 0 to 23."""
-    profile = live.reference.columns[column]
-    numbers = profile.numbers
-    if numbers is None or not numbers.is_lattice or numbers.minimum < 0 or numbers.maximum != 23:
-        return []
-    if len(numbers.lattice) < 18 or numbers.decimals != 0:
-        return []
-    hours = live.numbers(column)
-    if np.nanmean((hours < 0) | (hours > 23)) > 0.05:
-        return []
-    found = shift_finding(live, column, 24, lambda shift: np.mod(hours - shift, 24.0))
-    return [] if found is None else [found]
-
-
-def shift_finding(live: Live, column: int, period: int, undo: Any) -> Finding | None:
-    """Return the shift, of all rows or of a share, that values and other columns agree on."""
-    from tallystick.parity.profile import cells_of
-
-    profile = live.reference.columns[column]
-    table = live.table(column)
-    rows = np.arange(live.rows)
-    known = live.known(column)
-    shares = np.append(np.log(profile.cell_shares + 0.5 / profile.rows), -12.0)
-    here = live.cells(column)
-    undone = np.stack([undo(shift) for shift in range(1, period)])
-    there, before = cells_of(profile, undone.ravel()).reshape(undone.shape), table[rows, here]
-    marginal, heard = shares[there] - shares[here], table[rows, there] - before
-    both = marginal + heard
-    parts, gains = fit_share(both[:, known])
-    best = int(np.argmax(gains))
-    share = float(parts[best])
-    weight = posterior(marginal[best], share)
-    z = mixture_z(weight[known], before[known], (heard[best] + before)[known])
-    said = float(mixed(weight, heard[best])[known].sum())
-    impossible = int((known & (shares[here] < np.log(1.5 / profile.rows))).sum())
-    # 23 shifts were tried: the best of as many normal deviates is about 2 by chance.
-    nats = trusted_nats(max(z - 1.0, 0.0), said - np.log(period)) + 2.0 * impossible
-    if nats < CLAIM_NATS or z < 2.0 or gains[best] < 8:
-        return None
-    whole = share > 0.85
-    affected = known if whole else known & (posterior(both[best], share) > 0.5)
-    hours = best + 1 if best + 1 <= period // 2 else best + 1 - period
-    evidence = (f"the other columns agree with undoing {hours:+d} h (z = {z:.1f}, best of {period - 1} shifts)",)
-    repaired = np.where(affected, undo(best + 1), live.numbers(column))
-    return Finding(
-        "time_zone",
-        (profile.name,),
-        {"hours": hours},
-        1.0 if whole else share,
-        nats,
-        False,
-        evidence,
-        affected,
-        {column: repaired},
-        gain=float(gains[best]),
-    )
+    return shift_finding(live, column, 24, lambda values, shift: values - 3600.0 * shift)
