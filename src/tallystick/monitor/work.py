@@ -127,10 +127,11 @@ class Work:
             try:
                 asked = Asked(
                     since=None if entity.id in told else watch.span(entity.id),
+                    not_before=lambda each: self._book(endpoint).closed_at.get(each.id),
                     looks_back=partial(self._is_news, endpoint),
                     ablated=partial(self._ablated, endpoint),
                     moved=partial(self._moved, endpoint),
-                    moments=lambda each: watch.news(each.id, now),
+                    moments=lambda each: watch.news(each.id, now, self._book(endpoint).closed_at.get(each.id)),
                 )
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:

@@ -415,6 +415,29 @@ def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
     assert minutes_later(5, fair, fair) == set()
 
 
+def test_what_an_incident_was_closed_over_opens_none_again_after_a_restart(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    moment, seeds = now() - timedelta(hours=2), itertools.count(1, 10)
+
+    def turned(minutes: float, turns: Work, ios: float = 1) -> list[int]:
+        nonlocal moment
+        moment += timedelta(minutes=minutes)
+        seed = next(seeds)
+        rows = frame(60, seed)
+        table.add(rows.assign(temp=rows.temp * ios), "ios/4.2", at=moment)
+        table.add(frame(60, seed + 1), "web/1.0", at=moment)
+        turns.turn({"churn": place})
+        return [each.id for each in turns.standing({"churn": place})["churn"].incidents]
+
+    first = work(clock=lambda: moment)
+    assert [turned(each, first, ios) for each, ios in ((0, 100), (10, 1), (16, 1))] == [[1], [1], []]
+    # It knows nothing of the turns before, and its rows of the last hour are those of the fault, too.
+    second = work(clock=lambda: moment)
+    assert turned(10, second) == []
+    assert turned(1, second, ios=100) == [2]
+
+
 def test_two_faults_of_one_client_are_told_together_and_the_second_goes_on_without_a_gap(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
