@@ -69,12 +69,13 @@ class Work:
         #: Latest diagnosis, by served entity id: its status, and when.
         self._latest: dict[str, tuple[str, str]] = {}
 
-    def turn(self, watched: Mapping[str, WatchedEndpoint]) -> None:
-        """Look at what is new in each endpoint."""
+    def turn(self, watched: Mapping[str, WatchedEndpoint], first: Callable[[], None] = lambda: None) -> None:
+        """Look at what is new in each endpoint; `first` is done before each look that may take seconds."""
         self._ablations.tick()
         for endpoint in watched.values():
+            first()
             if endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities):
-                self._guarded(self._look, endpoint)
+                self._guarded(partial(self._look, first), endpoint)
             elif endpoint.id in self._watches or has_to_forget(endpoint, self._clock().timestamp()):
                 # What is not looked at is forgotten all the same.
                 self._guarded(self._keep_to, endpoint)
@@ -116,7 +117,7 @@ class Work:
             self._watches[endpoint.id] = Watch(endpoint)
         return self._watches[endpoint.id]
 
-    def _look(self, endpoint: WatchedEndpoint) -> None:
+    def _look(self, first: Callable[[], None], endpoint: WatchedEndpoint) -> None:
         watch = self._watch(endpoint)
         now = self._clock()
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
@@ -124,6 +125,7 @@ class Work:
         told = self._ablations.ended(endpoint.id) - {each.id for each in due}
         due += [each for each in endpoint.entities if each.id in told and each.reference is not None]
         for entity in due:
+            first()
             try:
                 asked = Asked(
                     since=None if entity.id in told else watch.span(entity.id),
