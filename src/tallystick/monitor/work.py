@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tallystick.errors import InvalidParameter, TallystickError
 from tallystick.gate.report import GateReport
@@ -50,6 +51,10 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+#: A client may send numbers whose sums and squares overflow: that is nothing to print on the server's terminal.
+_quietly = np.errstate(all="ignore")
+
+
 class Work:
     """The watches of all endpoints, and their incidents."""
 
@@ -69,6 +74,7 @@ class Work:
         #: Latest diagnosis, by served entity id: its status, and when.
         self._latest: dict[str, tuple[str, str]] = {}
 
+    @_quietly
     def turn(self, watched: Mapping[str, WatchedEndpoint], first: Callable[[], None] = lambda: None) -> None:
         """Look at what is new in each endpoint; `first` is done before each look that may take seconds."""
         self._ablations.tick()
@@ -166,6 +172,7 @@ class Work:
         watch = self._watches.get(endpoint.id)
         return [] if watch is None else watch.moments(entity.id, since_s)
 
+    @_quietly
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = self._clock()
@@ -201,6 +208,7 @@ class Work:
         self._ablations.tick()
         return msgspec.json.encode({"verdicts": documents})
 
+    @_quietly
     def profile(self, endpoint: WatchedEndpoint, asked: AskProfile) -> bytes:
         """Return how live rows look beside training, as JSON. Raises NotFound and InvalidParameter.
 

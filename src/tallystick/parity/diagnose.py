@@ -133,6 +133,7 @@ def diagnose(
 
 
 @one_thread()
+@np.errstate(all="ignore")
 def examine(
     reference: Reference,
     live: Any,
@@ -151,7 +152,8 @@ def examine(
 ) -> Examination:
     """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on.
 
-    Of the rows that were `refused`, only those that undoing changes are predicted.
+    Of the rows that were `refused`, only those that undoing changes are predicted. A number at the end of what floats
+    can hold overflows in sums and squares, which speaks for nothing then; nothing is printed of that.
     """
     started = time.perf_counter()
     given, beside = read_given(reference.names, live, Beside(labels, segments, timestamps, predictions))

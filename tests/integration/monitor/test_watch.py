@@ -226,6 +226,18 @@ def work(tmp_path: Path) -> Callable[..., Work]:
     return made
 
 
+def test_a_number_at_the_end_of_floats_prints_nothing(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], recwarn: pytest.WarningsRecorder
+) -> None:
+    rows = frame(200, 1)
+    rows.loc[[3, 5], "temp"] = 1e308
+    table.add(rows)
+    turns = work()
+    turns.turn({"churn": place})
+    turns.profile(place, AskProfile(1, "churn"))
+    assert not [str(each.message) for each in recwarn if each.category is RuntimeWarning]
+
+
 def test_rows_like_training_are_diagnosed_once_and_open_nothing(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
