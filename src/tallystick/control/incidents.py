@@ -138,7 +138,7 @@ class Monitor:
         def asked(number: int) -> Diagnose:
             return Diagnose(number, endpoint, served_entity, since_s, html, rows, key)
 
-        return await self._ask(asked, "The diagnosis", "or for less with since_s", timeout_s)
+        return await self._ask(asked, "The diagnosis", "or for less with --since (in REST: since_s)", timeout_s)
 
     async def profile(
         self,

@@ -20,6 +20,8 @@ from tallystick.protocol.monitoring import AskProfile, Diagnose, Diagnosed, Watc
 from tallystick.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tallystick.monitor.places import WatchedEndpoint
     from tallystick.monitor.work import Work
 
@@ -34,8 +36,8 @@ _log = logging.getLogger("tallystick.monitor")
 class Monitor:
     """Looks every so often, and when it is asked to."""
 
-    def __init__(self, settings: Settings, line: MonitorLine) -> None:
-        self._settings, self._line = settings, line
+    def __init__(self, settings: Settings, line: MonitorLine, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        self._settings, self._line, self._is_stopped = settings, line, is_stopped
         self._routes = Routes(settings.data_dir, settings.tables_root)
         self._work: Work | None = None
         self._busy_at = 0.0
@@ -50,10 +52,17 @@ class Monitor:
         work = self._worker()
         if self._routes.has_work(watched):
             self._busy_at = time.monotonic()
-        work.turn(watched)
+        # A turn may take longer than somebody waits, the first one of a process above all.
+        work.turn(watched, self.answer_waiting)
         if work.is_busy:
             self._busy_at = time.monotonic()
         self._tell(watched)
+
+    def answer_waiting(self) -> None:
+        """Answer all that is asked for by now."""
+        with contextlib.suppress(queue.Empty):
+            while not self._is_stopped():
+                self.answer(self._line.wanted.get_nowait())
 
     def answer(self, asked: Diagnose | AskProfile) -> None:
         """Diagnose or describe now, and tell control."""
@@ -115,15 +124,13 @@ def run(settings: Settings, lifeline: Lifeline) -> None:
         signal.signal(number, on_signal)
     threading.Thread(target=lifeline.end_with_supervisor, daemon=True, name="lifeline").start()
     line.start()
-    monitor = Monitor(settings, line)
+    monitor = Monitor(settings, line, stop.is_set)
     lifeline.report("ready")
     next_turn = time.monotonic() + min(settings.monitor_every_s, 1.0)
     while not stop.is_set():
         line.woken.wait(max(0.0, next_turn - time.monotonic()))
         line.woken.clear()
-        with contextlib.suppress(queue.Empty):
-            while not stop.is_set():
-                monitor.answer(line.wanted.get_nowait())
+        monitor.answer_waiting()
         if time.monotonic() >= next_turn and not stop.is_set():
             # From its end: a turn that takes long does not follow itself.
             _guarded_turn(monitor)

@@ -239,18 +239,26 @@ def look_again(reference: Reference, sent: Sent) -> Examination:
 def _examined(
     reference: Reference, sent: Sent, replicas: Replicas | None, checked: Checked, limits: list[str]
 ) -> Examination:
-    def rescored(frame: pd.DataFrame) -> Any:
-        assert replicas is not None
-        try:
-            return replicas.predict(cast_to_training(reference, frame))
-        except CannotReplay as error:
-            # The diagnosis does without, and cannot say which replica it was.
-            limits.append(f"rows could not be predicted again by a replica: {error}")
-            raise
-
     may_ask = replicas is not None and not checked.problem and not sent.withheld
-    ask = rescored if may_ask else None
-    return judge(reference, sent, lambda known, rows: _looked(known, rows, checked, limits, ask))
+
+    def look(known: Reference, rows: LiveRows) -> Examination:
+        told: list[str] = []
+
+        def rescored(frame: pd.DataFrame) -> Any:
+            assert replicas is not None
+            try:
+                return replicas.predict(cast_to_training(reference, frame))
+            except CannotReplay as error:
+                # The diagnosis does without, and cannot say which replica it was.
+                told.append(f"rows could not be predicted again by a replica: {error}")
+                raise
+
+        found = _looked(known, rows, checked, limits, rescored if may_ask else None)
+        # Only a limit where this look is the one that counts.
+        degraded = (*found.verdict.degraded, *told)
+        return replace(found, verdict=msgspec.structs.replace(found.verdict, degraded=degraded))
+
+    return judge(reference, sent, look)
 
 
 def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list[str], rescore: Any) -> Examination:
@@ -265,6 +273,7 @@ def _looked(reference: Reference, rows: LiveRows, checked: Checked, limits: list
         "timestamps": rows.times if len(rows) else None,
         "predictions": rows.predictions,
         "replayed": as_replay(checked),
+        "refused": rows.refused if len(rows) else None,
         "keys": rows.keys if len(rows) else None,
         "history": rows.history if len(rows) and rows.keys is not None else None,
     }

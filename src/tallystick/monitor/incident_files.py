@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tallystick.monitor.incidents import MAX_OPEN, Book, Change, Incident
+from tallystick.monitor.incidents import MAX_OPEN, Book, Change, Incident, with_closed
 from tallystick.private_file import replace_private
 from tallystick.protocol.monitoring import IncidentState
 
@@ -23,13 +23,14 @@ class IncidentFiles:
         self._folder, self._endpoint = folder, endpoint
 
     def load(self) -> Book:
-        """Return the book: all that are open, and the last number."""
+        """Return the book: all that are open, the last number, and when the others were closed."""
         found = list(self._all())
-        return Book(
+        book = Book(
             self._endpoint,
             tuple(each for each in found if each.state is IncidentState.OPEN),
             last_id=max((number for number, _ in self._paths()), default=0),
         )
+        return with_closed(book, found)
 
     def save(self, changes: Iterable[Change]) -> None:
         """Write what changed; forget the oldest of those that are closed. Raises OSError."""

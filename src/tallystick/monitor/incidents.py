@@ -12,7 +12,7 @@
 | any | a look that says nothing of it | nothing | as it was |
 | open | a look that does not find it, `CLEAN_S` after it was last seen | it is closed | closed |
 | open | nothing that finds it or speaks against it for `SILENT_S` | it is closed, and says so | closed |
-| closed | the same cause again | a new incident is opened | open |
+| closed | the same cause again, in rows that came since | a new incident is opened | open |
 
 The same cause is the same kind of fault in the same served entity, with a column in common, from the same sender as
 far as one is named (`alike`); two causes of one look are never one incident. Several causes in the same rows are one
@@ -52,6 +52,8 @@ CLEAN_S, SILENT_S = 900.0, 24 * 3600.0
 MAX_OPEN = 20
 #: Rows of its sender that a cause has to stay away from; fewer, where fewer have shown it.
 ENOUGH_ROWS = 30
+#: Why an incident is closed whose cause stayed away.
+NOT_SEEN = "it was not seen any more"
 _CLAIMED = ("cause_found", "suspected")
 
 
@@ -145,6 +147,8 @@ class Book:
     open: tuple[Incident, ...] = ()
     suspicions: tuple[Diagnosis, ...] = ()
     last_id: int = 0
+    #: Served entity -> when an incident of it was closed last, as its cause stayed away.
+    closed_at: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,8 +191,8 @@ def _not_found(book: Book, incident: Incident, look: Look, now: datetime) -> tup
     is_rows_matter = not _is_in_replica(incident.verdict) and sender != NOBODY
     is_enough = not is_rows_matter or clean_rows >= max(1, min(ENOUGH_ROWS, affected(incident.verdict)))
     if is_enough and _age_s(incident.updated_at, now) >= CLEAN_S:
-        closed = _closed(incident, now, "it was not seen any more")
-        return _without(book, (closed,)), (Change(closed, True),)
+        closed = _closed(incident, now, NOT_SEEN)
+        return with_closed(_without(book, (closed,)), (closed,)), (Change(closed, True),)
     if clean_rows == incident.clean_rows:
         return book, ()
     counted = msgspec.structs.replace(incident, clean_rows=clean_rows)
@@ -220,6 +224,19 @@ def _speaks_against(look: Look, incident: Incident) -> bool:
             # What is wrong with a column hides what else is.
             return False
     return True
+
+
+def with_closed(book: Book, incidents: Iterable[Incident]) -> Book:
+    """Return the book with when these incidents were closed, where their causes stayed away.
+
+    What came before was judged, so what is wrong in it is told, or is over: it opens nothing again.
+    """
+    known = dict(book.closed_at)
+    for each in incidents:
+        if each.state is IncidentState.CLOSED and each.closed_because == NOT_SEEN:
+            at = datetime.fromisoformat(each.closed_at)
+            known[each.served_entity_id] = max(at, known.get(each.served_entity_id, at))
+    return replace(book, closed_at=known)
 
 
 def close_silent(book: Book, served_entity_ids: Iterable[str], now: datetime) -> tuple[Book, tuple[Change, ...]]:

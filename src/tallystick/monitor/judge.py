@@ -153,7 +153,8 @@ def _of_sender(reference: Reference, sent: Sent, sender: Sender, look: Look) -> 
     """Return what the sender's rows show of names of columns; None when they show something else."""
     places = np.flatnonzero(sender.rows)
     some = sent.taken(places)
-    rows = replace(some.rows, frame=_frame(some, {*sender.lost, *(set(sent.extra) - {*sender.more})}))
+    frame = _frame(some, {*sender.lost, *(set(sent.extra) - {*sender.more})})
+    rows = replace(some.rows, frame=frame, refused=some.is_refused)
     # One sender by itself: who it is need not be found again.
     found = look(reference, replace(rows, predictions=None, segments=rows.segments.iloc[:, :0]))
     if found.verdict.kind not in OF_NAMES:
@@ -185,7 +186,8 @@ def _at_once(reference: Reference, sent: Sent, look: Look) -> Examination:
         return look(reference, sent.rows)
     lost = {name for name, mask in sent.absent.items() if mask.mean() >= ALL_BUT and name not in sent.withheld}
     common = {name for name, mask in sent.extra.items() if mask.mean() >= ALL_BUT}
-    rows = replace(sent.rows, predictions=None) if sent.is_refused.any() else sent.rows
+    is_some = sent.is_refused.any()
+    rows = replace(sent.rows, predictions=None, refused=sent.is_refused) if is_some else sent.rows
     # The model does not read what training did not have, so it explains nothing while there is another cause.
     without = lost | (set(sent.extra) if not lost else set(sent.extra) - common)
     found = look(reference, replace(rows, frame=_frame(sent, without)))

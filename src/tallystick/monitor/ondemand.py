@@ -57,6 +57,8 @@ class Asked:
     moments: Callable[[WatchedEntity], Sequence[Moment]] = lambda _entity: ()
     #: What is known of the environment that a replica's report is from; it may have it built.
     ablated: Callable[[WatchedEntity, GateReport], Ablated | None] = lambda _entity, _report: None
+    #: When an incident of a served entity was closed: without `since`, rows from before then are left out.
+    not_before: Callable[[WatchedEntity], datetime | None] = lambda _entity: None
 
 
 def diagnose_endpoint(
@@ -107,7 +109,8 @@ def _look(
     assert entity.reference is not None
     reference = load_reference(entity.reference)
     with telling_damage(table.location):
-        sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden)
+        floor = asked.not_before(entity)
+        sent, notes = sent_to_judge(table, entity.id, reference, asked.since, now, endpoint.hidden, floor)
     key = asked.key or ((endpoint.key,) if endpoint.key else ())
     sent, more = with_keys(sent, key, reference.names, asked.history)
     notes = (*notes, *more, *_not_read(table))
@@ -117,7 +120,7 @@ def _look(
         notes = (*notes, no_rows(endpoint.name, entity.name, asked.since))
     looked = explain_each(reference, sent, place, replicas, notes)
     earlier = Earlier(table.pinned(), entity.id, reference, endpoint.hidden, key, asked.history)
-    begin = now - (asked.since or RECENT)
+    begin = now - asked.since if asked.since else _back(RECENT, now, floor)
     looked = with_few(
         looked,
         asked.moved(entity),
@@ -151,16 +154,21 @@ def no_rows(endpoint: str, served_entity: str, since: timedelta | None) -> str:
 
 
 def rows_to_judge(
-    table: InferenceTable, entity_id: str, reference: Reference, since: timedelta | None, now: datetime
+    table: InferenceTable,
+    entity_id: str,
+    reference: Reference,
+    since: timedelta | None,
+    now: datetime,
+    floor: datetime | None = None,
 ) -> tuple[LiveRows, tuple[str, ...]]:
-    """Return the newest rows, and what to say of the choice."""
+    """Return the newest rows, and what to say of the choice; without `since`, none from before `floor`."""
     try:
         if since is not None:
             return newest_rows(table, entity_id, reference.names, now - since, MAX_ROWS), ()
-        rows = newest_rows(table, entity_id, reference.names, now - RECENT, MAX_ROWS)
+        rows = newest_rows(table, entity_id, reference.names, _back(RECENT, now, floor), MAX_ROWS)
         if len(rows) >= ENOUGH_ROWS:
             return rows, ()
-        more = newest_rows(table, entity_id, reference.names, now - BACK, ENOUGH_ROWS)
+        more = newest_rows(table, entity_id, reference.names, _back(BACK, now, floor), ENOUGH_ROWS)
     except NotFound:
         # It begins with the first invocation.
         return no_live_rows(reference.names), ()
@@ -178,14 +186,20 @@ def sent_to_judge(
     since: timedelta | None,
     now: datetime,
     hidden: Collection[str] = (),
+    floor: datetime | None = None,
 ) -> tuple[Sent, tuple[str, ...]]:
     """Return the newest rows as they were sent, those of refused requests with them, and what to say of the choice."""
-    rows, notes = rows_to_judge(table, entity_id, reference, since, now)
-    begin = span_of(rows, since, RECENT, len(rows) >= MAX_ROWS, now)
+    rows, notes = rows_to_judge(table, entity_id, reference, since, now, floor)
+    recent = now - _back(RECENT, now, floor)
+    begin = span_of(rows, since, recent, len(rows) >= MAX_ROWS, now)
     sent = sent_rows(table, entity_id, rows, reference, begin, hidden)
     if not len(sent) and since is None:
-        sent = sent_rows(table, entity_id, rows, reference, now - BACK, hidden)
+        sent = sent_rows(table, entity_id, rows, reference, _back(BACK, now, floor), hidden)
     return sent, notes
+
+
+def _back(span: timedelta, now: datetime, floor: datetime | None) -> datetime:
+    return now - span if floor is None else max(now - span, floor)
 
 
 def _not_read(table: InferenceTable) -> tuple[str, ...]:

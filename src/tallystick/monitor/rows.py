@@ -57,6 +57,8 @@ class LiveRows:
     ledger: Any = None
     #: Place of each row in its request, from 0.
     numbers: Any = None
+    #: Which rows were refused, where some were.
+    refused: Mask | None = None
     #: Whom each row is about: a frame of its key's columns; and the source of the features. Neither is ever shown.
     keys: Any = None
     history: Any = None
@@ -92,6 +94,7 @@ class LiveRows:
             None if self.labels is None else self.labels[picked],
             None if self.ledger is None else self.ledger[picked],
             None if self.numbers is None else self.numbers[picked],
+            None if self.refused is None else self.refused[picked],
             None if self.keys is None else self.keys.iloc[picked].reset_index(drop=True),
             self.history,
         )

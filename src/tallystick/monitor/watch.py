@@ -237,15 +237,15 @@ class Watch:
             return []
         return moved_moments(watch.reference, watch.rings.by_width[MINUTE], since_s)
 
-    def news(self, entity_id: str, now: datetime) -> list[Moment]:
-        """Return the minutes that moved since the latest diagnosis, where the hour or the day did, too.
+    def news(self, entity_id: str, now: datetime, floor: datetime | None = None) -> list[Moment]:
+        """Return the minutes that moved since the latest diagnosis and `floor`, where the hour or the day did, too.
 
         What moves for less than that is no alarm: where senders take turns some minute is always unlike the others.
         """
         watch = self.entities.get(entity_id)
         if watch is None or not any(not each.segment and each.column != REFUSED for each in watch.flags):
             return []
-        begin = max(now - SPAN, watch.diagnosed_at or now - SPAN)
+        begin = max(now - SPAN, watch.diagnosed_at or now - SPAN, floor or now - SPAN)
         return self.moments(entity_id, begin.timestamp())
 
     def counted(self, entity_id: str) -> EntityParity:

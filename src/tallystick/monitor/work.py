@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tallystick.errors import InvalidParameter, TallystickError
 from tallystick.gate.report import GateReport
@@ -50,6 +51,10 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+#: A client may send numbers whose sums and squares overflow: that is nothing to print on the server's terminal.
+_quietly = np.errstate(all="ignore")
+
+
 class Work:
     """The watches of all endpoints, and their incidents."""
 
@@ -69,12 +74,14 @@ class Work:
         #: Latest diagnosis, by served entity id: its status, and when.
         self._latest: dict[str, tuple[str, str]] = {}
 
-    def turn(self, watched: Mapping[str, WatchedEndpoint]) -> None:
-        """Look at what is new in each endpoint."""
+    @_quietly
+    def turn(self, watched: Mapping[str, WatchedEndpoint], first: Callable[[], None] = lambda: None) -> None:
+        """Look at what is new in each endpoint; `first` is done before each look that may take seconds."""
         self._ablations.tick()
         for endpoint in watched.values():
+            first()
             if endpoint.is_watched and endpoint.table and any(each.reference for each in endpoint.entities):
-                self._guarded(self._look, endpoint)
+                self._guarded(partial(self._look, first), endpoint)
             elif endpoint.id in self._watches or has_to_forget(endpoint, self._clock().timestamp()):
                 # What is not looked at is forgotten all the same.
                 self._guarded(self._keep_to, endpoint)
@@ -116,7 +123,7 @@ class Work:
             self._watches[endpoint.id] = Watch(endpoint)
         return self._watches[endpoint.id]
 
-    def _look(self, endpoint: WatchedEndpoint) -> None:
+    def _look(self, first: Callable[[], None], endpoint: WatchedEndpoint) -> None:
         watch = self._watch(endpoint)
         now = self._clock()
         due = watch.advance(endpoint, now, {each.served_entity_id for each in self._book(endpoint).open})
@@ -124,13 +131,15 @@ class Work:
         told = self._ablations.ended(endpoint.id) - {each.id for each in due}
         due += [each for each in endpoint.entities if each.id in told and each.reference is not None]
         for entity in due:
+            first()
             try:
                 asked = Asked(
                     since=None if entity.id in told else watch.span(entity.id),
+                    not_before=lambda each: self._book(endpoint).closed_at.get(each.id),
                     looks_back=partial(self._is_news, endpoint),
                     ablated=partial(self._ablated, endpoint),
                     moved=partial(self._moved, endpoint),
-                    moments=lambda each: watch.news(each.id, now),
+                    moments=lambda each: watch.news(each.id, now, self._book(endpoint).closed_at.get(each.id)),
                 )
                 found = diagnose_endpoint(endpoint, entity.name, asked, self._line, now)
             except TallystickError as error:
@@ -163,6 +172,7 @@ class Work:
         watch = self._watches.get(endpoint.id)
         return [] if watch is None else watch.moments(entity.id, since_s)
 
+    @_quietly
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:
         """Return the verdicts that were asked for, as JSON. Raises NotFound and InvalidParameter."""
         now = self._clock()
@@ -198,6 +208,7 @@ class Work:
         self._ablations.tick()
         return msgspec.json.encode({"verdicts": documents})
 
+    @_quietly
     def profile(self, endpoint: WatchedEndpoint, asked: AskProfile) -> bytes:
         """Return how live rows look beside training, as JSON. Raises NotFound and InvalidParameter.
 

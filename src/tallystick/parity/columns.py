@@ -46,6 +46,8 @@ _COMMA = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][+-]?\d+)?$")
 _AROUND = re.compile(r"^[^\d.,+-]{0,4}\s*([+-]?\d+(?:\.\d+)?)\s*[^\d.,]{0,6}$")
 _SPACED = re.compile(r"^[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+([.,]\d+)?$")
 _FAR = re.compile(r"^\d{4}-\d\d-\d\d([T ][\d:.]+)?$")
+#: Part of a column's words up to which others than those for truth values are slips.
+MOST_OTHERS = 0.05
 #: Bits of the largest whole number that is a float.
 MOST_BITS = 1023
 #: Seconds since 1970 for the years 1990 to 2050: a column whose values lie there in some unit counts the epoch.
@@ -66,7 +68,8 @@ class Role(StrEnum):
 class Numbers:
     """Numbers of one column (NaN where there is none) and masks of rows where they were not plain numbers.
 
-    `as_text`, `comma`, `boolean`, `token` and `junk` are disjoint; `junk` could not be read at all.
+    `as_text`, `comma`, `boolean`, `token` and `junk` are disjoint; `junk` could not be read at all. Words are
+    `boolean` where nearly all of them are words for truth values.
     """
 
     values: Floats
@@ -114,6 +117,11 @@ def read_numbers(series: pd.Series[Any]) -> Numbers:
                 values[row] = np.inf
             except (TypeError, ValueError, ArithmeticError):
                 masks["junk"][row] = True
+    boolean, junk = masks["boolean"], masks["junk"]
+    if junk.sum() > MOST_OTHERS * (boolean.sum() + junk.sum()):
+        # N is no False beside NE, E and SE, nor T a True among letters.
+        values[boolean] = np.nan
+        masks |= {"boolean": none, "junk": boolean | junk}
     return Numbers(values, **masks)
 
 

@@ -138,6 +138,7 @@ def diagnose(
 
 
 @one_thread()
+@np.errstate(all="ignore")
 def examine(
     reference: Reference,
     live: Any,
@@ -152,8 +153,13 @@ def examine(
     replayed: Replay | None = None,
     keys: Any = None,
     history: History | None = None,
+    refused: Mask | None = None,
 ) -> Examination:
-    """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on."""
+    """Return the verdict as `diagnose` does, of the same arguments, with the rows that it rests on.
+
+    Of the rows that were `refused`, only those that undoing changes are predicted. A number at the end of what floats
+    can hold overflows in sums and squares, which speaks for nothing then; nothing is printed of that.
+    """
     started = time.perf_counter()
     given, beside = read_given(reference.names, live, Beside(labels, segments, timestamps, predictions))
     surroundings, routing = read_environment(environment), read_identity(identity)
@@ -182,7 +188,7 @@ def examine(
     inquiry = _with_endpoint(inquiry, surroundings, routing, replayed)
     affected = affected_rows(inquiry)
     first_seen, is_step = onset(_taken(beside.timestamps, judged), affected)
-    repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore, asking)
+    repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore, asking, _taken(refused, judged))
     context = Context(
         segment=whose or _whose(reference, senders, inquiry, affected),
         first_seen=first_seen,
@@ -377,7 +383,13 @@ def _predicted(reference: Reference, live: Live, asking: Asking, classes: int = 
 
 
 def _interventions(
-    reference: Reference, inquiry: Inquiry, labels: Any, predictions: Any, rescore: Rescore | None, asking: Asking
+    reference: Reference,
+    inquiry: Inquiry,
+    labels: Any,
+    predictions: Any,
+    rescore: Rescore | None,
+    asking: Asking,
+    refused: Mask | None,
 ) -> tuple[Repair | None, Transplant | None]:
     predict = rescore if rescore is not None else reference.model
     if predict is None or not inquiry.findings or not inquiry.findings[0].features:
@@ -389,7 +401,7 @@ def _interventions(
     return (
         asking.of(
             "what undoing the cause does to predictions is not known",
-            lambda: repair(reference, inquiry.sent, inquiry.undone, predict),
+            lambda: repair(reference, inquiry.sent, inquiry.undone, predict, refused),
         ),
         asking.of(
             "what the cause does to the metric is not known",

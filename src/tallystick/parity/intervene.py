@@ -17,7 +17,7 @@ from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
 from tallystick.parity.answer_form import as_stored, comparable
 from tallystick.parity.apart import apart
-from tallystick.parity.columns import Floats, in_dtype
+from tallystick.parity.columns import Floats, Mask, in_dtype
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.outputs import paired_tables, predicted_table
@@ -247,21 +247,40 @@ def logit_shift(expected: Floats, got: Floats) -> float | None:
     return middle if abs(middle) > 0.05 and wide < 0.02 * max(1.0, abs(middle)) and is_varied else None
 
 
-def repair(reference: Reference, sent: Live, undone: Live, predict: Callable[[pd.DataFrame], Any]) -> Repair | None:
+def repair(
+    reference: Reference,
+    sent: Live,
+    undone: Live,
+    predict: Callable[[pd.DataFrame], Any],
+    refused: Mask | None = None,
+) -> Repair | None:
     """Return how far predictions are from training's, before and after undoing; None where none can be compared.
 
-    Raises what the model raises for the rows: models refuse what they were not fitted on (nulls, unseen levels).
+    Rows that were `refused` are left out where undoing changes nothing of them: they would be refused again, and the
+    others with them. Raises what the model raises for the rows: models refuse what they were not fitted on (nulls,
+    unseen levels).
     """
     score = reference.score
     if score is None or score.numbers is None:
         return None
-    answers = as_stored(reference, predict, (sent.frame(), undone.frame()))
+    if refused is not None and refused.any():
+        asked = ~refused | _changed(sent, undone)
+        sent, undone = sent.taken(asked), undone.taken(asked)
+    answers = as_stored(reference, predict, (sent.frame(), undone.frame())) if sent.rows else None
     if answers is None:
         return None
     before, after = answers
     return Repair(
         ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
     )
+
+
+def _changed(sent: Live, undone: Live) -> Mask:
+    """Return which rows have another value in some column."""
+    found = np.zeros(sent.rows, dtype=bool)
+    for one, other in zip(sent.values, undone.values, strict=True):
+        found |= np.asarray(one != other, dtype=bool) & ~(np.asarray(pd.isna(one)) & np.asarray(pd.isna(other)))
+    return found
 
 
 def transplant(

@@ -202,6 +202,8 @@ class ColumnProfile(msgspec.Struct, frozen=True):
         return len(self.cell_shares)
 
 
+# Of numbers at the end of what floats can hold, sums and squares overflow.
+@np.errstate(all="ignore")
 def profile_column(series: pd.Series[Any], name: str, *, is_coarse: bool = False) -> ColumnProfile:
     """Return the profile of one training column; with `is_coarse`, of its rounded numbers. O(rows log rows)."""
     role = guess_role(series)

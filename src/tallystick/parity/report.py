@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from tallystick.gate.report import GateReport, Outcome, Rung
@@ -56,6 +57,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _OUTCOMES = {Outcome.PASSED: "\N{CHECK MARK} passed", Outcome.FAILED: "\N{MULTIPLICATION SIGN} failed"}
 
 
+@np.errstate(all="ignore")
 def render_html(
     verdict: Verdict,
     reference: Reference,

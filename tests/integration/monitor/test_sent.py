@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from monitor_rows import ENTITY, Table, endpoint, frame
+from monitor_rows import ENTITY, Line, Table, endpoint, frame
 
+from tallystick.gate.report import GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import sent as sending
 from tallystick.monitor.bodies import column_of, rows_of
 from tallystick.monitor.explain import Explained, Place, cast_to_training, explain_each
@@ -25,6 +27,7 @@ from tallystick.monitor.replays import split_body
 from tallystick.parity import Reference
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.words import headline
+from tallystick.protocol.monitoring import Replayed, Replaying
 from tallystick.protocol.routes import Capture, EndpointRoute, EndpointState, RouteTable
 from tallystick.records import schema
 from tallystick.records.delta import DeltaWriter
@@ -305,6 +308,36 @@ def test_a_refusal_that_the_cause_explains_is_told_once(place: WatchedEndpoint, 
     sender.send(rides(60, 2).assign(temp="12,5"), "ios/4.2", request_rows=None, **REFUSAL)
     verdict = diagnosed(place).verdict
     assert (verdict.kind, verdict.also) == ("decimal_comma", ())
+
+
+def test_another_clients_refused_rows_take_the_prediction_again_from_nobody(
+    place: WatchedEndpoint, sender: Sender
+) -> None:
+    # With a model whose predictions were kept, so that what undoing does to them is asked for.
+    known = Reference.from_frame(rides(3000, 100), lambda rows: rows["temp"].to_numpy(dtype=float))
+    known.save(place.folder.parents[1] / "models" / ("d" * 64) / "parity")
+    sender.send(rides(100, 1), "web/2.1")
+    sender.send(rides(80, 2).assign(temp=lambda sent: sent.temp * 100), "ios/4.2")
+    nulls = json.dumps({"dataframe_records": [dict.fromkeys(TYPES)]})
+    sender.send(rides(3, 3), "etl/2.0", **REFUSAL | {"request_rows": None, "request": nulls})
+
+    class Replica(Line):
+        def ask(self, what: Replaying, endpoint: str, served_entity: str, body: bytes = b"", **_: Any) -> Replayed:
+            if what is Replaying.CHECK:
+                rungs = (RungReport(Rung.ENVIRONMENT, Outcome.PASSED), RungReport(Rung.PREDICTION, Outcome.PASSED))
+                report = GateReport(Outcome.PASSED, digest="d" * 64, rows=64, rungs=rungs)
+                return Replayed(1, msgspec.json.encode({"one": report}))
+            rows = [dict(zip(TYPES, row, strict=False)) for row in json.loads(body)["dataframe_split"]["data"]]
+            if any(row["temp"] is None for row in rows):
+                return Replayed(1, problem="data[177][0] is null")
+            return Replayed(1, json.dumps({"predictions": [row["temp"] for row in rows]}).encode())
+
+    asked = Asked(timedelta(hours=1))
+    ((_, looked),) = diagnose_endpoint(place, "", asked, Replica(), datetime.now(UTC))
+    verdict = looked.found[0].verdict
+    assert (verdict.kind, verdict.segment["value"]) == ("unit", "ios/4.2")
+    assert "intervention" in {each.question for each in verdict.evidence}
+    assert not [limit for limit in verdict.degraded if "predict" in limit]
 
 
 @pytest.mark.parametrize("answers", [["warm", "cold"], [1.0, 2.0]])

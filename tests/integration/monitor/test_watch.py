@@ -226,6 +226,18 @@ def work(tmp_path: Path) -> Callable[..., Work]:
     return made
 
 
+def test_a_number_at_the_end_of_floats_prints_nothing(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work], recwarn: pytest.WarningsRecorder
+) -> None:
+    rows = frame(200, 1)
+    rows.loc[[3, 5], "temp"] = 1e308
+    table.add(rows)
+    turns = work()
+    turns.turn({"churn": place})
+    turns.profile(place, AskProfile(1, "churn"))
+    assert not [str(each.message) for each in recwarn if each.category is RuntimeWarning]
+
+
 def test_rows_like_training_are_diagnosed_once_and_open_nothing(
     place: WatchedEndpoint, table: Table, work: Callable[..., Work]
 ) -> None:
@@ -413,6 +425,29 @@ def test_a_mended_clients_incident_closes_while_another_clients_fault_lasts(
     # And one that is mended is looked at until it is closed, however little moves.
     assert [minutes_later(each, fair, fair) for each in (10, 6, 5)] == [{"android/7.1"}] * 3
     assert minutes_later(5, fair, fair) == set()
+
+
+def test_what_an_incident_was_closed_over_opens_none_again_after_a_restart(
+    place: WatchedEndpoint, table: Table, work: Callable[..., Work]
+) -> None:
+    moment, seeds = now() - timedelta(hours=2), itertools.count(1, 10)
+
+    def turned(minutes: float, turns: Work, ios: float = 1) -> list[int]:
+        nonlocal moment
+        moment += timedelta(minutes=minutes)
+        seed = next(seeds)
+        rows = frame(60, seed)
+        table.add(rows.assign(temp=rows.temp * ios), "ios/4.2", at=moment)
+        table.add(frame(60, seed + 1), "web/1.0", at=moment)
+        turns.turn({"churn": place})
+        return [each.id for each in turns.standing({"churn": place})["churn"].incidents]
+
+    first = work(clock=lambda: moment)
+    assert [turned(each, first, ios) for each, ios in ((0, 100), (10, 1), (16, 1))] == [[1], [1], []]
+    # It knows nothing of the turns before, and its rows of the last hour are those of the fault, too.
+    second = work(clock=lambda: moment)
+    assert turned(10, second) == []
+    assert turned(1, second, ios=100) == [2]
 
 
 def test_two_faults_of_one_client_are_told_together_and_the_second_goes_on_without_a_gap(

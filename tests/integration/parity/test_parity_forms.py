@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tallystick.errors import InvalidParameter
-from tallystick.parity import Reference, diagnose
+from tallystick.parity import Reference, diagnose, examine, render_html
 
 RANDOM = np.random.default_rng(5)
 TRAINED = RANDOM.normal((50, 5, 20), (8, 1, 3), (2_000, 3))
@@ -25,6 +25,23 @@ def test_arrays_are_read_by_place_and_the_model_is_asked_with_arrays(recwarn):
     assert (verdict.kind, verdict.features) == ("unit", ("1",))
     assert any("undone on live rows" in each.text for each in verdict.evidence)
     assert not [each for each in recwarn if "feature names" in str(each.message)]
+
+
+def test_a_number_at_the_end_of_floats_prints_nothing(recwarn):
+    rows, trained = (pd.DataFrame(each, columns=NAMES) for each in (SENT, TRAINED))
+    rows.loc[7, "age"] = 1e308
+    reference = Reference.from_frame(pd.concat([trained, rows[7:8]], ignore_index=True))
+    for each in (reference, Reference.from_frame(trained)):
+        found = examine(each, rows)
+        assert found.verdict.kind == "unit"
+        assert "rate" in render_html(found.verdict, each, found.sent_frame, found.undone_frame)
+    assert not [str(each.message) for each in recwarn]
+
+
+def test_a_column_at_the_end_of_floats_is_compared_as_others_are():
+    trained, sent = (pd.DataFrame((each - (0, 5, 0)) * (1, 1e200, 1), columns=NAMES) for each in (TRAINED, SENT))
+    verdict = diagnose(Reference.from_frame(trained), sent)
+    assert verdict.features == ("rate",)
 
 
 def test_a_function_of_an_array_is_asked_with_one():

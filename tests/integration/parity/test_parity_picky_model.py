@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity.diagnose import examine
 
 TYPES = {"reach": "int64", "age": "int32", "fee": "float32", "rest": "float64"}
 
@@ -47,6 +48,18 @@ def test_whole_numbers_are_asked_in_training_s_types(stored):
     assert (verdict.status, verdict.kind, verdict.strength) == (Status.CAUSE_FOUND, "unit", "proof")
     assert questions(verdict).count("intervention") == 2
     assert not [limit for limit in verdict.degraded if "raised" in limit]
+
+
+def test_refused_rows_that_undoing_does_not_change_are_not_asked_about(stored):
+    """They would be refused again, and the others with them."""
+    live = trips(400, 3)
+    sent = live.assign(reach=live["reach"] * 1000).astype(object)
+    refused = np.arange(len(sent)) % 130 == 7
+    sent.loc[refused] = None
+    asked, without = (examine(stored, sent, rescore=picky, refused=each).verdict for each in (refused, None))
+    assert (asked.kind, questions(asked).count("intervention")) == ("unit", 2)
+    assert not [limit for limit in asked.degraded if "raised" in limit]
+    assert (without.kind, questions(without).count("intervention")) == ("unit", 1)
 
 
 def test_rows_that_the_model_refuses_cost_the_interventions_and_are_a_limit(stored):

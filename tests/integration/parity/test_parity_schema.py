@@ -65,6 +65,17 @@ def test_one_row_of_text_is_enough(reference, live):
     assert verdict.share == pytest.approx(1 / 3)
 
 
+def test_words_in_a_column_of_numbers_are_truth_values_only_where_nearly_all_of_them_are(reference, live):
+    points = np.array(["N", "NE", "E", "SE", "S", "SW", "W", "NW"], dtype=object)
+    compass = diagnose(reference, live.assign(humidity=points[np.arange(len(live)) % 8]))
+    assert (compass.kind, compass.features, compass.share) == ("new_level", ("humidity",), 1.0)
+    assert "boolean_as_text" not in {each.kind for each in compass.others}
+    words = np.where(np.arange(len(live)) % 3 == 0, "Y", "N").astype(object)
+    words[:3] = "Nope"
+    truth = diagnose(reference, live.assign(humidity=words))
+    assert (truth.kind, truth.features) == ("boolean_as_text", ("humidity",))
+
+
 def test_half_a_character_is_told_as_any_other_new_level(reference, live):
     torn = pd.Series(["\ud800"] * len(live), dtype=object)
     assert diagnose(reference, live.assign(city=torn)).kind == "new_level"

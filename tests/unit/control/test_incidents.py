@@ -131,6 +131,8 @@ async def test_diagnoses_are_told_apart_and_problems_are_passed_on(links: Gatewa
     )
     with pytest.raises(InvalidParameter, match="there is no reference"):
         await asking
+    with pytest.raises(TemporarilyUnavailable, match=r"within 0\.01 s; ask again later, or for less with --since \("):
+        await links.monitor.diagnose("churn", timeout_s=0.01)
 
 
 async def test_profiles_are_asked_for_in_the_same_way_and_what_is_not_there_is_not_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.monitor.__main__ import Monitor
 from tallystick.monitor.line import MonitorLine
-from tallystick.monitor.places import WatchedEndpoint
+from tallystick.monitor.places import WatchedEndpoint, WatchedEntity
+from tallystick.monitor.work import Work
 from tallystick.protocol.monitoring import AskProfile, Diagnose, Diagnosed, Watching
 from tallystick.settings import Settings
 
@@ -82,3 +84,29 @@ def test_a_question_too_many_may_be_asked_again(tmp_path: Path, monkeypatch: pyt
         line.heard(Diagnose(number, "churn"))
     (answer,) = said.sent
     assert (answer.number, answer.error_code) == (number, "TEMPORARILY_UNAVAILABLE")
+
+
+def test_what_somebody_waits_for_is_answered_before_the_next_endpoint_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = MonitorLine(tmp_path / "none.sock", Watching(1))
+    monitor, work = Monitor(Settings(tmp_path), line), Work(Settings(tmp_path), line)
+    entity = WatchedEntity("e", "m", "1", "d", tmp_path)
+    places = {name: WatchedEndpoint(name, name, "table", (entity,), tmp_path / name) for name in ("churn", "delay")}
+    done = []
+
+    def look(_: Callable[[], None], endpoint: WatchedEndpoint) -> None:
+        done.append(f"look at {endpoint.name}")
+        line.heard(Diagnose(2, endpoint.name))
+
+    def diagnose(endpoint: WatchedEndpoint, _: Diagnose) -> bytes:
+        done.append(f"answer of {endpoint.name}")
+        return b"{}"
+
+    monkeypatch.setattr(monitor._routes, "read", lambda: places)
+    monkeypatch.setattr(monitor, "_work", work)
+    monkeypatch.setattr(work, "_look", look)
+    monkeypatch.setattr(work, "diagnose", diagnose)
+    line.heard(Diagnose(1, "delay"))
+    monitor.turn()
+    assert done == ["answer of delay", "look at churn", "answer of churn", "look at delay"]

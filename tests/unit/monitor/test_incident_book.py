@@ -301,7 +301,7 @@ def test_files_give_back_what_is_open_and_never_a_number_twice(tmp_path: Path) -
     assert files.load().last_id == 2
     book, changes = note(book, clean(), after(CLEAN_S + 2))
     files.save(changes)
-    assert files.load() == Book("churn", last_id=2)
+    assert files.load() == Book("churn", last_id=2, closed_at={"e1": after(CLEAN_S + 2)}) == book
     assert {path.name for path in (tmp_path / "incidents").iterdir()} == {"1.json", "2.json"}
     assert (tmp_path / "incidents" / "1.json").stat().st_mode & 0o777 == 0o600
     (tmp_path / "incidents" / "3.json").write_text("damaged")

@@ -59,7 +59,7 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[Nu
         # The regression is of training on live (the inverse), as live quantiles are the noisy ones only by sampling.
         if np.ptp(theirs) == 0 or np.ptp(ours) == 0:
             continue
-        factor, offset = (float(x) for x in np.polyfit(theirs, ours, 1))
+        factor, offset = _line(theirs, ours)
         if len(part) < len(known) and not numbers.is_lattice and factor > 0:
             factor, offset = _refitted(profile, known, factor, offset)
         elif scaled and not numbers.is_lattice and factor > 0:
@@ -79,6 +79,21 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[Nu
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
     return maps
+
+
+def _line(theirs: Floats, ours: Floats, weights: Floats | None = None) -> tuple[float, float]:
+    """Return factor and offset of the line that fits best, NaN where floats have no room for it."""
+    given = (theirs, ours, np.ones(len(theirs)) if weights is None else weights)
+    if not all(np.isfinite(each).all() for each in given):
+        return np.nan, np.nan
+    # Of large numbers the squares have none; powers of two change no digit.
+    scales = [float(np.ldexp(1.0, -int(np.frexp(np.abs(each).max())[1]))) for each in given]
+    theirs, ours, sure = (each * scale for each, scale in zip(given, scales, strict=True))
+    if not np.sum((theirs * sure) ** 2) > 0:
+        return np.nan, np.nan
+    slope, start = np.polyfit(theirs, ours, 1, w=sure)
+    factor, offset = float(slope) * scales[0] / scales[1], float(start) / scales[1]
+    return (factor, offset) if np.isfinite(factor) and np.isfinite(offset) else (np.nan, np.nan)
 
 
 def _lattice_maps(profile: ColumnProfile, values: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
@@ -199,10 +214,10 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
             break
         ours = np.interp(ranks, (np.cumsum(weight) - weight / 2) / weight.sum(), values[order])
         # Quantiles are as sure as values are dense there; in a long tail they tell little.
-        fitted = np.polyfit(theirs, ours, 1, w=1 / (np.gradient(theirs) + 0.02 * max(numbers.iqr, 1e-12)))
-        if fitted[0] <= 0:
+        fitted = _line(theirs, ours, 1 / (np.gradient(theirs) + 0.02 * max(numbers.iqr, 1e-12)))
+        if not fitted[0] > 0:
             break
-        factor, offset = float(fitted[0]), float(fitted[1])
+        factor, offset = fitted
     return factor, offset
 
 

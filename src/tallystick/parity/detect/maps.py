@@ -179,7 +179,9 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
         # Deviations are counted over n rows or over n - 1; scaled twice, values are far enough off to miss training's.
         over = float(np.sqrt(numbers.rows / max(1, numbers.rows - 1)))
         for by in (sd, sd * over) if (mean, sd) == own else (sd,):
-            maps.append(affine("standardized_twice", 1 / by**2, -mean / by**2 - mean / by, 2.0, mean=mean, sd=by))
+            maps.append(
+                affine("standardized_twice", 1 / (by * by), -mean / (by * by) - mean / by, 2.0, mean=mean, sd=by)
+            )
     if own[1] > 0 and not is_standardized and numbers.iqr > 0:
         middle = numbers.median
         maps.append(affine("standardized", 1 / numbers.iqr, -middle / numbers.iqr, 2.0, median=middle, iqr=numbers.iqr))
@@ -205,7 +207,8 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
             # Scaled with the wrong constants where the right ones were due: what remains after undoing the right ones.
             if is_standardized and name in given:
                 maps.append(affine("wrong_scaler", sd / scale, (mean - centre) / scale, cost, column=other.name))
-    return maps
+    # A spread that is beyond floats, or whose square is, scales everything to 0.
+    return [each for each in maps if each.parameters["factor"]]
 
 
 def _apart(given: tuple[float, float], own: tuple[float, float]) -> list[tuple[float, float]]:
