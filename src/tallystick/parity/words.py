@@ -205,14 +205,16 @@ def _without_kind(verdict: Verdict) -> str:
         return "There are no rows to judge."
     rows = count(verdict.rows, "row")
     if verdict.status is Status.CONSISTENT:
-        return f"The {rows} look like rows of training: no column differs by more than a fair sample does."
+        look = "looks" if verdict.rows == 1 else "look"
+        return f"The {rows} {look} like rows of training: no column differs by more than a fair sample does."
     if verdict.family is Family.SCHEMA and verdict.segment:
         return f"Requests of {_segment(verdict.segment)} are refused, and the form of their values does not say why."
     if verdict.features:
         differ = "differs" if len(verdict.features) == 1 else "differ"
         columns = printable(listed(verdict.features))
         return f"{columns} {differ} from training; a fault and a change of the population would look the same here."
-    return f"The {rows} do not tell: the form of their values is as in training, and more is not known."
+    tell = "does not tell" if verdict.rows == 1 else "do not tell"
+    return f"The {rows} {tell}: the form of their values is as in training, and more is not known."
 
 
 def _segment(segment: Mapping[str, Any]) -> str:
