@@ -104,6 +104,25 @@ def encode_us(rows: int, budget_s: float = 0.4) -> float:
     return us(functools.partial(encode_predictions, answer), budget_s)
 
 
+def ledger_us(changed: int, columns: int = 50, budget_s: float = 0.4) -> tuple[float, float]:
+    """Return microseconds to decode a row of whole numbers: all as the signature has them, and `changed` of them not.
+
+    What these take longer is the coercion ledger's: to look at the values, change them as MLflow does, and count.
+    """
+    names = [f"feature_{n}" for n in range(columns)]
+    raw = {"inputs": json.dumps([{"name": name, "type": "long", "required": True} for name in names])}
+    decoder = compile_decoder(parse_signature(raw))
+
+    def decoding(row: list[float]) -> Callable[[], object]:
+        body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
+        return lambda: decoder.decode(body, "application/json", Enforcement.FLAG)
+
+    exact: list[float] = list(range(columns))
+    return us(decoding(exact), budget_s), us(
+        decoding([each + 0.7 for each in exact[:changed]] + exact[changed:]), budget_s
+    )
+
+
 def run(bench: Bench) -> None:
     bench.decode += [asdict(line) for line in table(bench.plan.budget_s)]
 
@@ -118,6 +137,9 @@ def main() -> None:
         )
     for count in (1, 1000):
         print(f"encode {count} predictions: {encode_us(count):.1f}")
+    for changed in (0, 1, 10, 50):
+        exact, counted = ledger_us(changed)
+        print(f"a row of 50 columns, {changed} changed and counted: {counted:.1f} ({counted - exact:+.1f})")
 
 
 if __name__ == "__main__":
