@@ -89,10 +89,11 @@ class Earlier:
     def of_moment(self, moment: Moment) -> Sent | None:
         """Return a fair sample of the rows of a moment; None where there are none."""
         try:
-            chosen = sampled_between(self.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS, READ_ROWS)
+            here = self if moment.held is None else replace(self, table=self.table.holding(moment.held))
+            chosen = sampled_between(here.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS, READ_ROWS)
         except NotFound:
             return None
-        sent = self._chosen(chosen, moment.end, None)
+        sent = here._chosen(chosen, moment.end, None)
         return None if sent is None else sent.taken(spread_over(sent.rows.request_ids, MOMENT_ROWS))
 
     def _before(self, verdict: Verdict, until: datetime, since: datetime) -> Sent | None:

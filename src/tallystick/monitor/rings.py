@@ -38,8 +38,7 @@ class Ring:
         number = at_s // self.width_s
         known = self.windows.get(number)
         self.windows[number] = counters if known is None else known + counters
-        oldest = max(self.windows) - self.length + 1
-        for old in [each for each in self.windows if each < oldest]:
+        for old in [each for each in self.windows if each * self.width_s < self.oldest_s]:
             del self.windows[old]
 
     def sketch(self, at_s: int, sketches: Sketches) -> None:
@@ -60,6 +59,11 @@ class Ring:
     def at(self, at_s: int) -> Counters | None:
         """Return the counters of the window that a moment is in; None when it has no rows."""
         return self.windows.get(at_s // self.width_s)
+
+    @property
+    def oldest_s(self) -> int:
+        """Start of the oldest window that may be here; 0 where there is none."""
+        return (max(self.windows) - self.length + 1) * self.width_s if self.windows else 0
 
     def merged(self, other: Ring) -> Ring:
         """Return both together, as if all rows had come to one ring."""

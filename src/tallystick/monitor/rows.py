@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from tallystick.monitor.lookback import TooManyRows
 from tallystick.parity.columns import Mask
@@ -138,6 +139,18 @@ def is_traffic() -> ds.Expression:
     return ds.field("arm").isin(list(TRAFFIC))
 
 
+def is_judged_of(entity_id: str) -> ds.Expression:
+    """Return the condition on a served entity's requests that are judged: answered, or refused for their input."""
+    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
+    return is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
+
+
+def hashes_of(request_ids: Any) -> NDArray[np.uint64]:
+    """Return a hash of each id of a request, the same in all processes: those with the least are a fair sample."""
+    ids = np.asarray(request_ids, dtype=object)
+    return np.asarray(pd.util.hash_array(ids, categorize=False), dtype=np.uint64)
+
+
 def newest_rows(
     table: InferenceTable, entity_id: str, names: Iterable[str], since: datetime | None, limit: int
 ) -> LiveRows:
@@ -241,7 +254,7 @@ def sampled_between(
     """
     kept = pd.DataFrame({"id": [], "at": [], "rows": [], "hash": []})
     for _, found in _judged_requests(table, entity_id, since, until):
-        found["hash"] = pd.util.hash_array(found["id"].to_numpy(dtype=object), categorize=False)
+        found["hash"] = hashes_of(found["id"])
         kept = pd.concat([kept, found] if len(kept) else [found]).nsmallest(requests, "hash")
     return kept[kept["rows"].cumsum() - kept["rows"] < rows].drop(columns="hash")
 
@@ -258,10 +271,8 @@ def _judged_requests(
     table: InferenceTable, entity_id: str, since: datetime, until: datetime, more: Sequence[str] = ()
 ) -> Iterator[tuple[pa.Table, pd.DataFrame]]:
     """Yield the requests of a time, answered or refused for their input, with columns in `more`; and what they are."""
-    is_judged = ds.field("status_code").isin([200, REFUSED_STATUS])
-    where = is_traffic() & is_judged & (ds.field("served_entity_id") == entity_id)
     columns = ["databricks_request_id", "request_time", "request_rows", *more]
-    for batch in table.invocations(columns=columns, since=since, until=until, where=where):
+    for batch in table.invocations(columns=columns, since=since, until=until, where=is_judged_of(entity_id)):
         read = pa.Table.from_batches([batch])
         found = {
             "id": read.column("databricks_request_id").to_pandas(),

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from tallystick.errors import NotFound
 from tallystick.monitor.bodies import column_of, is_nested, looks_hashed, plain, rows_of
 from tallystick.monitor.refusals import Refusals, told_of
-from tallystick.monitor.rows import NOBODY, REFUSED_STATUS, LiveRows, client_of, is_traffic, segments_of
+from tallystick.monitor.rows import NOBODY, REFUSED_STATUS, LiveRows, client_of, is_judged_of, segments_of
 from tallystick.parity.columns import Mask
 from tallystick.parity.parameters import count
 from tallystick.parity.reference import Reference
@@ -133,11 +133,6 @@ class _Chosen:
         return sorted(self.answered | self.refused)
 
 
-def _of_entity(entity_id: str) -> ds.Expression:
-    known = ds.field("status_code").isin([200, REFUSED_STATUS])
-    return is_traffic() & known & (ds.field("served_entity_id") == entity_id)
-
-
 def _choose(
     table: InferenceTable, entity_id: str, wanted: set[str], since: datetime, until: datetime | None
 ) -> _Chosen:
@@ -145,7 +140,7 @@ def _choose(
     requests: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
     answered, refused = pd.DataFrame(), pd.DataFrame()
-    for batch in table.invocations(columns=_META, since=since, until=until, where=_of_entity(entity_id)):
+    for batch in table.invocations(columns=_META, since=since, until=until, where=is_judged_of(entity_id)):
         frame = batch.to_pandas()
         agents = frame["user_agent"].fillna("")
         frame["client"] = agents.map({agent: client_of(agent) for agent in agents.unique()})
@@ -176,7 +171,7 @@ def _bodies(
     ids = chosen.ids()
     if not ids:
         return
-    where = _of_entity(entity_id) & ds.field("databricks_request_id").isin(ids)
+    where = is_judged_of(entity_id) & ds.field("databricks_request_id").isin(ids)
     for batch in table.invocations(columns=_BODY, since=since, until=until, where=where):
         yield from batch.to_pylist()
 

@@ -32,7 +32,8 @@ from tallystick.monitor.keyed import without_keys
 from tallystick.monitor.moments import Moment, moved_moments
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
 from tallystick.monitor.rare import Moved
-from tallystick.monitor.rings import DAY, MINUTE, Rings
+from tallystick.monitor.reservoir import Reservoir, hold
+from tallystick.monitor.rings import DAY, HOUR, MINUTE, Rings
 from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
 from tallystick.monitor.screening import REFUSED, WHOLE, Flag, screen
 from tallystick.parity.reference import Reference
@@ -59,6 +60,8 @@ class EntityWatch:
     digest: str
     reference: Reference | None
     rings: Rings = field(default_factory=Rings.empty)
+    #: Whole requests of each hour, which are in memory only.
+    reservoir: Reservoir = field(default_factory=Reservoir)
     #: (column, value) -> rings.
     segments: dict[Segment, Rings] = field(default_factory=dict)
     #: Which segments have rings, and the day up to which that was counted.
@@ -89,6 +92,7 @@ class EntityWatch:
         return replace(
             self,
             rings=self.rings.copied(),
+            reservoir=self.reservoir.copied(),
             segments={key: rings.copied() for key, rings in self.segments.items()},
             frequent=self.frequent.copied(),
         )
@@ -106,6 +110,8 @@ class EntityWatch:
 
     def withhold(self, names: Collection[str], before_s: int) -> bool:
         """Keep no sketch of columns, or of windows over by `before_s`; return whether there were any."""
+        if names:
+            self.reservoir = Reservoir()
         places = [] if self.reference is None else [j for j, name in enumerate(self.reference.names) if name in names]
         every = (self.rings, *self.segments.values())
         had = [rings.forget(places) for rings in every] + [rings.drop_before(before_s) for rings in every]
@@ -167,6 +173,10 @@ class Watch:
             added = table.added(self._version, self._table_id)
             if not added.is_whole and self._table_id:
                 _log.warning("some rows of %s are gone before they were looked at", endpoint.name)
+            if added.table_id != self._table_id:
+                # Whoever deleted the table before wanted it gone.
+                for watch in self.entities.values():
+                    watch.reservoir = Reservoir()
             if added.files:
                 with telling_damage(endpoint.table):
                     self._got |= self._read(table, added, endpoint, now)
@@ -189,6 +199,8 @@ class Watch:
             has_had |= self._forget(endpoint.key)
         names, before_s = withheld_of(endpoint), oldest_s(endpoint, now.timestamp())
         has_had |= self._withhold(names, before_s)
+        for watch in self.entities.values():
+            watch.reservoir = watch.reservoir.kept(seconds_of(now)) if endpoint.table else Reservoir()
         # A monitor that starts later reads from the file whether there is anything to forget.
         is_told = names <= self._on_disk[0] and before_s <= self._on_disk[1]
         if has_had or (not is_told and any((self._folder / each).exists() for each in (PROFILE_FILE, SKETCHES_FILE))):
@@ -231,11 +243,14 @@ class Watch:
         return found
 
     def moments(self, entity_id: str, since_s: float) -> list[Moment]:
-        """Return the minutes that moved since then: the latest one, and that which moved most clearly."""
+        """Return what moved since then: the latest minute and that which moved most clearly, and such hours before."""
         watch = self.entities.get(entity_id)
         if watch is None or watch.reference is None:
             return []
-        return moved_moments(watch.reference, watch.rings.by_width[MINUTE], since_s)
+        minutes, hours = watch.rings.by_width[MINUTE], watch.rings.by_width[HOUR]
+        found = moved_moments(watch.reference, minutes, since_s)
+        before = moved_moments(watch.reference, hours, since_s, minutes.oldest_s)
+        return found + [replace(each, held=watch.reservoir.between(each.begin, each.end)) for each in before]
 
     def news(self, entity_id: str, now: datetime, floor: datetime | None = None) -> list[Moment]:
         """Return the minutes that moved since the latest diagnosis and `floor`, where the hour or the day did, too.
@@ -365,6 +380,7 @@ class Watch:
         if new.refused:
             refused = refused_senders(table, entity.id, added, sample)
             count_refused(watch, reference, without_keys(refused, keys), now)
+        hold(watch.reservoir, table, entity.id, added, seconds_of(now))
         # Rows may be older than what is kept, as where a table is read for the first time.
         watch.withhold((), self._dropped_s)
         watch.flags = screen(reference, {WHOLE: watch.rings, **watch.segments}, seconds_of(now))

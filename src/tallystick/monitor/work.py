@@ -164,13 +164,17 @@ class Work:
 
     def _moved(self, endpoint: WatchedEndpoint, entity: WatchedEntity) -> list[Moved]:
         """Return the senders whose rows moved, or did when their incidents were opened."""
-        watch = self._watches.get(endpoint.id)
         senders = [sender_of(each.verdict) for each in self._book(endpoint).open if each.served_entity_id == entity.id]
-        return [] if watch is None else watch.moved(entity.id, senders)
+        return self._known(endpoint, entity).moved(entity.id, senders)
 
     def _moments(self, endpoint: WatchedEndpoint, since_s: float, entity: WatchedEntity) -> list[Moment]:
-        watch = self._watches.get(endpoint.id)
-        return [] if watch is None else watch.moments(entity.id, since_s)
+        return self._known(endpoint, entity).moments(entity.id, since_s)
+
+    def _known(self, endpoint: WatchedEndpoint, entity: WatchedEntity) -> Watch:
+        """Return the watch of an endpoint, with what a process before this one counted of a served entity."""
+        watch = self._watch(endpoint)
+        watch.of(entity)
+        return watch
 
     @_quietly
     def diagnose(self, endpoint: WatchedEndpoint, asked: Diagnose) -> bytes:

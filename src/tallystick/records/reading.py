@@ -84,6 +84,15 @@ class InferenceTable:
         table._pinned = {}
         return table
 
+    def holding(self, rows: pa.Table) -> InferenceTable:
+        """Return this table with `rows` in the place of its own: some of them that a reader kept. Feedback is as it is.
+
+        Raises NotFound when there is no table.
+        """
+        table = self.pinned()
+        table._pinned = {self.location: (self._open(self.location)[0], ds.dataset(rows))}
+        return table
+
     @property
     def schema(self) -> pa.Schema:
         """The columns of the inference table. Raises NotFound when there is no table."""

@@ -23,6 +23,8 @@ NOW = datetime.now(UTC)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WatchedEndpoint:
     # As on a busy endpoint, where the newest rows are of some seconds.
     monkeypatch.setattr(ondemand, "MAX_ROWS", 200)
+    # However slow the machine is.
+    monkeypatch.setattr(ondemand, "DATING_S", float("inf"))
     return endpoint(tmp_path)
 
 

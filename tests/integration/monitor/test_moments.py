@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -194,3 +196,114 @@ def test_rows_are_taken_from_all_requests_alike() -> None:
     assert list(picked) == sorted(picked)
     assert ids.iloc[picked].value_counts().to_dict() == {"a": 10, "c": 10, "b": 2}
     assert len(spread_over(ids, 500)) == 102
+
+
+def hours(table: Table, sick: Mapping[int, slice], count: int = 5) -> None:
+    """A commit for each hour before noon; some rows of some have another unit."""
+    for ago in range(count - 1, -1, -1):
+        table.add(minute(ago, sick.get(ago, slice(0))), at=NOON - timedelta(hours=ago))
+
+
+def test_what_was_wrong_hours_ago_is_found_in_the_requests_that_were_held_of_them(
+    place: WatchedEndpoint, table: Table, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours(table, {3: slice(100, 300)})
+    read: list[str] = []
+
+    def remembered(given: InferenceTable, *rest: Any) -> Any:
+        read.extend(given.invocations(columns=["databricks_request_id"]).read_all()[0].to_pylist())
+        return sampled_between(given, *rest)
+
+    monkeypatch.setattr("tallystick.monitor.earlier.sampled_between", remembered)
+    found = asked(working(clock), place, since_s=6 * 3600)
+    assert (found["status"], found["kind"], found["features"]) == ("cause_found", "unit", ["temp"])
+    end = NOON - timedelta(hours=3)
+    first, last = end - timedelta(milliseconds=10 * 500), end - timedelta(milliseconds=10 * 301)
+    # To the request that is in the sample.
+    assert pd.Timestamp(found["first_seen"]) == pytest.approx(pd.Timestamp(first), abs=pd.Timedelta("1s"))
+    assert pd.Timestamp(found["last_seen"]) == pytest.approx(pd.Timestamp(last), abs=pd.Timedelta("1s"))
+    assert any("2026-01-31 09:00 to 10:00 UTC, as this hour moved" in each for each in found["degraded"])
+    assert len(read) == 500
+
+
+def test_hours_before_the_time_that_was_asked_for_are_not_looked_at(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    hours(table, {3: slice(0, 600)})
+    work = working(clock)
+    assert asked(work, place)["status"] == "consistent"
+    assert asked(work, place, since_s=2 * 3600)["status"] == "consistent"
+    assert asked(work, place, since_s=3 * 3600 - 1800)["status"] == "consistent"
+
+
+def test_after_a_restart_hours_are_read_from_the_table(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
+    hours(table, {3: slice(100, 300)})
+    first = working(clock)
+    first.turn({place.name: place})
+    first.close()
+    found = asked(working(clock), place, since_s=6 * 3600)
+    assert (found["status"], found["kind"]) == ("cause_found", "unit")
+
+
+def test_an_hour_that_is_too_long_to_read_and_not_held_is_said_to_be_so(
+    place: WatchedEndpoint, table: Table, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tallystick.monitor.moments.MOST_REQUESTS", 500)
+    hours(table, {3: slice(100, 300)})
+    first = working(clock)
+    first.turn({place.name: place})
+    first.close()
+    found = asked(working(clock), place, since_s=6 * 3600)
+    assert found["status"] == "consistent"
+    note = "2026-01-31 09:00 to 10:00 UTC, as this hour moved, was not looked at: no sample of its 600 requests is held"
+    assert note in found["degraded"]
+
+
+def test_requests_that_are_held_are_those_that_the_table_would_be_asked_for(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    hours(table, {}, count=2)
+    table.add(minute(9), at=NOON - timedelta(minutes=5), status_code=500)
+    watch = Watch(place)
+    watch.count_new(place, clock())
+    begin = NOON - timedelta(minutes=30)
+    held = watch.entities[ENTITY].reservoir.between(begin, begin + timedelta(hours=1))
+    chosen = sampled_between(InferenceTable(place.table), ENTITY, begin, begin + timedelta(hours=1), 500, 10_000)
+    assert held is not None
+    assert held["databricks_request_id"].to_pylist() == list(chosen["id"])
+
+
+def test_no_request_is_held_of_a_column_that_is_kept_off_the_records_from_now_on(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    hours(table, {}, count=2)
+    watch = Watch(place)
+    watch.count_new(place, clock())
+    assert watch.entities[ENTITY].reservoir.hours
+    watch.count_new(dataclasses.replace(place, hidden=frozenset({"wind"})), clock())
+    assert not watch.entities[ENTITY].reservoir.hours
+
+
+def test_no_request_is_held_when_recording_was_turned_off_or_the_table_deleted(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    hours(table, {}, count=2)
+    watch = Watch(place)
+    watch.count_new(place, clock())
+    shutil.rmtree(place.table)
+    Table(place).add(minute(7), at=NOON)
+    watch.count_new(place, clock())
+    assert list(watch.entities[ENTITY].reservoir.hours) == [int(NOON.timestamp()) // 3600]
+    watch.keep_to(dataclasses.replace(place, table=""), clock())
+    assert not watch.entities[ENTITY].reservoir.hours
+
+
+def test_no_request_is_held_for_longer_than_a_day_whether_others_come_or_not(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    hours(table, {}, count=14)
+    watch = Watch(place)
+    watch.count_new(place, clock())
+    assert len(watch.entities[ENTITY].reservoir.hours) == 14
+    watch.keep_to(place, clock() + timedelta(hours=12))
+    assert len(watch.entities[ENTITY].reservoir.hours) == 12
