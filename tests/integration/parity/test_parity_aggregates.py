@@ -128,6 +128,15 @@ def test_counts_beyond_any_integer_are_no_error():
     assert np.all(np.isfinite(other_window(np.array([1e30, 3.0, 9e18]), 7.0)))
 
 
+@pytest.mark.parametrize("size", [1e290, 1e304])
+def test_whole_numbers_beyond_any_count_are_compared_all_the_same(size):
+    random = np.random.default_rng(0)
+    trained = pd.DataFrame({"mass": random.integers(0, 50, 2000) * size, "age": random.normal(40, 9, 2000)})
+    known, live = Reference.from_frame(trained), trained.sample(300, random_state=1)
+    assert diagnose(known, live).status is Status.CONSISTENT
+    assert diagnose(known, live.assign(mass=live.mass / 3)).features == ("mass",)
+
+
 def orders(rows: int, seed: int, counts: tuple[int, int], decimals: int) -> pd.DataFrame:
     """Orders with a number of items, and a mean price that another column knows."""
     random = np.random.default_rng(seed)

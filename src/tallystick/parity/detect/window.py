@@ -18,7 +18,7 @@ import pandas as pd
 
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import log_density
-from tallystick.parity.detect.drawn import other_window, training_counts
+from tallystick.parity.detect.drawn import MOST_COUNTED, other_window, training_counts
 from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.distribution import cdf, quantiles_of
 from tallystick.parity.joint import paired_z
@@ -216,7 +216,8 @@ def is_usual(factor: float) -> bool:
 
 def is_count(numbers: NumberProfile) -> bool:
     """Whether values may be counts: whole, none below zero, and spread. Most start low; counts of a day need not."""
-    return numbers.decimals == 0 and numbers.minimum >= 0 and numbers.distinct >= FEWEST_VALUES
+    is_spread = numbers.distinct >= FEWEST_VALUES and numbers.maximum <= MOST_COUNTED
+    return numbers.decimals == 0 and numbers.minimum >= 0 and is_spread
 
 
 def has_more_values(known: Floats, factor: float) -> bool:
