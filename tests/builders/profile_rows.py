@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from tallystick.monitor.counting import count
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.rows import LiveRows, segments_of
-from tallystick.monitor.watch import EntityWatch
 from tallystick.parity import Reference
 from tallystick.records import schema
 

@@ -42,7 +42,7 @@ def pool(size: int, hours: int = 2) -> pa.Table:
 
 
 def ids(reservoir: Reservoir) -> dict[int, list[str]]:
-    return {hour: each["databricks_request_id"].to_pylist() for hour, each in sorted(reservoir.hours.items())}
+    return {hour: each.requests["databricks_request_id"].to_pylist() for hour, each in sorted(reservoir.hours.items())}
 
 
 def filled(*parts: pa.Table) -> Reservoir:
@@ -54,16 +54,13 @@ def filled(*parts: pa.Table) -> Reservoir:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, MOST), st.lists(st.integers(0, MOST), max_size=4), st.sampled_from([5, 3_000, 50_000]))
-def test_batches_and_merges_give_what_all_at_once_give(count: int, cuts: list[int], size: int) -> None:
+def test_whatever_batches_they_come_in_the_same_are_held(count: int, cuts: list[int], size: int) -> None:
     every = pool(size).take(np.random.default_rng(count).permutation(count))
     ends = [0, *sorted(min(cut, count) for cut in cuts), count]
     parts = [every.slice(begin, end - begin) for begin, end in pairwise(ends)]
-    at_once = filled(every)
-    assert ids(filled(*parts)) == ids(at_once)
-    merged = Reservoir()
-    for part in parts:
-        merged = filled(part).merged(merged)
-    assert ids(merged) == ids(at_once)
+    found = filled(*parts)
+    assert ids(found) == ids(filled(every))
+    assert sum(each.seen for each in found.hours.values()) == count
 
 
 @settings(max_examples=20, deadline=None)
@@ -72,11 +69,11 @@ def test_an_hour_has_the_requests_with_the_least_hashes_within_its_bounds(count:
     every = pool(size, hours=1).slice(0, count)
     (held,) = filled(every).hours.values()
     names = every["databricks_request_id"].to_numpy()
-    first = names[np.argsort(hashes_of(names))][: len(held)]
-    assert held["databricks_request_id"].to_pylist() == list(first)
-    assert len(held) == min(count, REQUESTS) or held.nbytes > BYTES / 2
+    first = names[np.argsort(hashes_of(names))][: len(held.requests)]
+    assert held.requests["databricks_request_id"].to_pylist() == list(first)
+    assert len(held.requests) == min(count, REQUESTS) or held.requests.nbytes > BYTES / 2
     largest = max(len(body) for body in every["request"].to_pylist())
-    assert held.nbytes < BYTES + largest + 1000
+    assert held.requests.nbytes < BYTES + largest + 1000
 
 
 def test_two_hours_together_are_the_sample_of_both() -> None:
@@ -86,7 +83,7 @@ def test_two_hours_together_are_the_sample_of_both() -> None:
         found = filled(every).between(begin, begin + timedelta(hours=2))
         of_one = filled(every.set_column(1, _SCHEMA.field(1), pa.array([begin] * MOST, _SCHEMA.field(1).type)))
         assert found is not None
-        assert [found["databricks_request_id"].to_pylist()] == list(ids(of_one).values())
+        assert [found.requests["databricks_request_id"].to_pylist()] == list(ids(of_one).values())
 
 
 def test_only_the_hours_up_to_now_are_held() -> None:

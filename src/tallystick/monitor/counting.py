@@ -7,21 +7,19 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tallystick.monitor.counters import Counters, Violation, nothing, observe, tally
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.frequent import Segment
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, Rings
 from tallystick.monitor.rows import CLIENT, NOBODY, USAGE, LiveRows, Senders
 from tallystick.monitor.sketches import Batch
 from tallystick.parity.reference import Reference
 from tallystick.protocol.monitoring import MAX_COUNTED_COLUMNS, OTHER_COLUMNS
-
-if TYPE_CHECKING:
-    from tallystick.monitor.watch import EntityWatch
 
 #: Segments of one served entity that are told apart, the most frequent ones; one that was not seen for two days is not.
 MAX_SEGMENTS = 24

@@ -10,21 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from tallystick.monitor.counters import BETS, Counters, Violation, width_of
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.rings import Rings
 from tallystick.monitor.routes import PROFILE_FILE as FILE
 from tallystick.monitor.routes import SKETCHES_FILE
 from tallystick.monitor.sketches import Sketches, forgotten, kept_levels
 from tallystick.parity.reference import Reference
 from tallystick.private_file import replace_private
-
-if TYPE_CHECKING:
-    from tallystick.monitor.watch import EntityWatch
 
 _FORMAT = 2
 #: Other sizes of sketches are another format.

@@ -18,12 +18,12 @@ from scipy.special import bdtrc
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import sketches as sketched
 from tallystick.monitor.counters import Counters, Violation, is_open
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.frequent import Segment
 from tallystick.monitor.places import WatchedEndpoint, withheld_of
 from tallystick.monitor.rings import DAY, HOUR, Ring
 from tallystick.monitor.screening import Expected, are_far, moved_shares, upper_rates
 from tallystick.monitor.sketches import ColumnSketch, Sketches, shortened
-from tallystick.monitor.watch import EntityWatch
 from tallystick.parity.columns import Role
 from tallystick.parity.distribution import number_shares
 from tallystick.parity.profile import LEVEL_CELLS, MAX_LEVELS, ColumnProfile, LevelProfile, NumberProfile, has_decimals

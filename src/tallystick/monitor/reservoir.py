@@ -6,7 +6,7 @@ reading all of it; these are at hand. They are what the table has, bodies too, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,36 +26,36 @@ _BESIDE_BYTES = 400
 _ID = "databricks_request_id"
 
 
+@dataclass(frozen=True)
+class Held:
+    """Requests with the least hashes of their ids, in that order, of so many that were seen: rows of the table."""
+
+    requests: pa.Table
+    seen: int
+
+
 @dataclass
 class Reservoir:
-    """By number of the hour, its requests with the least hashes of their ids, in that order: rows of the table.
+    """A fair sample of the requests of each hour, by its number.
 
     A bottom-k sketch (Cohen & Kaplan 2007, "Summarizing data using bottom-k sketches"). Each request has the same
-    chance, in whatever order and batches they come; two of them together are that of all requests; and it is the same
-    sample that `rows.sampled_between` finds in the table.
+    chance, in whatever order and batches they come; those of two hours make that of both; and it is the same sample
+    that `rows.sampled_between` finds in the table.
     """
 
-    hours: dict[int, pa.Table] = field(default_factory=dict)
+    hours: dict[int, Held] = field(default_factory=dict)
 
     def add(self, requests: pa.Table, now_s: int) -> None:
         """Add rows of the inference table; those of hours that are not held, or to come, are passed over."""
         newest = now_s // HOUR
         at_hour = requests["request_time"].cast(pa.int64()).to_numpy() // (HOUR * 1_000_000)
         for hour in np.unique(at_hour[(at_hour > newest - HOURS) & (at_hour <= newest)]).tolist():
-            known = self.hours.get(hour)
-            few = _first(requests, np.flatnonzero(at_hour == hour))
+            known, places = self.hours.get(hour), np.flatnonzero(at_hour == hour)
+            few = Held(_first(requests, places), len(places))
             self.hours[hour] = _least([few] if known is None else [known, few])
         self.hours = self.kept(now_s).hours
 
-    def merged(self, other: Reservoir) -> Reservoir:
-        """Return both together, as if all requests had come to one."""
-        both = self.copied()
-        for hour, requests in other.hours.items():
-            known = both.hours.get(hour)
-            both.hours[hour] = requests if known is None else _least([known, requests])
-        return both
-
-    def between(self, begin: datetime, end: datetime) -> pa.Table | None:
+    def between(self, begin: datetime, end: datetime) -> Held | None:
         """Return a fair sample of the requests of some whole hours; None where nothing is held of them."""
         first, last = int(begin.timestamp()) // HOUR, -(-int(end.timestamp()) // HOUR)
         parts = [self.hours[hour] for hour in range(first, last) if hour in self.hours]
@@ -67,7 +67,7 @@ class Reservoir:
 
     def kept(self, now_s: int) -> Reservoir:
         """Return what is held at a time."""
-        return Reservoir({hour: requests for hour, requests in self.hours.items() if hour > now_s // HOUR - HOURS})
+        return Reservoir({hour: held for hour, held in self.hours.items() if hour > now_s // HOUR - HOURS})
 
 
 def hold(reservoir: Reservoir, table: InferenceTable, entity_id: str, added: Added, now_s: int) -> None:
@@ -85,15 +85,15 @@ def _first(requests: pa.Table, places: np.ndarray) -> pa.Table:
     return requests.take(pa.array(places))
 
 
-def _least(parts: Iterable[pa.Table]) -> pa.Table:
+def _least(parts: Sequence[Held]) -> Held:
     """Return the requests with the least hashes, in their order, as many as there is room for; one at least.
 
     Bytes are counted in that order too. So what is left out of a part has no room among more requests either, and
     parts can be put together again.
     """
-    requests = pa.concat_tables(parts)
+    requests = pa.concat_tables([each.requests for each in parts])
     order = np.argsort(hashes_of(requests[_ID]), kind="stable")[:REQUESTS]
     bodies = (pc.fill_null(pc.binary_length(requests[name]), 0).to_numpy() for name in ("request", "response"))
     sizes = sum(bodies, np.full(len(requests), _BESIDE_BYTES))[order]
     held = order[np.cumsum(sizes) - sizes < BYTES]
-    return requests.take(pa.array(held)).combine_chunks()
+    return Held(requests.take(pa.array(held)).combine_chunks(), sum(each.seen for each in parts))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,108 +23,29 @@ from tallystick.monitor.batches import (
     sampling,
     share_of,
 )
-from tallystick.monitor.counters import Counters
 from tallystick.monitor.counting import count, count_refused, seconds_of, violations_of
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.explain import load_reference
-from tallystick.monitor.frequent import Frequent, Segment
+from tallystick.monitor.frequent import Segment
 from tallystick.monitor.keyed import without_keys
-from tallystick.monitor.moments import Moment, moved_moments
+from tallystick.monitor.moments import Moment
 from tallystick.monitor.places import WatchedEndpoint, WatchedEntity, oldest_s, withheld_of
 from tallystick.monitor.rare import Moved
 from tallystick.monitor.reservoir import Reservoir, hold
-from tallystick.monitor.rings import DAY, HOUR, MINUTE, Rings
+from tallystick.monitor.rings import DAY
 from tallystick.monitor.routes import PROFILE_FILE, SKETCHES_FILE
-from tallystick.monitor.screening import REFUSED, WHOLE, Flag, screen
-from tallystick.parity.reference import Reference
+from tallystick.monitor.screening import REFUSED, WHOLE, screen
 from tallystick.protocol.monitoring import EntityParity
 from tallystick.records.added import Added
 from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
-#: Rows that a diagnosis of a turn looks back for; how long a cause stands until it is looked at again, and how long a
-#: change without a cause does: each time replicas have to predict golden rows.
-SPAN, AGAIN_S, UNCHANGED_S = timedelta(minutes=15), 300.0, 3600.0
-#: Rows from which a served entity is diagnosed once though nothing moved: golden rows may differ where inputs do not.
-FIRST_ROWS = 200
+#: How far back a diagnosis of a turn looks.
+SPAN = timedelta(minutes=15)
 #: How often sketches are written to disk: they are larger than counts.
 SKETCHES_EVERY_S = 300.0
 
 _log = logging.getLogger("tallystick.monitor")
-
-
-@dataclass
-class EntityWatch:
-    """What is known of one served entity."""
-
-    digest: str
-    reference: Reference | None
-    rings: Rings = field(default_factory=Rings.empty)
-    #: Whole requests of each hour, which are in memory only.
-    reservoir: Reservoir = field(default_factory=Reservoir)
-    #: (column, value) -> rings.
-    segments: dict[Segment, Rings] = field(default_factory=dict)
-    #: Which segments have rings, and the day up to which that was counted.
-    frequent: Frequent = field(default_factory=Frequent)
-    day: int = 0
-    rows: int = 0
-    passed_over: int = 0
-    #: Seconds of processor that a row takes to be counted.
-    row_s: float = 0.0
-    total: Counters | None = None
-    flags: frozenset[Flag] = frozenset()
-    #: Flags that the latest diagnosis was about, and when it was.
-    diagnosed: frozenset[Flag] = frozenset()
-    diagnosed_at: datetime | None = None
-    #: Whether the latest diagnosis named a cause, or an incident is open: then it is looked at again until it is gone.
-    is_claimed: bool = False
-    is_open: bool = False
-    #: When senders were looked at by themselves.
-    alone_at: dict[Segment, datetime] = field(default_factory=dict)
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether a cause was there, and may have gone."""
-        return self.is_claimed or self.is_open
-
-    def copied(self) -> EntityWatch:
-        """Return a copy that goes on as it is, whatever is counted here."""
-        return replace(
-            self,
-            rings=self.rings.copied(),
-            reservoir=self.reservoir.copied(),
-            segments={key: rings.copied() for key, rings in self.segments.items()},
-            frequent=self.frequent.copied(),
-        )
-
-    def forget(self, column: str) -> bool:
-        """Tell segments of a column apart no longer; return whether there were any."""
-        held = [key for key in {*self.segments, *self.frequent.counts} if key[0] == column]
-        for key in held:
-            self.segments.pop(key, None)
-            self.frequent.forget(key)
-        self.flags, self.diagnosed = (
-            frozenset(flag for flag in flags if flag.segment != column) for flags in (self.flags, self.diagnosed)
-        )
-        return bool(held)
-
-    def withhold(self, names: Collection[str], before_s: int) -> bool:
-        """Keep no sketch of columns, or of windows over by `before_s`; return whether there were any."""
-        if names:
-            self.reservoir = Reservoir()
-        places = [] if self.reference is None else [j for j, name in enumerate(self.reference.names) if name in names]
-        every = (self.rings, *self.segments.values())
-        had = [rings.forget(places) for rings in every] + [rings.drop_before(before_s) for rings in every]
-        return any(had)
-
-    def is_due(self, now: datetime, got_rows: bool) -> bool:
-        """Whether it should be diagnosed: something new moved, or what was found may have gone."""
-        if not got_rows:
-            return False
-        is_first = self.diagnosed_at is None and self.rows >= FIRST_ROWS
-        if is_first or self.flags - self.diagnosed:
-            return True
-        age_s = np.inf if self.diagnosed_at is None else (now - self.diagnosed_at).total_seconds()
-        return age_s >= AGAIN_S if self.is_followed else bool(self.flags) and age_s >= UNCHANGED_S
 
 
 class Watch:
@@ -245,12 +165,7 @@ class Watch:
     def moments(self, entity_id: str, since_s: float) -> list[Moment]:
         """Return what moved since then: the latest minute and that which moved most clearly, and such hours before."""
         watch = self.entities.get(entity_id)
-        if watch is None or watch.reference is None:
-            return []
-        minutes, hours = watch.rings.by_width[MINUTE], watch.rings.by_width[HOUR]
-        found = moved_moments(watch.reference, minutes, since_s)
-        before = moved_moments(watch.reference, hours, since_s, minutes.oldest_s)
-        return found + [replace(each, held=watch.reservoir.between(each.begin, each.end)) for each in before]
+        return [] if watch is None else watch.moments(since_s)
 
     def news(self, entity_id: str, now: datetime, floor: datetime | None = None) -> list[Moment]:
         """Return the minutes that moved since the latest diagnosis and `floor`, where the hour or the day did, too.

@@ -245,6 +245,20 @@ def test_after_a_restart_hours_are_read_from_the_table(place: WatchedEndpoint, t
     assert (found["status"], found["kind"]) == ("cause_found", "unit")
 
 
+def test_an_hour_that_a_restart_fell_into_is_read_from_the_table_whole(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    table.add(minute(3, slice(100, 300)), at=NOON - timedelta(hours=3))
+    first = working(clock)
+    first.turn({place.name: place})
+    first.close()
+    # What the second one holds of the hour is sound.
+    table.add(minute(4), at=NOON - timedelta(hours=3, minutes=-10))
+    hours(table, {}, count=2)
+    found = asked(working(clock), place, since_s=6 * 3600)
+    assert (found["status"], found["kind"]) == ("cause_found", "unit")
+
+
 def test_an_hour_that_is_too_long_to_read_and_not_held_is_said_to_be_so(
     place: WatchedEndpoint, table: Table, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +284,7 @@ def test_requests_that_are_held_are_those_that_the_table_would_be_asked_for(
     held = watch.entities[ENTITY].reservoir.between(begin, begin + timedelta(hours=1))
     chosen = sampled_between(InferenceTable(place.table), ENTITY, begin, begin + timedelta(hours=1), 500, 10_000)
     assert held is not None
-    assert held["databricks_request_id"].to_pylist() == list(chosen["id"])
+    assert held.requests["databricks_request_id"].to_pylist() == list(chosen["id"])
 
 
 def test_no_request_is_held_of_a_column_that_is_kept_off_the_records_from_now_on(

@@ -16,9 +16,9 @@ from profile_rows import NOON, live_rows, watched
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.monitor import keeping
 from tallystick.monitor.counting import count
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.places import WatchedEndpoint
 from tallystick.monitor.profiles import FEWEST_VALUES, profile_of
-from tallystick.monitor.watch import EntityWatch
 from tallystick.parity import Reference
 from tallystick.protocol.monitoring import AskProfile, Window
 

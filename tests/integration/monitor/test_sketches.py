@@ -16,6 +16,7 @@ from profile_rows import NOON, live_rows, watched
 from tallystick.monitor import keeping
 from tallystick.monitor.counters import observe
 from tallystick.monitor.counting import count
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.places import WatchedEndpoint, withheld_of
 from tallystick.monitor.rings import DAY, HOUR, MINUTE, SEGMENT_SKETCHED, SKETCHED
 from tallystick.monitor.routes import drop_old_sketches
@@ -31,7 +32,7 @@ from tallystick.monitor.sketches import (
     quantiles_of,
     values_of,
 )
-from tallystick.monitor.watch import EntityWatch, Watch
+from tallystick.monitor.watch import Watch
 from tallystick.parity import Reference
 from tallystick.parity.profile import ColumnProfile
 

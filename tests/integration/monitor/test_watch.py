@@ -20,12 +20,13 @@ from tallystick.errors import DamagedTable, InvalidParameter, NotFound
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung, RungReport
 from tallystick.monitor import batches, counting, keeping, ondemand
 from tallystick.monitor import watch as watching
+from tallystick.monitor.entity_watch import EntityWatch
 from tallystick.monitor.examples import HIDDEN, shown
 from tallystick.monitor.ondemand import Asked, diagnose_endpoint, diagnose_table
 from tallystick.monitor.places import WatchedEndpoint, watched_endpoints
 from tallystick.monitor.rings import DAY
 from tallystick.monitor.screening import Flag
-from tallystick.monitor.watch import EntityWatch, Watch
+from tallystick.monitor.watch import Watch
 from tallystick.monitor.work import Work
 from tallystick.parity import Reference
 from tallystick.parity.kinds import Family, Status

@@ -104,7 +104,7 @@ def test_late_rows_count_where_their_window_is_still_kept() -> None:
 
 def test_profiles_hold_no_values_of_rows(trained: Reference, tmp_path: Path) -> None:
     from tallystick.monitor import keeping
-    from tallystick.monitor.watch import EntityWatch
+    from tallystick.monitor.entity_watch import EntityWatch
 
     watch = EntityWatch("d", trained)
     rows = frame(50).assign(kind="secret-of-a-person")
