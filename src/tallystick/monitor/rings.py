@@ -38,7 +38,8 @@ class Ring:
         number = at_s // self.width_s
         known = self.windows.get(number)
         self.windows[number] = counters if known is None else known + counters
-        for old in [each for each in self.windows if each * self.width_s < self.oldest_s]:
+        oldest = max(self.windows) - self.length + 1
+        for old in [each for each in self.windows if each < oldest]:
             del self.windows[old]
 
     def sketch(self, at_s: int, sketches: Sketches) -> None:
