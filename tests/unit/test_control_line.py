@@ -26,7 +26,10 @@ def read(peer, count):
     return messages
 
 
-def test_the_newest_greeting_opens_each_connection_and_the_rest_is_dropped_while_control_is_away(control, tmp_path):
+def test_the_newest_greeting_opens_each_connection_and_the_rest_is_dropped_while_control_is_away(
+    control, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tallystick.control_line._RECONNECT_S", 0.01)
     line = MonitorLine(tmp_path / "link.sock", Watching(1))
     assert not line.send(Watching(2))
     assert not line.send(Diagnosed(7))
