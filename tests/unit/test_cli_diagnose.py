@@ -95,6 +95,14 @@ def test_a_verdict_is_told_in_words_with_its_incident(api: Api, said: Said) -> N
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
 
 
+@pytest.mark.parametrize("since", ["yesterday", "2hours", "2w", "", "2026-13-01", "-1h", "9" * 12 + "d", "2999-01-01"])
+def test_a_since_that_is_no_time_is_refused_with_the_forms_that_are(api: Api, said: Said, since: str) -> None:
+    code, _, err = said("churn", f"--since={since}")
+    assert (code, api.asked) == (2, [])
+    assert f"--since '{since}'" in err
+    assert all(form in err for form in ("30m", "2h", "7d", "2026-01-31T12:00"))
+
+
 def test_the_key_of_rows_is_passed_on_and_a_source_is_read_here_only(api: Api, said: Said, tmp_path: Path) -> None:
     assert said("churn", "--key", "usage_context.device")[0] == 0
     assert api.asked[-1]["key"] == "usage_context.device"
