@@ -19,6 +19,17 @@ def listed_names(names: Iterable[object], most: int = 8) -> str:
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
+def count(number_of: int, thing: str, does: str = "", do: str = "") -> str:
+    """Return a number of things, in the plural unless it is one; and what it `does`, or what they `do`.
+
+    >>> count(1, "row"), count(1600, "golden row"), count(1, "step", "gives", "give")
+    ('1 row', '1,600 golden rows', '1 step gives')
+    """
+    told = f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
+    verb = does if number_of == 1 else do
+    return f"{told} {verb}" if verb else told
+
+
 def printable(text: str, kept: str = "") -> str:
     r"""Return a text with its control characters escaped, but for those in `kept`.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tallystick.printable import count as count
 from tallystick.printable import printable
 
 #: Columns, levels and pairs that a sentence names before it says "and 5 more".
@@ -194,11 +195,6 @@ def percent(share: float) -> str:
     ('31 %', '0.4 %')
     """
     return f"{100 * share:.1f} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
-
-
-def count(number_of: int, thing: str) -> str:
-    """Return a number of things, with the thing in the plural unless it is one."""
-    return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
 
 
 def span(seconds: float) -> str:
