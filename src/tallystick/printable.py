@@ -9,13 +9,34 @@ from collections.abc import Iterable
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+#: A name that a sentence can hold as it is: in one piece, with a letter, and with nothing at its end that ends more.
+_PLAIN_NAME = re.compile(r"""(?=.*[^\W\d_])[^\s,;'"]+(?<![.:!?])""")
+
+
+def named(name: object) -> str:
+    """Return a name in quotes where it would read as something else: with spaces or commas, no letters, or "and".
+
+    >>> named("hum"), named("wind, gusts"), named("-"), named(5)
+    ('hum', "'wind, gusts'", "'-'", "'5'")
+    """
+    text = str(name)
+    if _PLAIN_NAME.fullmatch(text) and text != "and":
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
 def listed_names(names: Iterable[object], most: int = 8) -> str:
-    """Return names with commas, of many the first.
+    """Return names with commas, of many the first; in quotes where commas would not tell them apart.
 
     >>> listed_names("abc", 2)
     'a, b and 1 more'
     """
-    shown = [str(name) for name in names]
+    return listed_texts((named(name) for name in names), most)
+
+
+def listed_texts(texts: Iterable[str], most: int) -> str:
+    """Return texts with commas as they are, of many the first."""
+    shown = list(texts)
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
