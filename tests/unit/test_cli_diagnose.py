@@ -33,7 +33,8 @@ INCIDENT = {
     "state": "open",
     "served_entity": "churn-3",
     "opened_at": "2026-01-31T14:02:30Z",
-    "updated_at": "2026-01-31T15:00:00Z",
+    "updated_at": "2026-01-31T15:00:30Z",
+    "last_seen": "2026-01-31T15:00:00Z",
     "closed_at": "",
     "closed_because": "",
 }
@@ -172,6 +173,7 @@ def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path
 
 def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     _, out, _ = said("churn", "--incidents")
+    assert "\t2026-01-31 15:00:00Z" in out
     assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:30Z" in out
     _, out, _ = said("churn", "--incident", "7")
     assert out.startswith(

@@ -266,7 +266,7 @@ def _list(session: Session, name: str) -> None:
                 ", ".join(each["features"]),
                 _who(each["segment"]),
                 moment(each["opened_at"]),
-                moment(each["updated_at"]),
+                moment(_last_seen(each)),
             ]
             for each in found
         ],
@@ -288,8 +288,13 @@ def _show_incident(session: Session, name: str, number: int, rows: bool) -> None
     _tell_rows(found["rows"] if rows else None, found["verdict"])
 
 
+def _last_seen(incident: Json) -> str:
+    # Incidents of an earlier version say only when they were found last.
+    return incident.get("last_seen") or str(incident["updated_at"])
+
+
 def _state(found: Json) -> str:
     if found["state"] == "open":
-        return f"open since {moment(found['opened_at'])}, last seen {moment(found['updated_at'])}"
+        return f"open since {moment(found['opened_at'])}, last seen {moment(_last_seen(found))}"
     closed, opened = moment(found["closed_at"]), moment(found["opened_at"])
     return f"closed {closed} ({found['closed_because']}), opened {opened}"

@@ -247,6 +247,7 @@ def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
         "state",
         "opened_at",
         "updated_at",
+        "last_seen",
         "closed_at",
         "closed_because",
         "title",
