@@ -131,10 +131,14 @@ def remove_server_file(data_dir: Path) -> None:
     (data_dir / SERVER_FILE).unlink(missing_ok=True)
 
 
-def read_server_file(data_dir: Path) -> str | None:
-    """Return the address of the server on this data directory; None when none runs, or it is another user's."""
+def read_server_file(data_dir: Path, pid: int | None = None) -> str | None:
+    """Return the address of the server on this data directory, or of this process only.
+
+    None when none runs, or it is another user's.
+    """
     try:
-        url = json.loads((data_dir / SERVER_FILE).read_text())["url"]
+        found = json.loads((data_dir / SERVER_FILE).read_text())
+        url = found["url"] if pid is None or found["pid"] == pid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return url if isinstance(url, str) else None
