@@ -117,9 +117,11 @@ def parse_since(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         try:
-            return now - timedelta(seconds=parse_duration(text))
+            if age_s := parse_duration(text):
+                return now - timedelta(seconds=age_s)
         except (BadUsage, OverflowError):
-            raise BadUsage(f"--since '{text}' is no time in the past: give {_SINCE_FORMS}.") from None
+            pass
+        raise BadUsage(f"--since '{text}' is no time in the past: give {_SINCE_FORMS}.") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     if moment > now:
         raise BadUsage(f"--since '{text}' is in the future, as it is {now:%Y-%m-%dT%H:%M} in UTC: give {_SINCE_FORMS}.")

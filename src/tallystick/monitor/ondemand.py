@@ -214,7 +214,9 @@ def _words(span: timedelta) -> str:
     for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {word}"
-    return "hour" if seconds == 3600 else f"{seconds:.0f} seconds"
+    if seconds == 3600:
+        return "hour"
+    return "second" if seconds < 1.5 else f"{seconds:.0f} seconds"
 
 
 def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None = None) -> list[tuple[str, Explained]]:
