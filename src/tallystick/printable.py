@@ -9,6 +9,7 @@ from collections.abc import Iterable
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_LOGIN = re.compile("//[^/@]*@")
 #: A name that a sentence can hold as it is: in one piece, with a letter, and with nothing at its end that ends more.
 _PLAIN_NAME = re.compile(r"""(?=.*[^\W\d_])[^\s,;'"]+(?<![.:!?])""")
 
@@ -38,6 +39,15 @@ def listed_texts(texts: Iterable[str], most: int) -> str:
     """Return texts with commas as they are, of many the first."""
     shown = list(texts)
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def without_password(uri: str) -> str:
+    """Return a URI without the user and password in it.
+
+    >>> without_password("postgresql://ann:secret@db/mlflow"), without_password("sqlite:///mlflow.db")
+    ('postgresql://***@db/mlflow', 'sqlite:///mlflow.db')
+    """
+    return _LOGIN.sub("//***@", uri)
 
 
 def count(number_of: int, thing: str, does: str = "", do: str = "") -> str:

@@ -52,6 +52,12 @@ def test_a_name_without_version_is_asked_for_one() -> None:
         model("churn")
 
 
+@pytest.mark.parametrize("uri", ["models:/churn", "models:/churn/"])
+def test_a_uri_without_version_is_asked_for_one(uri: str) -> None:
+    with pytest.raises(BadUsage, match=r"Which version of 'churn'\? Say models:/churn/1 or models:/churn@champion"):
+        model(uri)
+
+
 def test_the_first_model_gets_all_traffic() -> None:
     body = with_model({}, NEW)
     assert routes(body) == {"churn-4": 100}

@@ -164,6 +164,14 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
 
 
+def test_an_alias_is_of_a_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    found = {"resolved_uri": "models:/churn/4", "report": GOOD, "environment": [], "problem": ""}
+    monkeypatch.setattr(parity, "offline", lambda _session, model, _scratch: asked.append(model) or found)
+    assert run("parity", "check", "churn@champion", "--exit-code") == 0
+    assert asked == ["churn@champion"]
+
+
 def test_a_model_that_is_not_there_is_told(run: Run, capsys: Output) -> None:
     assert run("parity", "check", "./nowhere") == 2
     assert "There is no file or folder" in capsys.readouterr().err

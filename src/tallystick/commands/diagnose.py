@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_words import moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
@@ -179,6 +180,8 @@ def _model_folder(reference: str) -> Path:
         return Path(reference).expanduser()
     from tallystick.monitor.fetch import fetch_reference
 
+    # A slip in a URI is told as elsewhere; what MLflow makes of one is no help.
+    config_edit.parse_model(reference, is_model=lambda _: False, absolute=str)
     return fetch_reference(reference)
 
 

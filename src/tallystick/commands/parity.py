@@ -251,7 +251,8 @@ _POLICIES: Mapping[str, str] = {
 def _is_model(text: str) -> bool:
     from tallystick.commands.deploy import is_model_here
 
-    return "/" in text or text.startswith((".", "~")) or is_model_here(text)
+    # No endpoint's name has such a sign in it.
+    return "/" in text or "@" in text or text.startswith((".", "~")) or is_model_here(text)
 
 
 def _entity_name(session: Session, name: str, entity: str | None) -> str | None:
