@@ -155,6 +155,13 @@ def test_a_key_may_be_the_last_part_or_the_beginning_of_one_name() -> None:
     assert find_entity(named, "champion") == "churn-champion"
 
 
+def test_shares_are_told_where_there_is_a_split_only() -> None:
+    with pytest.raises(BadUsage, match=r"There are churn-3 \(90 %\), churn-4 \(10 %\)\."):
+        find_entity(config(churn_3=90, churn_4=10), "9")
+    with pytest.raises(BadUsage, match=r"There are churn-3\.$"):
+        find_entity({"served_entities": [{"name": "churn-3"}]}, "9")
+
+
 def test_the_same_version_of_two_models_needs_the_name() -> None:
     with pytest.raises(BadUsage, match="may be churn-3 or risk-3"):
         find_entity(config(churn_3=50, risk_3=50), "3")

@@ -234,7 +234,9 @@ def _scaled(rest: Mapping[str, Decimal], total: Decimal) -> dict[str, Decimal]:
 
 
 def _listed(config: Mapping[str, Any]) -> str:
-    found = [f"{name} ({show(share)} %)" for name, share in shares(config).items()]
+    # Without a split nothing is known of shares: none of them is 0 for that.
+    split = config.get("traffic_config")
+    found = [f"{name} ({show(share)} %)" if split else name for name, share in shares(config).items()]
     return f"There are {', '.join(found)}." if found else "There are none."
 
 
