@@ -242,7 +242,7 @@ class Client(Connection):
     def grant(self, name: str, principal: str, level: str) -> None:
         """Give a principal a level on an endpoint."""
         line = {"user_name": principal, "permission_level": level}
-        path = f"/api/2.0/permissions/serving-endpoints/{quote(name, safe='')}"
+        path = f"/api/2.0/permissions/serving-endpoints/{_segment(name)}"
         self.call("PATCH", path, {"access_control_list": [line]})
 
     def create_token(self, principal: str, *, is_admin: bool, lifetime_s: int | None, comment: str = "") -> Json:
@@ -312,12 +312,19 @@ def failed_entities(endpoint: Json) -> list[Json]:
 
 
 def _path(name: str) -> str:
-    return f"{_ENDPOINTS}/{quote(name, safe='')}"
+    return f"{_ENDPOINTS}/{_segment(name)}"
+
+
+def _segment(name: str) -> str:
+    """Return an endpoint's name as a part of a path. Raises NotFound for what would be another path."""
+    if name in ("", ".", "..") or "/" in name:
+        raise NotFound(f"Endpoint with name '{name}' does not exist: names are of letters, digits, '-' and '_'.")
+    return quote(name, safe="")
 
 
 def _invocations(name: str, entity: str | None) -> str:
     middle = "" if entity is None else f"/served-models/{quote(entity, safe='')}"
-    return f"/serving-endpoints/{quote(name, safe='')}{middle}/invocations"
+    return f"/serving-endpoints/{_segment(name)}{middle}/invocations"
 
 
 def parse_coercions(header: str) -> dict[str, dict[str, int]]:

@@ -62,11 +62,16 @@ def run(*, once: bool, port: int, data_dir: str, environ: Mapping[str, str]) -> 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Each step is told as it comes, through a pipe too.
         sys.stdout.reconfigure(line_buffering=True)
-    _end_like_ctrl_c()
     is_temporary = once and not data_dir
     folder = Path(tempfile.mkdtemp(prefix="tallystick-demo-") if is_temporary else data_dir or "demo-data")
     folder = folder.expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadUsage(
+            f"{folder} cannot be the demo's folder: {error.strerror}. Give --data-dir another one."
+        ) from error
+    _end_like_ctrl_c()
     try:
         _demo(folder, once, port, environ)
     finally:
@@ -262,8 +267,8 @@ def _when_ready(child: subprocess.Popen[bytes], data_dir: Path, log: Path) -> tu
     while time.monotonic() < deadline:
         if child.poll() is not None:
             raise DemoFailed(f"The server did not start:\n{_tail(log)}")
-        url, token = read_server_file(data_dir), read_admin_token(data_dir)
-        # A file that an earlier, killed server left is removed by the new one before it is written anew.
+        # Another demo may run in this folder: its endpoint is not for this one to make anew.
+        url, token = read_server_file(data_dir, child.pid), read_admin_token(data_dir)
         if url is not None and token is not None and _answers(url):
             return url, token
         time.sleep(0.05)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tallystick.errors import TallystickError, Unauthenticated
+from tallystick.errors import InvalidParameter, TallystickError, Unauthenticated
 from tallystick.private_file import replace_private
 
 SERVER_FILE = "server.json"
@@ -29,6 +29,10 @@ class ServerUnreachable(TallystickError):
     """No server is known here, or none answers at its address."""
 
     error_code, status, retryable = "TEMPORARILY_UNAVAILABLE", 503, True
+
+
+class BadAddress(InvalidParameter):
+    """What was given as a server's address cannot be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ def find_server(environ: Mapping[str, str], *, host: str = "", token: str = "", 
 
     The environment is TALLYSTICK_HOST and TALLYSTICK_TOKEN, else DATABRICKS_HOST and DATABRICKS_TOKEN; the latter
     are left alone when the token is not one of ours, as they then mean a Databricks workspace. Raises
-    ServerUnreachable when no server is known, Unauthenticated when there is no token for it.
+    ServerUnreachable when no server is known, BadAddress when what is given is none, Unauthenticated when there is no
+    token for it.
     """
     folder = data_dir or default_data_dir(environ)
     local_url = read_server_file(folder)
@@ -84,12 +89,12 @@ def find_server(environ: Mapping[str, str], *, host: str = "", token: str = "", 
     if data_dir is not None and not host:
         # A data directory that was asked for by name is the server that was asked for.
         env_host = env_token = ""
-    url = with_scheme(host or env_host) if host or env_host else local_url
+    url = _address(host or env_host) if host or env_host else local_url
     if url is None:
         raise ServerUnreachable(f"No server is running on {folder}{_skipped(environ)}. {_START}")
     if token:
         return Server(url, token)
-    if env_token and (not env_host or _origin(with_scheme(env_host)) == _origin(url)):
+    if env_token and (not env_host or _origin(_address(env_host)) == _origin(url)):
         return Server(url, env_token)
     if local_url is not None and _origin(local_url) == _origin(url) and (found := read_admin_token(folder)):
         return Server(url, found)
@@ -97,6 +102,24 @@ def find_server(environ: Mapping[str, str], *, host: str = "", token: str = "", 
         f"No token for {url}. Set TALLYSTICK_TOKEN or DATABRICKS_TOKEN; 'tallystick token create' makes one, "
         "on the machine of the server."
     )
+
+
+def _address(host: str) -> str:
+    """Return the URL of a host. Raises BadAddress."""
+    try:
+        url = with_scheme(host)
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_one = is_one and not parts.netloc.endswith(":")
+    except ValueError:
+        is_one = False
+    if not is_one or any(character.isspace() for character in url):
+        raise BadAddress(
+            f"'{host}' is no address of a server. Give --host, TALLYSTICK_HOST or DATABRICKS_HOST one such as "
+            "127.0.0.1:8080 or https://serving.example.org."
+        )
+    return url
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -131,10 +154,14 @@ def remove_server_file(data_dir: Path) -> None:
     (data_dir / SERVER_FILE).unlink(missing_ok=True)
 
 
-def read_server_file(data_dir: Path) -> str | None:
-    """Return the address of the server on this data directory; None when none runs, or it is another user's."""
+def read_server_file(data_dir: Path, pid: int | None = None) -> str | None:
+    """Return the address of the server on this data directory, or of this process only.
+
+    None when none runs, or it is another user's.
+    """
     try:
-        url = json.loads((data_dir / SERVER_FILE).read_text())["url"]
+        found = json.loads((data_dir / SERVER_FILE).read_text())
+        url = found["url"] if pid is None or found["pid"] == pid else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return url if isinstance(url, str) else None

@@ -9,14 +9,56 @@ from collections.abc import Iterable
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_LOGIN = re.compile("//[^/@]*@")
+#: A name that a sentence can hold as it is: in one piece, with a letter, and with nothing at its end that ends more.
+_PLAIN_NAME = re.compile(r"""(?=.*[^\W\d_])[^\s,;'"]+(?<![.:!?])""")
+
+
+def named(name: object) -> str:
+    """Return a name in quotes where it would read as something else: with spaces or commas, no letters, or "and".
+
+    >>> named("hum"), named("wind, gusts"), named("-"), named(5)
+    ('hum', "'wind, gusts'", "'-'", "'5'")
+    """
+    text = str(name)
+    if _PLAIN_NAME.fullmatch(text) and text != "and":
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
 def listed_names(names: Iterable[object], most: int = 8) -> str:
-    """Return names with commas, of many the first.
+    """Return names with commas, of many the first; in quotes where commas would not tell them apart.
 
     >>> listed_names("abc", 2)
     'a, b and 1 more'
     """
-    shown = [str(name) for name in names]
+    return listed_texts((named(name) for name in names), most)
+
+
+def listed_texts(texts: Iterable[str], most: int) -> str:
+    """Return texts with commas as they are, of many the first."""
+    shown = list(texts)
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def without_password(uri: str) -> str:
+    """Return a URI without the user and password in it.
+
+    >>> without_password("postgresql://ann:secret@db/mlflow"), without_password("sqlite:///mlflow.db")
+    ('postgresql://***@db/mlflow', 'sqlite:///mlflow.db')
+    """
+    return _LOGIN.sub("//***@", uri)
+
+
+def count(number_of: int, thing: str, does: str = "", do: str = "") -> str:
+    """Return a number of things, in the plural unless it is one; and what it `does`, or what they `do`.
+
+    >>> count(1, "row"), count(1600, "golden row"), count(1, "step", "gives", "give")
+    ('1 row', '1,600 golden rows', '1 step gives')
+    """
+    told = f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
+    verb = does if number_of == 1 else do
+    return f"{told} {verb}" if verb else told
 
 
 def printable(text: str, kept: str = "") -> str:

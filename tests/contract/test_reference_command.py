@@ -135,7 +135,7 @@ def test_training_that_was_joined_with_the_future_is_told(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nowhere/7", "--data", "{}/train.csv"], 5, "could not be fetched"),
+        (["nowhere/7", "--data", "{}/train.csv"], 5, "; MLFLOW_TRACKING_URI names another store)"),
         (["churn/1", "--data", "{}/none.csv", "--force"], 5, "There is no file"),
         (["churn/1", "--data", "{}/train.csv", "--label", "left", "--force"], 1, "no column 'left'"),
         (["churn/1", "--data", "{}/train.csv", "--key", "nobody", "--force"], 1, "no column nobody"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import sys
 import warnings
 from pathlib import Path
 
@@ -311,6 +312,23 @@ def test_models_that_skops_refuses_by_itself_are_written_under_autolog(logging_b
         mlflow.sklearn.log_model(mine, name="mine", **PINNED)
 
 
+def test_a_model_is_written_by_cloudpickle_where_skops_is_not_installed(logging_by_itself, monkeypatch):
+    frame, labels = _numbers()
+    model = LinearRegression().fit(frame.fillna(0), labels)
+    for module in [name for name in sys.modules if name.partition(".")[0] == "skops"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "skops", None)
+    for asked in ({}, {"serialization_format": None}):
+        with pytest.warns(UserWarning, match="skops is not installed"):
+            folder = _folder(mlflow.sklearn.log_model(model, name="plain", **asked, **PINNED))
+        _check(folder, model.predict, frame.fillna(0))
+        assert Model.load(folder).flavors["sklearn"]["serialization_format"] == "cloudpickle"
+    with pytest.raises(ModuleNotFoundError, match="skops"):
+        mlflow.sklearn.log_model(model, name="plain", serialization_format="skops", **PINNED)
+    with pytest.raises(TypeError, match="nonsense"):
+        mlflow.sklearn.log_model(model, name="plain", nonsense=1, **PINNED)
+
+
 def _halved(frame):
     return frame / 2
 
@@ -501,7 +519,7 @@ def test_autolog_can_be_undone_and_repeated(mlflow_store):
         def fit(self, X, y=None):
             return self
 
-    before = (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"])
+    before = (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"], mlflow.sklearn.log_model)
     tallystick.autolog()
     once = (Model.__dict__["log"], LinearRegression.__dict__["fit"])
     tallystick.autolog(privacy="hashed")
@@ -509,7 +527,8 @@ def test_autolog_can_be_undone_and_repeated(mlflow_store):
     assert _installed().options.privacy == "hashed"
     tallystick.autolog(disable=True)
     tallystick.autolog(disable=True)
-    assert (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"]) == before
+    after = (Model.__dict__["log"], LinearRegression.__dict__["fit"], Mine.__dict__["fit"], mlflow.sklearn.log_model)
+    assert after == before
 
 
 def test_rows_are_let_go_with_their_model(logging_by_itself):

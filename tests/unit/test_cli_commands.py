@@ -257,6 +257,24 @@ def test_a_refusal_has_its_exit_code_and_one_line(
     assert capsys.readouterr().err == "Error: no\n"
 
 
+def test_a_name_that_is_none_is_told_with_where_names_are(server: FakeServer, run: Run, capsys: Output) -> None:
+    assert run("endpoints", "get", "chrun") == 5
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Error: Endpoint with name 'chrun' does not exist."
+    assert second.strip() == "'tallystick endpoints list' shows those that this token may see."
+
+
+@pytest.mark.parametrize("host", ["http://localhost:notaport", "ht tp://x", "ftp://x", "http://", "[::1", "a:99999"])
+def test_what_is_no_address_is_wrong_usage_with_one_that_is(
+    server: FakeServer, run: Run, capsys: Output, host: str
+) -> None:
+    assert run("status", "--host", host, "--token", "tsk_x") == 2
+    assert capsys.readouterr().err == (
+        f"Error: '{host}' is no address of a server. Give --host, TALLYSTICK_HOST or DATABRICKS_HOST one such as "
+        "127.0.0.1:8080 or https://serving.example.org.\n"
+    )
+
+
 def test_no_server_has_its_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("TALLYSTICK_HOST", "DATABRICKS_HOST", "TALLYSTICK_TOKEN", "DATABRICKS_TOKEN"):
         monkeypatch.delenv(name, raising=False)

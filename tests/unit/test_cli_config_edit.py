@@ -52,6 +52,12 @@ def test_a_name_without_version_is_asked_for_one() -> None:
         model("churn")
 
 
+@pytest.mark.parametrize("uri", ["models:/churn", "models:/churn/"])
+def test_a_uri_without_version_is_asked_for_one(uri: str) -> None:
+    with pytest.raises(BadUsage, match=r"Which version of 'churn'\? Say models:/churn/1 or models:/churn@champion"):
+        model(uri)
+
+
 def test_the_first_model_gets_all_traffic() -> None:
     body = with_model({}, NEW)
     assert routes(body) == {"churn-4": 100}
@@ -147,6 +153,13 @@ def test_a_key_may_be_the_last_part_or_the_beginning_of_one_name() -> None:
     assert find_entity(both, "ri") == "risk-4"
     named = {"served_entities": [{"name": "churn-champion"}, {"name": "churn-3", "entity_version": "3"}]}
     assert find_entity(named, "champion") == "churn-champion"
+
+
+def test_shares_are_told_where_there_is_a_split_only() -> None:
+    with pytest.raises(BadUsage, match=r"There are churn-3 \(90 %\), churn-4 \(10 %\)\."):
+        find_entity(config(churn_3=90, churn_4=10), "9")
+    with pytest.raises(BadUsage, match=r"There are churn-3\.$"):
+        find_entity({"served_entities": [{"name": "churn-3"}]}, "9")
 
 
 def test_the_same_version_of_two_models_needs_the_name() -> None:

@@ -33,7 +33,8 @@ INCIDENT = {
     "state": "open",
     "served_entity": "churn-3",
     "opened_at": "2026-01-31T14:02:30Z",
-    "updated_at": "2026-01-31T15:00:00Z",
+    "updated_at": "2026-01-31T15:00:30Z",
+    "last_seen": "2026-01-31T15:00:00Z",
     "closed_at": "",
     "closed_because": "",
 }
@@ -95,6 +96,16 @@ def test_a_verdict_is_told_in_words_with_its_incident(api: Api, said: Said) -> N
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
 
 
+@pytest.mark.parametrize(
+    "since", ["yesterday", "2hours", "2w", "", "2026-13-01", "-1h", "9" * 12 + "d", "2999-01-01", "0", "0h"]
+)
+def test_a_since_that_is_no_time_is_refused_with_the_forms_that_are(api: Api, said: Said, since: str) -> None:
+    code, _, err = said("churn", f"--since={since}")
+    assert (code, api.asked) == (2, [])
+    assert f"--since '{since}'" in err
+    assert all(form in err for form in ("30m", "2h", "7d", "2026-01-31T12:00"))
+
+
 def test_the_key_of_rows_is_passed_on_and_a_source_is_read_here_only(api: Api, said: Said, tmp_path: Path) -> None:
     assert said("churn", "--key", "usage_context.device")[0] == 0
     assert api.asked[-1]["key"] == "usage_context.device"
@@ -124,6 +135,44 @@ def test_each_verdict_on_a_served_entity_has_a_page(api: Api, said: Said, tmp_pa
         "a-churn-4.html": "<2>",
         "a-churn-3-3.html": "<3>",
     }
+
+
+def test_a_page_that_could_not_be_written_is_refused_before_there_is_a_verdict(
+    api: Api, said: Said, tmp_path: Path
+) -> None:
+    code, _, err = said("churn", "--html", str(tmp_path / "none" / "a.html"))
+    assert (code, f"there is no folder {tmp_path / 'none'}" in err) == (2, True)
+    code, _, err = said("churn", "--html", str(tmp_path))
+    assert (code, "is a folder; name a file in it" in err) == (2, True)
+    code, _, err = said("churn", "--html", str(tmp_path / ("a" * 300)))
+    assert (code, "cannot be written: File name too long" in err) == (2, True)
+    assert api.asked == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that is always full")
+def test_a_page_that_was_not_written_after_all_loses_no_verdict(api: Api, said: Said) -> None:
+    api.verdicts = [VERDICT | {"html": "<html>"}]
+    code, out, err = said("churn", "--html", "/dev/full")
+    assert (code, "CAUSE FOUND" in out, "cannot be written: No space left on device" in err) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["churn", "--incidents", "--since", "2h"], "--since is of a diagnosis"),
+        (["churn", "--incidents", "--rows"], "--rows is of a diagnosis"),
+        (
+            ["churn", "--incident", "7", "--served-entity", "churn-3", "--key", "a"],
+            "--served-entity and --key are of a",
+        ),
+        (["./table", "--reference", "m", "--served-entity", "churn-3"], "--served-entity is of endpoints"),
+        (["./table", "--reference", "m", "--incident", "0"], "--incident is of endpoints"),
+        (["churn", "--history-time", "at"], "--history-time is a column of --history"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(api: Api, said: Said, options: list[str], told: str) -> None:
+    code, out, err = said(*options)
+    assert (code, out, told in err) == (2, "", True), err
 
 
 @pytest.mark.parametrize("chosen", [["--incident", "7"], ["--incidents"]])
@@ -164,6 +213,7 @@ def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path
 
 def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     _, out, _ = said("churn", "--incidents")
+    assert "\t2026-01-31 15:00:00Z" in out
     assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:30Z" in out
     _, out, _ = said("churn", "--incident", "7")
     assert out.startswith(

@@ -120,11 +120,18 @@ def test_settings_that_no_option_names_stay(server: FakeServer, run: Run, capsys
     assert server.requests[-1] == (
         "PUT", "/churn/parity", {"webhook": "https://hooks.example.org", "gate": "warn", "monitor": False},
     )  # fmt: skip
-    assert "gets traffic, with a warning" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        "churn: gate is warn: a version that does not give training's answers gets traffic, with a warning",
+        "churn: monitor is off",
+    ]
     assert run("endpoints", "parity", "churn", "--webhook", "none") == 0
     assert server.requests[-1][2] == {"webhook": ""}
+    assert capsys.readouterr().out == "churn: webhook is none (was https://hooks.example.org)\n"
+    assert run("endpoints", "parity", "churn", "--webhook", "none", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"settings", "gate", "live", "incidents"}
     assert run("endpoints", "parity", "churn") == 0
     assert server.requests[-1][:2] == ("GET", "/churn/parity")
+    assert "replica 0 over HTTP: Parity gate" in capsys.readouterr().out
     assert run("endpoints", "parity", "churn", "--key", "usage_context.device") == 0
     assert server.requests[-1][2]["key"] == "usage_context.device"
     assert run("endpoints", "parity", "churn", "--key", "none") == 0
@@ -155,6 +162,14 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     assert "This Python is not the one that the model asks for: numpy: 1 is needed" in out
     assert "models:/churn/4 is" not in out
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
+
+
+def test_an_alias_is_of_a_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    found = {"resolved_uri": "models:/churn/4", "report": GOOD, "environment": [], "problem": ""}
+    monkeypatch.setattr(parity, "offline", lambda _session, model, _scratch: asked.append(model) or found)
+    assert run("parity", "check", "churn@champion", "--exit-code") == 0
+    assert asked == ["churn@champion"]
 
 
 def test_a_model_that_is_not_there_is_told(run: Run, capsys: Output) -> None:

@@ -33,7 +33,7 @@ def test_drops_are_told_by_reason_and_process() -> None:
     assert told == [
         "gateway-0 cannot write its journal: no room",
         "gateway-0 dropped 2 records (disk_full)",
-        "gateway-0 dropped 1 records (journal_full)",
+        "gateway-0 dropped 1 record (journal_full)",
         "gateway-0: 4 syncs of the journal failed",
     ]
 
@@ -47,6 +47,8 @@ def test_a_recorder_that_is_away_or_behind_is_told() -> None:
 def test_tables_with_a_problem_are_named() -> None:
     tables = {"a": {"problem": "", "waiting_rows": 0}, "b": {"problem": "the disk is full", "waiting_rows": 5}}
     assert lines(tables=tables) == ["table b: the disk is full (5 rows wait)"]
+    tables["b"]["waiting_rows"] = 1
+    assert lines(tables=tables) == ["table b: the disk is full (1 row waits)"]
     assert lines(damaged_bytes=9) == ["9 bytes of journal were damaged and are set aside"]
 
 

@@ -103,11 +103,20 @@ def test_a_broken_line_is_told_in_words(error: Exception, kind: type[Exception],
 
 def test_names_cannot_leave_their_place_in_a_path() -> None:
     calling, seen = answering(httpx.Response(200, json={}), httpx.Response(200, json={}))
-    calling.get_endpoint("a/../b?c")
+    calling.get_endpoint("a..b?c")
     calling.query("a b", b"{}", entity="x/y")
-    assert seen[0].url.raw_path == b"/api/2.0/serving-endpoints/a%2F..%2Fb%3Fc"
+    assert seen[0].url.raw_path == b"/api/2.0/serving-endpoints/a..b%3Fc"
     assert seen[1].url.raw_path == b"/serving-endpoints/a%20b/served-models/x%2Fy/invocations"
     assert seen[0].headers["authorization"] == "Bearer tsk_t"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "models:/churn/1", "a/../b"])
+def test_what_would_be_another_path_is_no_endpoint_s_name(name: str) -> None:
+    calling, seen = answering()
+    for call in (calling.get_endpoint, calling.parity, lambda name: calling.query(name, b"{}")):
+        with pytest.raises(errors.NotFound, match="does not exist: names are of letters, digits, '-' and '_'"):
+            call(name)
+    assert seen == []
 
 
 def test_an_answer_tells_who_gave_it_and_what_was_changed() -> None:

@@ -31,6 +31,7 @@ _ENTITY_FIELDS = (
     "environment_vars",
 )
 _REGISTERED_URI = re.compile(r"models:/([^/:@]+)/([1-9]\d*)")
+_UNVERSIONED_URI = re.compile(r"models:/([^/:@]+)/?")
 _REGISTERED = re.compile(r"([^/:@]+)/([1-9]\d*)")
 _ALIAS = re.compile(r"[^/:@]+@[^/:@]+")
 _NAME = re.compile(r"[^/:@]+")
@@ -75,6 +76,9 @@ def parse_model(
         if not _NAME.fullmatch(name):
             raise BadUsage(f"--version goes with the name of a registered model, as in 'churn'; got '{text}'.")
         return Model(name, version)
+    if (found := _UNVERSIONED_URI.fullmatch(text)) and not found[1].startswith("m-"):
+        # MLflow would take it for the id of a logged model, which begin so.
+        raise BadUsage(f"Which version of '{found[1]}'? Say models:/{found[1]}/1 or models:/{found[1]}@champion.")
     if ":/" in text:
         return Model(text)
     if _ALIAS.fullmatch(text):
@@ -230,7 +234,9 @@ def _scaled(rest: Mapping[str, Decimal], total: Decimal) -> dict[str, Decimal]:
 
 
 def _listed(config: Mapping[str, Any]) -> str:
-    found = [f"{name} ({show(share)} %)" for name, share in shares(config).items()]
+    # Without a split nothing is known of shares: none of them is 0 for that.
+    split = config.get("traffic_config")
+    found = [f"{name} ({show(share)} %)" if split else name for name, share in shares(config).items()]
     return f"There are {', '.join(found)}." if found else "There are none."
 
 

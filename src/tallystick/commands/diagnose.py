@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_words import moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
@@ -65,15 +67,23 @@ def diagnose(
     on a table alone: tallystick diagnose tables/churn_payload --reference models:/churn/3
     """
     keys = tuple(key or ())
+    is_kept = incidents or incident is not None
+    if html is not None:
+        _check_html(html, is_kept)
+    if history_time and history is None:
+        raise BadUsage("--history-time is a column of --history; give that, too.")
     if reference is not None or is_location(name):
+        _refuse({"--served-entity": served_entity, "--incident": incident is not None, "--incidents": incidents},
+                "of endpoints: a table alone has none")  # fmt: skip
         _of_table(session, name, reference, since, rows, html, _Source(keys, history, history_time))
         return
     if history is not None:
         raise BadUsage("--history is read here: give the table and --reference MODEL in place of the endpoint.")
     if len(keys) > 1:
         raise BadUsage("One --key for an endpoint; several are of tables.")
-    if html is not None and (incidents or incident is not None):
-        raise BadUsage("--html is of a diagnosis: an incident keeps its text and three rows, and nothing to draw.")
+    if is_kept:
+        _refuse({"--since": since, "--served-entity": served_entity, "--key": keys, "--rows": rows and incidents},
+                "of a diagnosis, and incidents are shown as they were found")  # fmt: skip
     if incidents:
         _list(session, name)
         return
@@ -87,6 +97,28 @@ def diagnose(
             name, served_entity=served_entity, since_s=since_s, rows=rows, html=html is not None, key="".join(keys)
         )
     _tell(session, name, found, html)
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    """Raise BadUsage for options that would change nothing, so that nobody takes the answer for one to them."""
+    unused = [option for option, value in given.items() if value]
+    if unused:
+        raise BadUsage(f"{' and '.join(unused)} {'is' if len(unused) == 1 else 'are'} {why}.")
+
+
+def _check_html(html: Path, is_kept: bool) -> None:
+    """Refuse a page that could not be written, before there is a diagnosis to lose. Raises BadUsage."""
+    if is_kept:
+        raise BadUsage("--html is of a diagnosis: an incident keeps its text and three rows, and nothing to draw.")
+    file = html.expanduser()
+    try:
+        is_folder, has_folder = file.is_dir(), file.parent.is_dir()
+    except OSError as error:
+        raise BadUsage(f"--html {html} cannot be written: {error.strerror}.") from error
+    if is_folder:
+        raise BadUsage(f"--html {html} is a folder; name a file in it.")
+    if not has_folder:
+        raise BadUsage(f"--html {html} cannot be written: there is no folder {file.parent}.")
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,8 @@ def _model_folder(reference: str) -> Path:
         return Path(reference).expanduser()
     from tallystick.monitor.fetch import fetch_reference
 
+    # A slip in a URI is told as elsewhere; what MLflow makes of one is no help.
+    config_edit.parse_model(reference, is_model=lambda _: False, absolute=str)
     return fetch_reference(reference)
 
 
@@ -157,11 +191,15 @@ def _age(text: str) -> timedelta:
 
 
 def _tell(session: Session, name: str, found: list[Json], html: Path | None) -> None:
-    if html is not None:
-        _write_html(session, found, html)
     if session.as_json:
         session.result({"verdicts": [{key: value for key, value in each.items() if key != "html"} for each in found]})
-        return
+    else:
+        _tell_each(name, found)
+    if html is not None:
+        _write_html(session, found, html)
+
+
+def _tell_each(name: str, found: list[Json]) -> None:
     for number, each in enumerate(found):
         if number:
             print()
@@ -266,7 +304,7 @@ def _list(session: Session, name: str) -> None:
                 ", ".join(each["features"]),
                 _who(each["segment"]),
                 moment(each["opened_at"]),
-                moment(each["updated_at"]),
+                moment(_last_seen(each)),
             ]
             for each in found
         ],
@@ -288,8 +326,13 @@ def _show_incident(session: Session, name: str, number: int, rows: bool) -> None
     _tell_rows(found["rows"] if rows else None, found["verdict"])
 
 
+def _last_seen(incident: Json) -> str:
+    # Incidents of an earlier version say only when they were found last.
+    return incident.get("last_seen") or str(incident["updated_at"])
+
+
 def _state(found: Json) -> str:
     if found["state"] == "open":
-        return f"open since {moment(found['opened_at'])}, last seen {moment(found['updated_at'])}"
+        return f"open since {moment(found['opened_at'])}, last seen {moment(_last_seen(found))}"
     closed, opened = moment(found["closed_at"]), moment(found["opened_at"])
     return f"closed {closed} ({found['closed_because']}), opened {opened}"

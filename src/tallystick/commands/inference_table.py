@@ -10,6 +10,7 @@ import typer
 from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.durations import parse_duration
 from tallystick.commands.session import Session, with_session
+from tallystick.printable import count
 from tallystick.protocol.routes import Durability
 
 _DAY_S = 86_400
@@ -104,7 +105,7 @@ def described(name: str, found: Json) -> list[str]:
         if found[key]:
             lines.append(f"  {word:<11} {', '.join(found[key])}")
     days = found["retention_days"]
-    lines.append(f"  kept        {f'{days} days' if days else 'for ever'}")
+    lines.append(f"  kept        {count(days, 'day') if days else 'for ever'}")
     return [*lines, *_state(found)]
 
 

@@ -119,7 +119,7 @@ def settings(
         ),
     ] = None,
 ) -> None:
-    """Show what an endpoint has to reproduce before it gets traffic; with options, change it.
+    """Show what an endpoint has to reproduce before it gets traffic; with options, change it, and show what changed.
 
     What no option names stays as it is.
     """
@@ -133,9 +133,10 @@ def settings(
     if changes:
         before = session.client.get_endpoint(name).get("parity") or {}
         found = session.client.set_parity(name, before | changes)
+        session.result(found, *changed(name, changes, before, found["settings"]))
     else:
         found = session.client.parity(name)
-    session.result(found, *described(name, found))
+        session.result(found, *described(name, found))
 
 
 def _check_endpoint(session: Session, name: str, entity: str | None) -> Json:
@@ -223,6 +224,22 @@ def described(name: str, found: Json) -> Iterator[str]:
         yield f"  {incident_line(incident, name)}"
 
 
+def changed(name: str, changes: Json, before: Json, after: Json) -> Iterator[str]:
+    """Yield a line for each setting that was asked for: what it is, and what it was where that is known and another.
+
+    >>> list(changed("churn", {"monitor": True, "webhook": ""}, {"monitor": False}, {"monitor": True, "webhook": ""}))
+    ['churn: monitor is on (was off)', 'churn: webhook is none']
+    """
+    for key in changes:
+        was = f" (was {_setting(before[key])})" if before.get(key, after[key]) != after[key] else ""
+        means = f": {_POLICIES[after[key]]}" if key == "gate" else ""
+        yield f"{name}: {key} is {_setting(after[key])}{was}{means}"
+
+
+def _setting(value: Any) -> str:
+    return ("off", "on")[value] if isinstance(value, bool) else value or "none"
+
+
 _POLICIES: Mapping[str, str] = {
     "auto": "a version with golden rows has to give training's answers before it gets traffic",
     "block": "a version has to give training's answers for golden rows before it gets traffic",
@@ -234,7 +251,8 @@ _POLICIES: Mapping[str, str] = {
 def _is_model(text: str) -> bool:
     from tallystick.commands.deploy import is_model_here
 
-    return "/" in text or text.startswith((".", "~")) or is_model_here(text)
+    # No endpoint's name has such a sign in it.
+    return "/" in text or "@" in text or text.startswith((".", "~")) or is_model_here(text)
 
 
 def _entity_name(session: Session, name: str, entity: str | None) -> str | None:

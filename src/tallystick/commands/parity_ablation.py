@@ -15,6 +15,7 @@ import msgspec
 
 from tallystick.commands.config_edit import Json
 from tallystick.gate.report import GateReport, Outcome, Rung
+from tallystick.printable import count
 
 if TYPE_CHECKING:
     from tallystick.gate.golden import Golden
@@ -63,7 +64,8 @@ def ablation_lines(found: Json) -> Iterator[str]:
     ablation = found.get("ablation")
     if ablation is None:
         return
-    spent = f" ({ablation['builds']} environments, {ablation['seconds']:.0f} s)" if ablation["builds"] else ""
+    builds = ablation["builds"]
+    spent = f" ({count(builds, 'environment')}, {ablation['seconds']:.0f} s)" if builds else ""
     yield f"Ablation: {ablation['text']}{spent}"
 
 

@@ -12,7 +12,7 @@ from tallystick.commands import config_edit
 from tallystick.commands.config_edit import Json
 from tallystick.commands.parity_words import violation_words
 from tallystick.commands.session import Session, print_table, print_text, with_session
-from tallystick.printable import listed_names
+from tallystick.printable import listed_names, listed_texts
 from tallystick.protocol.monitoring import Window
 
 #: Levels and quantiles of a column in one line; levels of one that is shown alone.
@@ -117,7 +117,7 @@ def asides(found: Mapping[str, Any]) -> Iterator[str]:
         return
     if not found["segment"] and found["segments"]:
         told = [f"{each['segment']} ({each['rows']:,})" for each in found["segments"]]
-        yield f"  told apart by --segment: {listed_names(told)}"
+        yield f"  told apart by --segment: {listed_texts(told, 8)}"
 
 
 _HEADER = ("column", "live (p5 · p50 · p95)", "training", "null live", "null training", "beside training")
@@ -160,7 +160,7 @@ def remarks(column: Mapping[str, Any]) -> Iterator[str]:
         moved = column["moved_share"]
         yield "FAR" + (f": {100 * moved:.0f} % of rows lie elsewhere" if moved else "")
     rows, new = column["live"]["rows"], column.get("new_levels") or []
-    named = listed_names([f"{_short(each['level'])} {percent(each['live'])}" for each in new], 3)
+    named = listed_texts([f"{_short(each['level'])} {percent(each['live'])}" for each in new], 3)
     for kind, count in column["violations"].items():
         which = f": {named}" if kind == "unseen" and new else ""
         yield f"{percent(count / rows) if rows else count} {violation_words(kind)}{which}"
@@ -170,7 +170,7 @@ def remarks(column: Mapping[str, Any]) -> Iterator[str]:
         told = [
             f"{exact(each['value'])} in {percent(each['live'])}, was {percent(each['training'])}" for each in spikes
         ]
-        yield "spike: " + listed_names(told, 3)
+        yield "spike: " + listed_texts(told, 3)
     if column["withheld"]:
         yield column["withheld"]
 

@@ -17,7 +17,7 @@ import typer
 
 from tallystick import errors
 from tallystick.commands.config_edit import BadUsage
-from tallystick.discovery import ServerUnreachable, find_server
+from tallystick.discovery import BadAddress, ServerUnreachable, find_server
 from tallystick.errors import TallystickError
 from tallystick.printable import printable, printable_json
 
@@ -48,7 +48,7 @@ JsonOption = Annotated[
 def exit_code(error: TallystickError) -> int:
     """Return the exit code for an error, as docs/cli.md lists them."""
     match error:
-        case BadUsage():
+        case BadUsage() | BadAddress():
             return EXIT_USAGE
         case ServerUnreachable():
             return EXIT_UNREACHABLE
@@ -192,6 +192,8 @@ def with_session(function: Callable[..., None]) -> Callable[..., None]:
         except TallystickError as error:
             if session.as_json:
                 session.result(error.to_body())
+            if isinstance(error, errors.NotFound) and error.message.startswith("Endpoint with name"):
+                error.add_note("'tallystick endpoints list' shows those that this token may see.")
             raise
         finally:
             session.close()

@@ -8,6 +8,7 @@ from tallystick.commands import config_edit
 from tallystick.commands.config_edit import Json
 from tallystick.commands.session import Session, print_table, with_session
 from tallystick.errors import PermissionDenied
+from tallystick.printable import count
 
 #: A recorder that is as far behind is worth a line; it commits every few seconds.
 LATE_S = 60.0
@@ -61,20 +62,23 @@ def recording(server: Json) -> list[str]:
     for process, journal in (server.get("journals") or {}).items():
         if journal["problem"]:
             lines.append(f"{process} cannot write its journal: {journal['problem']}")
-        lines.extend(f"{process} dropped {count} records ({reason})" for reason, count in journal["dropped"].items())
+        lines.extend(
+            f"{process} dropped {count(dropped, 'record')} ({reason})" for reason, dropped in journal["dropped"].items()
+        )
         if journal["sync_failures"]:
-            lines.append(f"{process}: {journal['sync_failures']} syncs of the journal failed")
+            lines.append(f"{process}: {count(journal['sync_failures'], 'sync')} of the journal failed")
     recorder = server.get("recorder")
     if recorder is None:
         return lines
     if not recorder["is_connected"]:
         lines.append(f"the recorder is away since {recorder['age_s']:.0f} s; rows wait in the journal")
     elif recorder["lag_s"] >= LATE_S:
-        lines.append(f"the recorder is {recorder['lag_s']:.0f} s behind, {recorder['unread_bytes']} bytes unread")
+        unread = count(recorder["unread_bytes"], "byte")
+        lines.append(f"the recorder is {recorder['lag_s']:.0f} s behind, {unread} unread")
     if recorder["damaged_bytes"]:
         lines.append(f"{recorder['damaged_bytes']} bytes of journal were damaged and are set aside")
     lines.extend(
-        f"table {table}: {found['problem']} ({found['waiting_rows']} rows wait)"
+        f"table {table}: {found['problem']} ({count(found['waiting_rows'], 'row', 'waits', 'wait')})"
         for table, found in recorder["tables"].items()
         if found["problem"]
     )
@@ -157,5 +161,5 @@ def worker_of(worker: Json) -> str:
     if worker["state"] not in ("", "ready"):
         parts.append(worker["state"])
     if worker["restarts"]:
-        parts.append(f"{worker['restarts']} restarts, last: {worker['last_exit']}")
+        parts.append(f"{count(worker['restarts'], 'restart')}, last: {worker['last_exit']}")
     return " ".join(parts)

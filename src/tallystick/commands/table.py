@@ -37,6 +37,7 @@ _COLUMNS = (
     "response",
 )
 _BATCH_ROWS = 8192
+_SINCE_FORMS = "an age with s, m, h or d (90s, 30m, 2h, 7d), or a date or time in UTC (2026-01-31, 2026-01-31T12:00)"
 
 
 class Format(StrEnum):
@@ -115,8 +116,16 @@ def parse_since(text: str, now: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return now - timedelta(seconds=parse_duration(text))
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        try:
+            if age_s := parse_duration(text):
+                return now - timedelta(seconds=age_s)
+        except (BadUsage, OverflowError):
+            pass
+        raise BadUsage(f"--since '{text}' is no time in the past: give {_SINCE_FORMS}.") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if moment > now:
+        raise BadUsage(f"--since '{text}' is in the future, as it is {now:%Y-%m-%dT%H:%M} in UTC: give {_SINCE_FORMS}.")
+    return moment
 
 
 def choose_format(given: Format | None, output: Path | None) -> Format:

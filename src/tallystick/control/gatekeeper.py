@@ -126,8 +126,16 @@ class Gatekeeper:
     ) -> dict[str, Any]:
         """Replay golden rows on each replica that serves now; return the reports, by served entity and replica."""
         config = endpoint.active
-        if config is None or endpoint.is_stopped:
-            raise InvalidState(f"Endpoint '{endpoint.name}' serves nothing, so there is nothing to check.")
+        if config is None:
+            raise InvalidState(
+                f"Endpoint '{endpoint.name}' serves nothing, so there is nothing to check. "
+                f"Why that is, says tallystick endpoints get {endpoint.name}"
+            )
+        if endpoint.is_stopped:
+            raise InvalidState(
+                f"Endpoint '{endpoint.name}' is stopped, so there is nothing to check. "
+                f"'tallystick endpoints start {endpoint.name}' starts it."
+            )
         entities = [entity for entity in config.served_entities if entity_name in (None, entity.name)]
         if not entities:
             raise NotFound(f"Endpoint '{endpoint.name}' has no served entity named '{str(entity_name)[:80]}'.")

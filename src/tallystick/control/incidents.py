@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tallystick.errors import InternalError, InvalidParameter, NotFound, TallystickError, TemporarilyUnavailable
+from tallystick.printable import listed_texts
 from tallystick.protocol.message import render_message
 from tallystick.protocol.monitoring import (
     INCIDENTS_FOLDER,
@@ -38,6 +39,8 @@ _MAX_PENDING = 8
 _RETRY_AFTER_S = 5
 #: Replays that are under way for the monitor at a time.
 _MAX_REPLAYS = 4
+#: Incidents that are named where another was asked for.
+_MOST_NUMBERS = 8
 
 #: Does what the monitor asks of replicas; returns the body of the answer. Raises TallystickError.
 Replay = Callable[[AskReplay], Awaitable[bytes]]
@@ -213,10 +216,8 @@ def _error_of(answer: Diagnosed) -> TallystickError:
 
 def list_incidents(data_dir: Path, endpoint_id: str) -> list[dict[str, Any]]:
     """Return all incidents of an endpoint that are kept, in short, the newest first. Blocks."""
-    folder = data_dir / PARITY_FOLDER / endpoint_id / INCIDENTS_FOLDER
-    numbers = sorted((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), reverse=True)
     found = []
-    for number in numbers:
+    for number in _numbers(data_dir, endpoint_id):
         try:
             whole = get_incident(data_dir, endpoint_id, str(number))
         except NotFound:
@@ -234,8 +235,15 @@ def get_incident(data_dir: Path, endpoint_id: str, number: str) -> dict[str, Any
             raise FileNotFoundError
         found: dict[str, Any] = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
-        raise NotFound(f"There is no incident {number[:10]!r} of this endpoint.") from error
+        kept = listed_texts((str(each) for each in _numbers(data_dir, endpoint_id)), _MOST_NUMBERS)
+        raise NotFound(f"There is no incident {number[:10]!r} of this endpoint; it has {kept or 'none'}.") from error
     return found
+
+
+def _numbers(data_dir: Path, endpoint_id: str) -> list[int]:
+    """Return the numbers of all incidents of an endpoint that are kept, the newest first. Blocks."""
+    folder = data_dir / PARITY_FOLDER / endpoint_id / INCIDENTS_FOLDER
+    return sorted((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), reverse=True)
 
 
 def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
@@ -247,6 +255,7 @@ def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
         "state",
         "opened_at",
         "updated_at",
+        "last_seen",
         "closed_at",
         "closed_because",
         "title",

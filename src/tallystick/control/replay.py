@@ -22,6 +22,7 @@ from tallystick.gate.golden import Golden, Wire, find
 from tallystick.gate.predictions import answer_from_json, judge
 from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung, RungReport
 from tallystick.gate.tolerance import Closeness
+from tallystick.printable import count
 
 #: A replay of all replicas should be over by then.
 TIMEOUT_S = 10.0
@@ -157,7 +158,9 @@ class _Replay:
                 return [_named(judged, name), *_why(traced)], environment
             passed.append(name)
             worst = judged if judged.outcome is Outcome.NOTED else worst
-        text = f"{_sent(golden)} rows over HTTP as {', '.join(passed)} get training's predictions."
+        rows = _sent(golden)
+        get = "gets" if rows == 1 else "get"
+        text = f"{count(rows, 'row')} over HTTP as {', '.join(passed)} {get} training's predictions."
         rungs = [RungReport(Rung.WIRE, Outcome.PASSED, text), msgspec.structs.replace(worst, text=worst.text or text)]
         return rungs, {}
 

@@ -23,6 +23,7 @@ from tallystick.gate.report import Difference, GateReport, Outcome, Policy, Rung
 from tallystick.gate.tolerance import Closeness, Tolerance, compare, is_single, shown, tolerance_for
 from tallystick.gate.wires import as_frame, frame_of, like, lost_in_transport, retyped
 from tallystick.gate.wording import percent, told, told_precision
+from tallystick.printable import count
 
 #: A check should be over by then: the rungs that are left are skipped.
 BUDGET_S = 10.0
@@ -198,7 +199,9 @@ class _Ladder:
             why = notes[0] if notes else "the golden rows hold no request bodies"
             self._note(Rung.WIRE, Outcome.SKIPPED, f"Not asked: {why}.")
             return
-        text = f"{max(wire.rows for wire in golden.wires)} rows come out of {', '.join(passed)} as they went in"
+        rows = max(wire.rows for wire in golden.wires)
+        went = "it" if rows == 1 else "they"
+        text = f"{count(rows, 'row', 'comes', 'come')} out of {', '.join(passed)} as {went} went in"
         if notes:
             text += f"; of another type: {'; '.join(notes[:_SHOWN])}"
         told_too = "".join(f" Not of {each.text}" for each in lossy)
@@ -265,7 +268,8 @@ class _Ladder:
             found, hint = self._step_difference(step, served.get(step.path))
             if found is not None:
                 return RungReport(Rung.STEPS, Outcome.FAILED, told(found) + hint, found)
-        return RungReport(Rung.STEPS, Outcome.PASSED, f"{len(stored)} steps give what they gave in training.")
+        give = count(len(stored), "step", "gives what it", "give what they")
+        return RungReport(Rung.STEPS, Outcome.PASSED, f"{give} gave in training.")
 
     def _step_difference(self, then: Step, now: Step | None) -> tuple[Difference | None, str]:
         expected, width = then.output.cells(), then.output.width
@@ -328,18 +332,18 @@ class _Ladder:
         rows = len(self._frame)
         if rows < 2:
             return False, "there are fewer than two golden rows to compare"
-        count = min(rows, ALONE_ROWS)
-        chosen = [place * rows // count for place in range(count)]
+        size = min(rows, ALONE_ROWS)
+        chosen = [place * rows // size for place in range(size)]
         some = self._frame.iloc[chosen].reset_index(drop=True)
         together, again = self._ask(some), self._ask(some)
-        if together.rows != count:
+        if together.rows != size:
             return False, "the output has no row for each row of the input"
         tolerance = Tolerance(_SINGLE_COMPANY if is_single(together.cells) else _COMPANY)
         if compare(together.cells, again.cells, together.width, tolerance).differing:
             return False, "the same golden rows got different answers in two calls"
         started, width, asked = self._clock(), together.width, 0
         # Backwards, so that a model that counts calls or remembers the last row is found out too.
-        for place in reversed(range(count)):
+        for place in reversed(range(size)):
             alone = self._ask(some.iloc[place : place + 1].reset_index(drop=True))
             beside = together.cells[place * width : (place + 1) * width]
             if alone.rows != 1 or compare(beside, alone.cells, width, tolerance).differing:
@@ -347,7 +351,7 @@ class _Ladder:
             asked += 1
             if self._clock() - started > _ALONE_S:
                 break
-        return True, f"{asked} golden rows got the same answers in company and alone"
+        return True, f"{count(asked, 'golden row')} got the same answers in company and alone"
 
     def _ask_metric(self) -> None:
         offline, golden, answer = self.golden.quality, self.golden, self._answer
@@ -395,8 +399,8 @@ def _renamed(then: Step, now: Step) -> Difference:
         for place in range(wide)
     ]
     before, after = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
-    expected = f"column {before}" if before else f"{then.output.width} columns"
-    got = f"column {after}" if after else f"{now.output.width} columns"
+    expected = f"column {before}" if before else count(then.output.width, "column")
+    got = f"column {after}" if after else count(now.output.width, "column")
     return Difference(step=then.path, column=before or after, expected=expected, got=got, share=1.0)
 
 

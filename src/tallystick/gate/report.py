@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from tallystick.printable import count
+
 
 class Policy(StrEnum):
     """What becomes of a version that does not reproduce its training."""
@@ -90,4 +92,5 @@ class GateReport(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.outcome is Outcome.SKIPPED:
             reason = f" ({self.degraded[0]})" if self.degraded else ""
             return f"Parity gate: nothing to compare with{reason}."
-        return f"Parity gate: {self.rows} golden rows give training's predictions ({self.seconds:.1f} s)."
+        rows = count(self.rows, "golden row", "gives", "give")
+        return f"Parity gate: {rows} training's predictions ({self.seconds:.1f} s)."

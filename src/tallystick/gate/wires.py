@@ -12,6 +12,7 @@ import pandas as pd
 from tallystick.gate.golden import Column, Golden
 from tallystick.gate.report import Difference
 from tallystick.gate.tolerance import shown
+from tallystick.printable import count
 
 
 def frame_of(golden: Golden) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def lost_in_transport(golden: Golden, encoding: str, rows: int, frame: pd.DataFr
             expected = f"column {name} in place {place + 1}"
             return Difference(encoding, column=name, expected=expected, got=f"column {got}", share=1.0)
     if len(frame) != rows:
-        return Difference(encoding, expected=f"{rows} rows", got=f"{len(frame)} rows", share=1.0)
+        return Difference(encoding, expected=count(rows, "row"), got=count(len(frame), "row"), share=1.0)
     for place, column in enumerate(golden.columns):
         found = _first_changed(column.values[:rows], frame.iloc[:, place])
         if found is not None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tallystick.errors import InvalidParameter
+from tallystick.printable import without_password
 
 
 def fetch_reference(uri: str) -> Path:
@@ -21,6 +22,9 @@ def fetch_reference(uri: str) -> Path:
     try:
         # The whole model: registries do not agree on whether a part of one can be fetched.
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
-        message = error.message if isinstance(error, MlflowException) else error.strerror or str(error)
-        raise InvalidParameter(f"{uri} could not be fetched: {message}") from error
+    except MlflowException as error:
+        store = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
+        asked = f"asked {without_password(store)}; MLFLOW_TRACKING_URI names another store"
+        raise InvalidParameter(f"{uri} could not be fetched: {error.message} ({asked})") from error
+    except OSError as error:
+        raise InvalidParameter(f"{uri} could not be fetched: {error.strerror or error}") from error

@@ -68,6 +68,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: str
     updated_at: str
     closed_at: str = ""
+    #: When the last of its affected rows came that was looked at; when it was found, where no single rows are affected.
+    last_seen: str = ""
     #: Why it was closed.
     closed_because: str = ""
     #: Diagnoses that found it, and rows that were affected in them, all together.
@@ -116,6 +118,12 @@ class Diagnosis:
     text: str
     title: str = ""
     rows: tuple[dict[str, Any], ...] = ()
+    #: When the last of the affected rows came; None where no single rows are.
+    last_at: datetime | None = None
+
+    def seen_until(self, stamp: str) -> str:
+        """Return until when the cause was seen, by a look at the time of the stamp."""
+        return stamp if self.last_at is None else time_text(self.last_at)
 
     @property
     def is_claim(self) -> bool:
@@ -277,6 +285,7 @@ def _claimed(
         state=IncidentState.OPEN,
         opened_at=stamp,
         updated_at=stamp,
+        last_seen=diagnosis.seen_until(stamp),
         rows_affected=affected(diagnosis.verdict),
         rows=diagnosis.rows,
         **_told(diagnosis, book.endpoint, number, (began, False), _since(diagnosis, diagnosis.verdict, (), stamp)),
@@ -369,6 +378,7 @@ def _updated(incident: Incident, diagnosis: Diagnosis, stamp: str) -> Incident:
     return msgspec.structs.replace(
         incident,
         updated_at=stamp,
+        last_seen=max(incident.last_seen, diagnosis.seen_until(stamp)),
         seen=incident.seen + 1,
         clean_rows=0,
         rows_affected=incident.rows_affected + affected(diagnosis.verdict),

@@ -16,6 +16,7 @@ from tallystick.parity.kinds import Status
 from tallystick.parity.segments import blame, segment_frame
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of
 from tallystick.parity.words import brief_name
+from tallystick.printable import count
 from tallystick.protocol.ledger import Coercion
 
 #: Kind of a coercion -> kind of a cause. What is left out gives the model what was meant, or may be so in training.
@@ -42,15 +43,15 @@ def verdict_of_ledger(live: LiveRows, rows: int, names: Collection[str]) -> Verd
     coercions = live.coercions
     counted: dict[str, dict[str, int]] = {}
     for column, kinds in coercions.items():
-        for kind, count in kinds.items():
-            if column in names and kind in CAUSES and count >= LEAST_SHARE * rows:
-                counted.setdefault(kind, {})[column] = count
+        for kind, changed in kinds.items():
+            if column in names and kind in CAUSES and changed >= LEAST_SHARE * rows:
+                counted.setdefault(kind, {})[column] = changed
     if not counted or not rows:
         return None
     kind = max(counted, key=lambda each: sum(counted[each].values()))
     columns = sorted(counted[kind], key=lambda each: -counted[kind][each])
     cause = CAUSES[kind]
-    texts = [f"{column}: {counted[kind][column]} values, {kind}" for column in columns[:5]]
+    texts = [f"{column}: {count(counted[kind][column], 'value')}, {kind}" for column in columns[:5]]
     return Verdict(
         status=Status.CAUSE_FOUND,
         family=family_of(cause),
@@ -91,8 +92,8 @@ def with_ledger(verdict: Verdict, told: Verdict) -> Verdict:
     """
     known = {*verdict.features, *(name for other in verdict.others for name in other.features)}
     if set(told.features) <= known:
-        count = len(verdict.evidence)
-        more = tuple(msgspec.structs.replace(each, number=count + each.number) for each in told.evidence)
+        already = len(verdict.evidence)
+        more = tuple(msgspec.structs.replace(each, number=already + each.number) for each in told.evidence)
         return msgspec.structs.replace(verdict, evidence=(*verdict.evidence, *more))
     other = OtherCause(
         family=told.family,

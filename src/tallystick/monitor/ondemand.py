@@ -28,6 +28,7 @@ from tallystick.parity.history import History
 from tallystick.parity.reference import Reference
 from tallystick.parity.report import render_html
 from tallystick.parity.verdict import render
+from tallystick.printable import count
 from tallystick.records.damage import telling_damage
 from tallystick.records.reading import InferenceTable
 
@@ -175,7 +176,8 @@ def rows_to_judge(
     if len(more) <= len(rows):
         return rows, ()
     age = now - more.times.iloc[0].to_pydatetime()
-    note = f"the last {_words(RECENT)} has {len(rows)} rows only: the newest {len(more)} of {_words(age)} were judged"
+    few = count(len(rows), "row")
+    note = f"the last {_words(RECENT)} has {few} only: the newest {len(more)} of {_words(age)} were judged"
     return more, (note,)
 
 
@@ -212,7 +214,9 @@ def _words(span: timedelta) -> str:
     for unit, word in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {word}"
-    return "hour" if seconds == 3600 else f"{seconds:.0f} seconds"
+    if seconds == 3600:
+        return "hour"
+    return "second" if seconds < 1.5 else f"{seconds:.0f} seconds"
 
 
 def diagnose_table(location: str, model: str, asked: Asked, now: datetime | None = None) -> list[tuple[str, Explained]]:

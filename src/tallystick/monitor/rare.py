@@ -17,7 +17,7 @@ from tallystick.monitor.explain import Explained, Looked, is_claim
 from tallystick.monitor.rows import Senders
 from tallystick.monitor.sent import Sent
 from tallystick.parity.conclude import FEWEST_ROWS
-from tallystick.printable import printable
+from tallystick.printable import count, printable
 
 #: Rows of a sender among the judged ones from which these speak for him.
 ENOUGH_ROWS = 100
@@ -95,7 +95,8 @@ def _blaming(explained: Explained, moved: Moved) -> Explained:
         "affected_outside": 0.0,
     }
     whose = printable(f"{moved.column} {moved.value}")
-    note = f"judged by the newest {verdict.rows} rows of {whose} alone: the newest rows of all have too few of its own"
+    own = count(verdict.rows, "row")
+    note = f"judged by the newest {own} of {whose} alone: the newest rows of all have too few of its own"
     changed = msgspec.structs.replace(verdict, segment=segment, degraded=(*verdict.degraded, note))
     return replace(explained, verdict=changed)
 

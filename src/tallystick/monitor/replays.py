@@ -22,6 +22,7 @@ from tallystick.parity.advice import DIGESTS, ENVIRONMENT, fix_for
 from tallystick.parity.intervene import Replay
 from tallystick.parity.kinds import Status
 from tallystick.parity.verdict import Evidence, Verdict, family_of
+from tallystick.printable import count
 from tallystick.protocol.monitoring import Replayed, Replaying
 
 _KINDS = {
@@ -96,7 +97,7 @@ class Replicas:
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise CannotReplay("the answer has no predictions") from error
         if len(values) != len(frame):
-            raise CannotReplay(f"{len(values)} predictions for {len(frame)} rows")
+            raise CannotReplay(f"{count(len(values), 'prediction')} for {count(len(frame), 'row')}")
         return values
 
 

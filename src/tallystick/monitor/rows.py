@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tallystick.monitor.lookback import TooManyRows
 from tallystick.parity.columns import Mask
 from tallystick.parity.profile import Ints
+from tallystick.printable import printable
 from tallystick.records.reading import InferenceTable
 from tallystick.records.view import PREDICTION
 
@@ -41,7 +43,10 @@ _MOST_REQUESTS = 100_000
 
 #: A map as Arrow has it, so that its keys can be counted.
 _ENTRIES = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
-_PRODUCT = re.compile(r"([\w.-]+)(?:/v?(\d+)(?:\.(\d+))?)?", re.ASCII)
+#: A product up to what ends a token (RFC 9110, 5.6.2 and 10.1.5). Bytes beyond ASCII belong to no token, but end none:
+#: a name that is cut at them is another client's.
+_PRODUCT = re.compile(r"""([^ \t"(),/:;<=>?@\[\\\]{}]+)(?:/v?([0-9]+)(?:\.([0-9]+))?)?""")
+_LONGEST_NAME, _LONGEST_VERSION = 64, 8
 
 
 @dataclass(frozen=True)
@@ -122,16 +127,24 @@ class Senders:
 
 
 def client_of(user_agent: str | None) -> str:
-    """Return product and version of a client, as far as versions make a difference.
+    """Return product and version of a client, as far as versions make a difference; safe to print, and short.
+
+    `user_agent` has a character for each byte of the header, as it is recorded; names are often in UTF-8.
 
     >>> client_of("ios/4.2.17 (iPhone; build 3)"), client_of("python-httpx/0.28.1"), client_of(None)
     ('ios/4.2', 'python-httpx/0.28', '(none)')
+    >>> client_of("my%20app/2"), client_of("böd/1.0".encode().decode("latin-1"))
+    ('my%20app/2', 'böd/1.0')
     """
     found = _PRODUCT.match(user_agent or "")
     if found is None:
         return NOBODY if not user_agent else "(other)"
-    name, major, minor = found.groups()
-    return name[:64] if major is None else f"{name[:64]}/{major[:8]}" + (f".{minor[:8]}" if minor is not None else "")
+    name, *numbers = found.groups()
+    # What is in another encoding, or was read already, stays as it is.
+    with suppress(UnicodeError):
+        name = name.encode("latin-1").decode("utf-8")
+    version = ".".join(number[:_LONGEST_VERSION] for number in numbers if number is not None)
+    return printable(name)[:_LONGEST_NAME] + (f"/{version}" if version else "")
 
 
 def is_traffic() -> ds.Expression:

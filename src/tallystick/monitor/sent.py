@@ -111,9 +111,10 @@ def sent_rows(
     refusals = _refusals(chosen, refused, reference.names)
     notes = []
     if unread:
-        notes.append(f"{unread:,} rows were compared as the model saw them: their bodies are no JSON of named columns")
+        were = count(unread, "row", "was", "were")
+        notes.append(f"{were} compared as the model saw them: no JSON of named columns was sent")
     if lost:
-        notes.append(f"bodies of {lost:,} refused requests could not be read, or were not recorded")
+        notes.append(f"bodies of {count(lost, 'refused request')} could not be read, or were not recorded")
     return made.sent(refusals, notes, {*hidden})
 
 

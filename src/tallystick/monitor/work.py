@@ -299,4 +299,5 @@ def _diagnosis(entity: WatchedEntity, explained: Explained) -> Diagnosis:
         render(explained.verdict),
         title(explained.verdict),
         rows,
+        explained.last_at,
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tallystick.printable import printable
+from tallystick.printable import count as count
+from tallystick.printable import named, printable
 
 #: Columns, levels and pairs that a sentence names before it says "and 5 more".
 MOST_NAMES, MOST_LEVELS = 4, 2
@@ -33,6 +34,9 @@ def in_words(kind: str, columns: Sequence[str], transformation: Mapping[str, Any
         del known["name"]
     if columns:
         known["columns"] = listed(columns)
+    # Another column, and the name that a column came under.
+    names = ("column", "to") if kind == "renamed_column" else ("column",)
+    known |= {key: named(simple[key]) for key in names if key in simple}
     for key in ("hours", "log_odds"):
         if isinstance(transformation.get(key), int | float):
             known[key] = f"{transformation[key]:+.4g}"
@@ -65,12 +69,12 @@ def _levels(kind: str, transformation: Mapping[str, Any]) -> dict[str, str]:
     known: dict[str, str] = {}
     if transformation.get("map"):
         known["map"] = _pairs(transformation["map"], is_from_training=kind == "category_relabelled")
-        known["tokens"] = listed([quoted(key) for key in transformation["map"]], MOST_LEVELS)
+        known["tokens"] = _joined([quoted(key) for key in transformation["map"]], MOST_LEVELS)
         if len(transformation["map"]) == 1:
             known["pair"] = known["map"]
     for key in ("levels", "tokens"):
         if transformation.get(key):
-            known[key] = listed([quoted(value) for value in transformation[key]], MOST_LEVELS)
+            known[key] = _joined([quoted(value) for value in transformation[key]], MOST_LEVELS)
     if transformation.get("levels") and "role" in transformation:
         known["example"] = quoted(transformation["levels"][0])
     return known
@@ -119,17 +123,17 @@ def _endpoint(transformation: Mapping[str, Any]) -> dict[str, str]:
     if packages:
         training, serving = transformation.get("training") or {}, transformation.get("serving") or {}
         plain = [name.removeprefix("package:") for name in packages]
-        known["packages"] = listed(plain, MOST_LEVELS)
+        known["packages"] = _joined(plain, MOST_LEVELS)
         versions = [
             f"{name} {serving.get(key, 'another')} where training had {training.get(key, 'another')}"
             for key, name in zip(packages, plain, strict=True)
         ]
-        known["differences"] = listed(versions, MOST_LEVELS)
+        known["differences"] = _joined(versions, MOST_LEVELS)
     replicas = transformation.get("replicas")
     if replicas:
         part = f" ({len(replicas)} of {transformation['of']})" if "of" in transformation else ""
         one = len(replicas) == 1
-        names = listed([str(name) for name in replicas], MOST_LEVELS)
+        names = _joined([str(name) for name in replicas], MOST_LEVELS)
         known["replicas"] = f"replica{'' if one else 's'} {names}{part} serve{'s' if one else ''}"
     return known
 
@@ -149,7 +153,7 @@ def _pairs(pairs: Mapping[str, Any], is_from_training: bool) -> str:
     """Return pairs of levels as "sent for training's"."""
     said = [(old, new) if not is_from_training else (new, old) for old, new in pairs.items()]
     texts = [f"{quoted(sent)} for {quoted(meant) if str(meant) else 'a missing value'}" for sent, meant in said]
-    return listed(texts, MOST_LEVELS)
+    return _joined(texts, MOST_LEVELS)
 
 
 def _digits(decimals: int) -> str:
@@ -196,11 +200,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
-def count(number_of: int, thing: str) -> str:
-    """Return a number of things, with the thing in the plural unless it is one."""
-    return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
-
-
 def span(seconds: float) -> str:
     """Return a span of time in the largest unit that it has two of, or one exactly.
 
@@ -215,11 +214,15 @@ def span(seconds: float) -> str:
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMES) -> str:
-    """Return names as a list in words.
+    """Return names as a list in words; in quotes where the words around them would not tell them apart.
 
-    >>> listed(["a", "b", "c"]), listed(list("abcdef"))
-    ('a, b and c', 'a, b, c, d and 2 more')
+    >>> listed(["a", "b", "c"]), listed(list("abcdef")), listed(["-", "wind, gusts"])
+    ('a, b and c', 'a, b, c, d and 2 more', "'-' and 'wind, gusts'")
     """
-    if len(names) > most + 1:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
+    return _joined([named(name) for name in names], most)
+
+
+def _joined(texts: Sequence[str], most: int) -> str:
+    if len(texts) > most + 1:
+        return f"{', '.join(texts[:most])} and {len(texts) - most} more"
+    return " and ".join((", ".join(texts[:-1]), texts[-1])) if len(texts) > 1 else "".join(texts)

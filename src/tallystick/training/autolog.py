@@ -13,8 +13,9 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from tallystick.training.native import Matrices, patches_of
 from tallystick.training.tabular import sampled
 
 _MARK = "_tallystick_autolog"
+_NO_SKOPS = (
+    "tallystick.autolog: skops is not installed, by which MLflow writes scikit-learn models. This one is written by "
+    "cloudpickle, which runs code when it is loaded: install skops, or give serialization_format, which decides it."
+)
 _NOT_HELD = "It was not fitted in this process after autolog(), is a copy, or its class is written in the script itself"
 
 
@@ -60,7 +65,7 @@ class _Autolog:
     def __init__(self, options: _Options) -> None:
         self.options, self.reservoir, self.matrices = options, Reservoir(), Matrices()
         self.is_on = True
-        self._originals: list[tuple[type, str, Any, Any]] = []
+        self._originals: list[tuple[Any, str, Any, Any]] = []
         self._depth = threading.local()
 
     def install(self) -> None:
@@ -73,6 +78,7 @@ class _Autolog:
         self._replace(Model, "log", patched)
         # scikit-learn may be imported later, or never.
         register_post_import_hook(self._patch_fits, "sklearn.base", overwrite=False)
+        register_post_import_hook(self._patch_default_format, "mlflow.sklearn", overwrite=False)
         for library in ("xgboost", "lightgbm"):
             register_post_import_hook(self._patch_native, library, overwrite=False)
 
@@ -89,7 +95,7 @@ class _Autolog:
                     setattr(owner, name, original)
         self._originals.clear()
 
-    def _replace(self, owner: type, name: str, patched: Any) -> None:
+    def _replace(self, owner: Any, name: str, patched: Any) -> None:
         self._originals.append((owner, name, owner.__dict__.get(name), patched))
         setattr(owner, name, patched)
 
@@ -111,6 +117,11 @@ class _Autolog:
                 self._patch_fit(cls)
 
         self._replace(base, "__init_subclass__", classmethod(announced))
+
+    def _patch_default_format(self, module: Any) -> None:
+        # Where `Model.log` is called, nobody knows any more whether the script asked for the format.
+        if self.is_on:
+            self._replace(module, "log_model", _format_patch(self, module.log_model))
 
     def _patch_fit(self, kind: type) -> None:
         fit = kind.__dict__.get("fit")
@@ -253,6 +264,26 @@ def _log_patch(state: _Autolog, original: Callable[..., Any]) -> Callable[..., A
         return original(cls, artifact_path, flavor, *args, **options)
 
     return log
+
+
+def _format_patch(state: _Autolog, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `mlflow.sklearn.log_model` that needs no skops where it is not there: mlflow-skinny brings none."""
+    parameters = inspect.signature(original)
+    format_ = parameters.parameters.get("serialization_format")
+
+    @functools.wraps(original)
+    def log_model(*given: Any, **named: Any) -> Any:
+        if state.is_on and format_ is not None and format_.default is None and find_spec("skops") is None:
+            # What MLflow does not take is for MLflow to say.
+            with suppress(TypeError):
+                call = parameters.bind(*given, **named)
+                if call.arguments.get("serialization_format") is None:
+                    call.arguments["serialization_format"] = "cloudpickle"
+                    given, named = call.args, call.kwargs
+                    warnings.warn(_NO_SKOPS, UserWarning, stacklevel=2)
+        return original(*given, **named)
+
+    return log_model
 
 
 def _fit_patch(state: _Autolog, original: Callable[..., Any]) -> Callable[..., Any]:

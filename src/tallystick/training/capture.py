@@ -25,6 +25,7 @@ from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.reference import Reference
 from tallystick.parity.tables import Rows, read_rows
+from tallystick.printable import count
 from tallystick.training import fit, lint, origin, served, wires
 from tallystick.training.kinds import check_kinds, is_nested
 from tallystick.training.tabular import drawn, sampled
@@ -88,7 +89,7 @@ def make_plan(
     """
     shape = getattr(X, "shape", None)
     if shape and y is not None and len(y) != shape[0]:
-        raise InvalidParameter(f"y has {len(y)} values, X has {shape[0]} rows")
+        raise InvalidParameter(f"y has {count(len(y), 'value')}, X has {count(shape[0], 'row')}")
     given = given or (int(shape[0]) if shape else 0)
     is_drawn = isinstance(X, (pd.DataFrame, np.ndarray))
     kept, labels = sampled(X, y) if is_drawn else (X, y)
@@ -106,7 +107,9 @@ def make_plan(
         if list(held_out[0].columns) != list(rows.frame.columns):
             raise InvalidParameter("eval_data: its columns are not those of X, in the same order")
         if len(held_out[0]) != len(held_out[1]):
-            raise InvalidParameter(f"eval_data: {len(held_out[1])} labels for {len(held_out[0])} rows")
+            raise InvalidParameter(
+                f"eval_data: {count(len(held_out[1]), 'label')} for {count(len(held_out[0]), 'row')}"
+            )
     return Plan(rows, labels, held_out, privacy_options, k_anonymity, given or len(rows.frame), asked=asked)
 
 
@@ -131,9 +134,9 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     def predict(frame: pd.DataFrame) -> Any:
         answer = ask(plan.rows.restore(frame))
         if isinstance(answer, dict) or not hasattr(answer, "__len__") or len(answer) != len(frame):
-            size = f" with {len(answer)} entries" if hasattr(answer, "__len__") else ""
+            size = f" of length {len(answer)}" if hasattr(answer, "__len__") else ""
             raise InvalidParameter(
-                f"the model's answer to {len(frame)} rows is of type {type(answer).__name__}{size}: "
+                f"the model's answer to {count(len(frame), 'row')} is of type {type(answer).__name__}{size}: "
                 "expected an array, list or frame with one entry for each row"
             )
         return answer
@@ -263,7 +266,9 @@ def _golden_file(
         return nothing, []
     predictions = Matrix.of(rows.answer)
     if predictions.rows != len(rows.frame):
-        raise InvalidParameter(f"the model gives {predictions.rows} predictions for {len(rows.frame)} rows")
+        raise InvalidParameter(
+            f"the model gives {count(predictions.rows, 'prediction')} for {count(len(rows.frame), 'row')}"
+        )
     bodies = wires.render_bodies(
         columns, rows.frame, saved.signature, is_array=plan.rows.is_array, predict=saved.predict
     )

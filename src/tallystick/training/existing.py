@@ -15,13 +15,12 @@ from tallystick.errors import AlreadyExists, InvalidParameter, NotFound, Tallyst
 from tallystick.gate import golden
 from tallystick.parity import storage
 from tallystick.parity.reference import Reference
-from tallystick.printable import listed_names
+from tallystick.printable import listed_names, without_password
 from tallystick.training import lint
 from tallystick.training.capture import Captured, Plan, capture, capture_rows_alone, make_plan, write
 from tallystick.training.files import read_history, read_table
 
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/]+)|@(?P<alias>.+))")
-_PASSWORD = re.compile(r"//[^/@]*@")
 _RUN = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
 EXAMPLE_ONLY = "made from the signature and {rows} example rows: how training was distributed is not known"
 
@@ -82,7 +81,9 @@ def locate(uri: str, scratch: Path) -> Place:
             return Place(uri, place.folder, _upload(uri, place.described))
     except MlflowException as error:
         kind = NotFound if error.error_code == "RESOURCE_DOES_NOT_EXIST" else InvalidParameter
-        raise kind(f"{uri} could not be fetched: {error.message}") from error
+        store = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
+        asked = f"asked {without_password(store)}; MLFLOW_TRACKING_URI names another store"
+        raise kind(f"{uri} could not be fetched: {error.message} ({asked})") from error
     except OSError as error:
         raise NotFound(f"{uri} could not be fetched: {error.strerror or error}") from error
     except ImportError as error:
@@ -102,7 +103,7 @@ def _source(uri: str) -> str:
     if not (named and named["version"]):
         return ""
     source = mlflow.MlflowClient().get_model_version(named["name"], named["version"]).source
-    return f" (its source is {_PASSWORD.sub('//***@', source)})"
+    return f" (its source is {without_password(source)})"
 
 
 def _logged_models(uri: str) -> str:

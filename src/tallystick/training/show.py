@@ -9,6 +9,7 @@ from tallystick.gate.golden import Golden
 from tallystick.parity.columns import Role
 from tallystick.parity.profile import ColumnProfile
 from tallystick.parity.reference import Reference
+from tallystick.printable import count
 
 _WIDTH = 13
 
@@ -51,9 +52,9 @@ def document(reference: Reference, golden: Golden | None, sizes: dict[str, int])
 def lines(shown: dict[str, Any]) -> list[str]:
     """Return the same in lines."""
     lineage, columns = shown["lineage"], shown["columns"]
-    made = [f"{len(columns)} columns"]
+    made = [count(len(columns), "column")]
     if lineage.get("rows"):
-        made.append(f"{int(lineage['rows']):,} rows")
+        made.append(count(int(lineage["rows"]), "row"))
     found = [
         ("Made from", ", ".join(made)),
         ("Captured", lineage.get("captured_at", "")),
@@ -79,9 +80,9 @@ def values_of(column: ColumnProfile) -> str:
         return ""
     if column.levels is not None:
         shown = [level for level in column.levels.levels if not level.startswith("#")][:4]
-        count = len(column.levels.levels)
+        of = len(column.levels.levels)
         names = ", ".join(level if level.strip() else repr(level) for level in shown)
-        return f"{count} levels" + (f": {names}{' …' if count > len(shown) else ''}" if shown else "")
+        return count(of, "level") + (f": {names}{' …' if of > len(shown) else ''}" if shown else "")
     numbers = column.numbers
     if numbers is None:
         return ""
@@ -111,7 +112,7 @@ def _quality(evaluation: dict[str, Any] | None) -> str:
     if evaluation is None:
         return ""
     interval = f"{evaluation['low']:.3f} to {evaluation['high']:.3f}"
-    return f"{evaluation['metric']} {evaluation['value']:.3f} ({interval}) over {evaluation['rows']:,} rows"
+    return f"{evaluation['metric']} {evaluation['value']:.3f} ({interval}) over {count(evaluation['rows'], 'row')}"
 
 
 def _privacy(columns: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
 from tallystick.gate.golden import FILE, FOLDER
+from tallystick.printable import without_password
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
 from tallystick.worker.disk import sync_all, sync_one
 
@@ -75,7 +76,7 @@ def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))), uri, run_id
     except MlflowException as error:
         where = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
-        asked = f"asked {_without_password(where)}"
+        asked = f"asked {without_password(where)}"
         if not (spec.tracking_uri or spec.registry_uri):
             asked += "; MLFLOW_TRACKING_URI names another store"
         raise DeploymentFailed(f"{spec.model_uri} could not be fetched: {error.message} ({asked})") from error
@@ -83,15 +84,12 @@ def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
         raise DeploymentFailed(f"{spec.model_uri} could not be fetched: {error.strerror or error}") from error
 
 
-def _without_password(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", uri)
-
-
 def _keep(folder: Path, cache: Path, name: str = "") -> Path:
     """Copy a model folder into the cache, once per content. Returns the copy."""
     if not (folder / "MLmodel").is_file():
+        what = name or folder.name or folder
         raise DeploymentFailed(
-            f"{name or folder.name} holds no MLmodel file, so it is not an MLflow model. Give the folder that has one."
+            f"{what} holds no MLmodel file, so it is not an MLflow model. Give the folder that has one."
         )
     kept = cache / digest_of(folder)
     if not kept.exists():

@@ -75,6 +75,14 @@ def test_an_honest_model_passes_every_rung():
     assert "160 golden rows give training's predictions" in checked.report.summary()
 
 
+def test_what_there_is_one_of_is_told_in_the_singular():
+    golden = golden_of(MODEL, FRAME.iloc[:1])
+    golden = msgspec.structs.replace(golden, steps=golden.steps[:1])
+    report = check(golden, subject(golden=golden)).report
+    assert rungs(report)[Rung.WIRE].text.startswith("1 row comes out of ")
+    assert rungs(report)[Rung.STEPS].text == "1 step gives what it gave in training."
+
+
 def test_a_scaler_left_in_the_notebook_is_named_with_what_came_instead():
     numbers = FRAME[["age", "income"]]
     whole = make_pipeline(StandardScaler(), Ridge()).fit(numbers, Y)

@@ -1,6 +1,7 @@
 """What control keeps of checks: reports of workers as they come, replays begun once, and forgotten with their entity."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -131,8 +132,10 @@ async def test_a_check_on_demand_asks_what_serves_and_is_kept(bench):
     assert bench.keeper.replays["e1"].failure == WRONG.summary()
     with pytest.raises(NotFound, match="m-9"):
         await bench.keeper.check(ENDPOINT, "m-9", {})
-    with pytest.raises(InvalidState, match="serves nothing"):
+    with pytest.raises(InvalidState, match=r"serves nothing.* tallystick endpoints get idle"):
         await bench.keeper.check(Endpoint(EndpointId("F"), "idle", "ann", 0, 0), None, {})
+    with pytest.raises(InvalidState, match=rf"is stopped.* 'tallystick endpoints start {ENDPOINT.name}'"):
+        await bench.keeper.check(replace(ENDPOINT, is_stopped=True), None, {})
 
 
 async def test_two_checks_of_an_endpoint_do_not_run_at_once(bench):

@@ -238,8 +238,10 @@ def test_incidents_are_listed_in_short_the_newest_first_and_damaged_ones_are_pas
 @pytest.mark.parametrize("number", ["3", "../1", "x", "", "1/../1", "٣"])
 def test_what_is_no_incident_is_not_found(tmp_path: Path, number: str) -> None:
     keep(tmp_path, "i", 1)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="; it has 1\\."):
         get_incident(tmp_path, "i", number)
+    with pytest.raises(NotFound, match="; it has none\\."):
+        get_incident(tmp_path, "nothing", number)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,24 @@ def test_an_incident_that_may_be_older_than_its_first_row_goes_on_saying_so() ->
     book, _ = note(book_of((0, first)), found(first_seen="2026-01-31 14:09:00Z", title_since=True), after(600))
     assert book.open[0].verdict["is_older"]
     assert book.open[0].title == "Since 2026-01-01 00:00:00Z or before unit."
+
+
+def test_an_incident_was_last_seen_when_its_last_affected_row_came() -> None:
+    def sent(at: float) -> Diagnosis:
+        return replace(found(), last_at=after(at))
+
+    book, _ = note(Book("churn"), sent(-40), after(0))
+    assert (book.open[0].last_seen, book.open[0].updated_at) == ("2026-01-31T13:59:20Z", "2026-01-31T14:00:00Z")
+    book, _ = note(book, sent(90), after(120))
+    assert book.open[0].last_seen == "2026-01-31T14:01:30Z"
+    book, _ = note(book, sent(-60), after(180))
+    assert book.open[0].last_seen == "2026-01-31T14:01:30Z"
+    book, _ = note(book, clean(), after(120 + CLEAN_S))
+    assert book.open[0].last_seen == "2026-01-31T14:01:30Z"
+
+
+def test_what_no_single_rows_show_was_last_seen_when_it_was_found() -> None:
+    assert book_of((0, found()), (300, found())).open[0].last_seen == "2026-01-31T14:05:00Z"
 
 
 def test_an_incident_keeps_the_clearest_verdict_and_the_first_time() -> None:

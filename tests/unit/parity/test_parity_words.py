@@ -52,6 +52,21 @@ def of(kind: str, **fields: object) -> Verdict:
     return msgspec.convert({"kind": kind, **given, **fields}, Verdict)
 
 
+def test_columns_that_read_as_something_else_are_quoted():
+    columns = ("-", "wind, gusts", "hum", "won't", "5")
+    swapped = of("columns_swapped", features=columns)
+    told = "'-', 'wind, gusts', hum, \"won't\" and '5'"
+    assert headline(swapped) == f"All 200 rows carry {told} in each other's place."
+    assert name_of(swapped).endswith(f"columns {told}")
+    assert phrase(of("wrong_scaler", transformation={"column": "pay ($)"})) == (
+        "temp scaled with the constants of 'pay ($)'"
+    )
+    assert phrase(of("renamed_column", transformation={"to": "."})) == "temp under the name '.'"
+    assert phrase(of("new_level", transformation={"levels": ["a b", "-"]})) == (
+        "levels of temp that training never had ('a b' and '-')"
+    )
+
+
 def test_every_kind_has_words_and_no_word_is_of_another():
     assert set(WORDS) == set(FAMILY_OF)
 
