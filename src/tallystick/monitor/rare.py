@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -17,6 +16,7 @@ from tallystick.monitor.explain import Explained, Looked, is_claim
 from tallystick.monitor.rows import Senders
 from tallystick.monitor.sent import Sent
 from tallystick.parity.conclude import FEWEST_ROWS
+from tallystick.parity.verdict import Verdict
 from tallystick.printable import count, printable
 
 #: Rows of a sender among the judged ones from which these speak for him.
@@ -42,10 +42,17 @@ class Moved:
 
 
 def few_of(moved: Collection[Moved], looked: Looked) -> list[Moved]:
-    """Return the senders that the judged rows say too little of: they take turns, those with most rows first."""
-    blamed = {(str(each.get("column")), str(each.get("value"))) for each in _segments(looked)}
-    judged = looked.senders()
-    found = [each for each in moved if each.sender not in blamed and judged.get(each.sender, 0) < ENOUGH_ROWS]
+    """Return the senders that the judged rows say too little of: they take turns, those with most rows first.
+
+    Of whom most judged rows are, these say what there is to say, however few they are.
+    """
+    blamed = {_sender_of(each.verdict) for each in looked.found if is_claim(each.verdict)}
+    judged, half = looked.senders(), len(looked.who) / 2
+    found = [
+        each
+        for each in moved
+        if each.sender not in blamed and (rows := judged.get(each.sender, 0)) < ENOUGH_ROWS and rows <= half
+    ]
 
     def turn(each: Moved) -> tuple[bool, float, float]:
         at = each.looked_at
@@ -72,7 +79,7 @@ def with_few(
             continue
         explained = explain(sent)
         who.append(Senders(sent.rows.segments, sent.rows.times))
-        if is_claim(explained.verdict):
+        if is_claim(explained.verdict) and not _is_told(explained.verdict, looked):
             found.append(_blaming(explained, each))
     claims = [each for each in looked.found if is_claim(each.verdict)]
     first, *rest = (*claims, *found) or looked.found
@@ -81,8 +88,20 @@ def with_few(
     return replace(looked, found=told, who=Senders.joined(who), alone=alone)
 
 
-def _segments(looked: Looked) -> list[dict[str, Any]]:
-    return [each.verdict.segment for each in looked.found if is_claim(each.verdict)]
+def _is_told(verdict: Verdict, looked: Looked) -> bool:
+    """Whether a cause in the rows of a sender is that of a sender who is blamed for it: both sent the same rows."""
+    return any(
+        is_claim(each.verdict)
+        and each.verdict.kind == verdict.kind
+        and bool(set(each.verdict.features) & set(verdict.features))
+        and _sender_of(each.verdict) == _sender_of(verdict) != ("", "")
+        for each in looked.found
+    )
+
+
+def _sender_of(verdict: Verdict) -> tuple[str, str]:
+    """Return the column and the value that a verdict blames; empty where it blames nobody."""
+    return str(verdict.segment.get("column", "")), str(verdict.segment.get("value", ""))
 
 
 def _blaming(explained: Explained, moved: Moved) -> Explained:

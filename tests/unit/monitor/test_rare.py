@@ -21,7 +21,8 @@ START = pd.Timestamp("2026-01-31 14:00", tz="UTC")
 
 def verdict(status: Status, share: float = 1.0, **segment: Any) -> Explained:
     family = Family.PREPROCESSING if status is Status.CAUSE_FOUND else Family.NONE
-    return Explained(Verdict(status=status, family=family, kind="unit", share=share, rows=150, segment=segment))
+    given: dict[str, Any] = {"kind": "unit", "features": ("temp",), "share": share, "rows": 150, "segment": segment}
+    return Explained(Verdict(status=status, family=family, **given))
 
 
 def senders(*clients: str) -> Senders:
@@ -86,6 +87,24 @@ def test_what_its_rows_show_is_its_own_and_says_how_it_was_judged() -> None:
     # Its rows were looked at, so an incident of its own can close.
     assert found.senders()["client", "ios/4.2"] == 150
     assert found.is_clean
+
+
+def test_who_sent_most_of_the_judged_rows_is_judged_by_these_however_few_they_are() -> None:
+    ann, ios = Moved(1.0, "requester", "ann"), Moved(0.3, "client", "ios/4.2")
+    clients = senders(*["ios/4.2"] * 15, *["web/1.0"] * 35)
+    who = Senders(clients.segments.assign(requester="ann"), clients.times)
+    assert few_of([ann, ios], Looked((verdict(Status.CONSISTENT),), True, who)) == [ios]
+
+
+def test_a_cause_that_rows_of_a_sender_show_in_another_who_is_blamed_for_it_is_told_once() -> None:
+    first = verdict(Status.CAUSE_FOUND, column="client", value="ios/4.2")
+    ann = Moved(0.1, "requester", "ann")
+    before = looked({"ios/4.2": 500}, first)
+    same = with_few(before, [ann], lambda _: rows_of("ios/4.2", 150), lambda _: first)
+    assert same.found == before.found
+    other = verdict(Status.CAUSE_FOUND, column="client", value="web/1.0")
+    found = with_few(before, [ann], lambda _: rows_of("web/1.0", 150), lambda _: other)
+    assert [each.verdict.segment["value"] for each in found.found] == ["ios/4.2", "ann"]
 
 
 def test_causes_of_others_stay_first() -> None:
