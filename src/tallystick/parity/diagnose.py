@@ -37,11 +37,10 @@ from tallystick.parity.endpoint import (
 from tallystick.parity.given import Beside, read_given
 from tallystick.parity.hiding import without_hidden
 from tallystick.parity.history import Asked, History, asked_of, unread
-from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.joint import one_thread
 from tallystick.parity.live import Live
-from tallystick.parity.locate import affected_rows, by_segment, one_segment
+from tallystick.parity.locate import affected_rows, inquire_segments, one_segment
 from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_tables
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
@@ -168,11 +167,8 @@ def examine(
     limits = _untimed(beside.timestamps, asked)
     kept = _kept_rows(reference, frame, asked.keys)
     asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
-    inquiry = inquire(reference, rows, asked)
     senders = segment_frame(_taken(beside.segments, kept), len(kept))
-    whose: dict[str, Any] = {}
-    if senders is not None and not (inquiry.findings and inquiry.findings[0].exact):
-        inquiry, whose = by_segment(reference, rows, asked, senders, inquiry)
+    inquiry, whose = inquire_segments(reference, rows, asked, senders)
     findings = told_as_absent(reference, inquiry.findings)
     inquiry = replace(inquiry, findings=findings, senders=None if whose else senders)
     asking = Asking()

@@ -45,15 +45,30 @@ ESTIMATED = frozenset({"window_changed"})
 WHOLE, FAR_P = 0.97, 1e-6
 
 
-def by_segment(
-    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
+def inquire_segments(
+    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame | None
 ) -> tuple[Inquiry, dict[str, Any]]:
-    """Return the inquiry into the segment with the clearest cause; the inquiry into all rows when none has one.
+    """Return the inquiry into the segment with the clearest cause, and which it is; where none has one, into all rows.
 
     All segments are screened on the rows as read; detectors are asked in the few that stand out most. Where all rows
     together show a cause already, a segment's other one is believed if it is in all of its rows, and the other rows
     show none: a mixture of sound and broken rows can look like another fault.
     """
+    whole = begun(reference, frame, asked)
+    if segments is not None:
+        # Of all rows nothing but the first cause matters here; more are looked for where no segment has one.
+        whole = carried_on(whole, ANY_NATS)
+        if not (whole.findings and whole.findings[0].exact):
+            inquiry, whose = _of_segments(reference, frame, asked, segments, whole.told())
+            if inquiry is not None:
+                return inquiry, whose
+    return carried_on(whole).told(), {}
+
+
+def _of_segments(
+    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
+) -> tuple[Inquiry | None, dict[str, Any]]:
+    """Return the inquiry into the segment with the clearest cause, and which it is; None where none has one."""
     best: tuple[float, Mask, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     # Each segment is one more look.
@@ -74,7 +89,7 @@ def by_segment(
             }
             best = strong[0].gain, each.rows, whose
     if best is None:
-        return whole, {}
+        return None, {}
     # Of the one segment that is told of, everything.
     return parts.inquire_again(best[1]), best[2]
 
