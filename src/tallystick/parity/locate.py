@@ -193,19 +193,22 @@ def _tells_better(parts: _Parts, found: Finding, rows: Mask) -> bool:
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[_Segment]:
     """Return the segments in which a column is not as in training, those with the least chance first."""
-    found: list[tuple[float, _Segment]] = []
+    parts: list[Ints] = []
+    named: list[tuple[str, str]] = []
     for column in segments.columns:
         counts = segments[column].value_counts()[:MOST_SEGMENTS]
         values = counts.index[(counts >= FEWEST_ROWS) & (counts < len(segments))]
-        if not len(values):
-            continue
         part = np.asarray(values.get_indexer(pd.Index(segments[column])), dtype=np.int64)
-        chances, is_odd = screen_parts(sent, part, len(values))
-        for k in np.flatnonzero(chances < 1).tolist():
-            segment = _Segment(str(column), str(values[k]), part == k, np.flatnonzero(is_odd[:, k]))
-            found.append((float(chances[k]), segment))
-    found.sort(key=lambda each: (each[0], each[1].column, each[1].value))
-    return [segment for _, segment in found]
+        parts.append(np.where(part >= 0, part + len(named), -1))
+        named += [(str(column), str(value)) for value in values]
+    if not named:
+        return []
+    chances, is_odd = screen_parts(sent, np.stack(parts), len(named))
+    found = sorted((float(chances[k]), *named[k], k) for k in np.flatnonzero(chances < 1).tolist())
+    return [
+        _Segment(column, value, np.logical_or.reduce([part == k for part in parts]), np.flatnonzero(is_odd[:, k]))
+        for _, column, value, k in found
+    ]
 
 
 def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> dict[str, Any]:
