@@ -22,7 +22,7 @@ from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
 from tallystick.parity.asking import Asking
 from tallystick.parity.columns import Floats, Mask, plain_objects
-from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
+from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
 from tallystick.parity.detect.absent import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
@@ -392,7 +392,7 @@ def _interventions(
         return None, None
     if inquiry.findings[0].at_endpoint:
         return None, None
-    main = of_one_cause(inquiry)
+    main = inquiry.of_one_cause
     outcomes, scores = _labelled(reference, labels, predictions)
     return (
         asking.of(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tallystick.parity.alike import alike
 from tallystick.parity.columns import Mask, Role
-from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
+from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.permutation import swapped
@@ -269,4 +269,4 @@ def affected_rows(inquiry: Inquiry) -> Mask:
     """Return the rows that the first cause is in, as far as single rows show it."""
     if not inquiry.findings:
         return np.zeros(inquiry.sent.rows, dtype=bool)
-    return np.asarray(np.logical_or.reduce([finding.rows for finding in of_one_cause(inquiry)]))
+    return np.asarray(np.logical_or.reduce([finding.rows for finding in inquiry.of_one_cause]))
