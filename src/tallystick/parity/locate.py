@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Segments in which a cause that shows in no single row is asked for again, the likeliest first.
+MOST_ASKED = 8
 #: Looks of detectors at one column in all of these inquiries together.
 MOST_LOOKS = 16
 #: The same in the rows without a segment, at least.
@@ -224,27 +226,27 @@ def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> 
     if column < 0 or column in inquiry.sent.absent:
         return {}
     affected = affected_rows(inquiry)
-    best: tuple[float, dict[str, Any]] | None = None
+    candidates = []
     for name in given.columns:
         for value in given[name].value_counts().index[:MOST_SEGMENTS]:
             rows = np.asarray(given[name] == value, dtype=bool)
-            if not FEWEST_ROWS <= rows.sum() <= len(rows) - FEWEST_ROWS:
-                continue
-            gap = float(affected[rows].mean() - affected[~rows].mean())
-            if gap > 0.1 and (best is None or gap > best[0]):
-                inside, outside = (_share_of(inquiry.sent.taken(part), column, main.kind) for part in (rows, ~rows))
-                if inside > 0.6 and outside < inside / 3:
-                    best = (
-                        gap,
-                        {
-                            "column": str(name),
-                            "value": str(value),
-                            "share_of_rows": float(rows.mean()),
-                            "affected_inside": inside,
-                            "affected_outside": outside,
-                        },
-                    )
-    return {} if best is None else best[1]
+            if FEWEST_ROWS <= rows.sum() <= len(rows) - FEWEST_ROWS:
+                gap = float(affected[rows].mean() - affected[~rows].mean())
+                candidates.append((gap, str(name), str(value), rows))
+    # Those that differ most from the rest first; of the others one is the cause's only if all of these are not.
+    candidates = sorted((each for each in candidates if each[0] > 0.1), key=lambda each: -each[0])
+    for _, name, value, rows in candidates[:MOST_ASKED]:
+        inside = _share_of(inquiry.sent.taken(rows), column, main.kind)
+        outside = _share_of(inquiry.sent.taken(~rows), column, main.kind) if inside > 0.6 else 1.0
+        if outside < inside / 3:
+            return {
+                "column": name,
+                "value": value,
+                "share_of_rows": float(rows.mean()),
+                "affected_inside": inside,
+                "affected_outside": outside,
+            }
+    return {}
 
 
 def _share_of(part: Live, column: int, kind: str) -> float:
