@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tallystick.parity import Reference, Status, diagnose
 from tallystick.parity.density import fit_share, mixed, mixture_z
 from tallystick.parity.detect.drawn import other_window
-from tallystick.parity.detect.maps import curve_maps, scaling_maps, sign_maps, temperature_maps, unit_maps
+from tallystick.parity.detect.maps import curve_maps, scalers, scaling_maps, sign_maps, temperature_maps, unit_maps
 from tallystick.parity.distribution import cdf, cdf_below, number_shares
 from tallystick.parity.profile import cells_of, profile_column, profile_numbers
 from tallystick.parity.yardsticks import binomial_nats
@@ -120,7 +120,7 @@ def test_each_map_is_undone_by_its_inverse(values):
     numbers = profile_numbers(given_values)
     reference = Reference.from_frame(pd.DataFrame({"a": given_values, "b": given_values[::-1] * 3}))
     maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers)]
-    maps += scaling_maps(reference, "a", numbers, is_standardized=False)
+    maps += scaling_maps(reference, "a", numbers, is_standardized=False, others=scalers(reference))
     for each in maps:
         sent = each.forward(given_values)
         inside = np.isfinite(sent) & (np.abs(sent) < 1e12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
-from tallystick.parity.segments import are_apart
+from tallystick.parity.segments import Senders, are_apart
 from tallystick.parity.told import parameters_of, with_time
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
@@ -54,6 +55,21 @@ class Inquiry:
     senders: pd.DataFrame | None = None
     #: How often detectors looked at a column.
     looks: int = 0
+
+    @cached_property
+    def of_one_cause(self) -> list[Finding]:
+        """The findings that are one cause with the first: those of its kind, but for those in other rows."""
+        return self.like(self.findings[0], self.findings)
+
+    def like(self, first: Finding, findings: Sequence[Finding]) -> list[Finding]:
+        """Return those of findings that are one cause with the first of them."""
+        alike = (finding for finding in findings if finding.kind == first.kind)
+        return [each for each in alike if each is first or not are_apart(first.rows, each.rows, self._traced)]
+
+    @cached_property
+    def _traced(self) -> Senders | None:
+        is_known = self.senders is not None and len(self.senders) == self.sent.rows
+        return Senders(self.senders) if self.senders is not None and is_known else None
 
 
 @dataclass(frozen=True)
@@ -205,7 +221,7 @@ def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Ver
 
 
 def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
-    main, same = inquiry.findings[0], of_one_cause(inquiry)
+    main, same = inquiry.findings[0], inquiry.of_one_cause
     features = tuple(dict.fromkeys(name for finding in same for name in finding.features))
     is_repaired = bool(context.repaired and context.repaired.is_proof and main.nats > STRONG_NATS)
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
@@ -266,29 +282,19 @@ def _confidence(main: Finding, is_certain: bool) -> float:
     return float(max(odds, 0.97)) if is_certain else float(min(odds, 0.95))
 
 
-def of_one_cause(inquiry: Inquiry) -> list[Finding]:
-    """Return the findings that are one cause with the first: those of its kind, but for those in other rows."""
-    return _like(inquiry.findings[0], inquiry.findings, inquiry)
-
-
-def _like(first: Finding, findings: Sequence[Finding], inquiry: Inquiry) -> list[Finding]:
-    alike = (finding for finding in findings if finding.kind == first.kind)
-    return [each for each in alike if each is first or not are_apart(first.rows, each.rows, inquiry.senders)]
-
-
 def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tuple[str, OtherCause | None]]:
     """Return the other strong findings in words, and as causes; on the same columns they are side effects of the first.
 
     One of rows that the first is not in is somebody else's, where the first is one sender's or of the same kind: that
     is in the words only.
     """
-    main, same = inquiry.findings[0], of_one_cause(inquiry)
+    main, same = inquiry.findings[0], inquiry.of_one_cause
     left = [f for f in inquiry.findings if _is_strong(f) and not any(f is one for one in same)]
     left = [f for f in left if not set(f.features) <= features and not (f.kind in _JOINT and features & {*f.features})]
     inside = np.logical_or.reduce([finding.rows for finding in same])
     found: list[tuple[str, OtherCause | None]] = []
     while left and len(found) < MOST_OTHERS:
-        alike = _like(left[0], left, inquiry)
+        alike = inquiry.like(left[0], left)
         left = [finding for finding in left if not any(finding is one for one in alike)]
         if alike[0].kind == main.kind:
             left = [finding for finding in left if not {*finding.features} <= {n for f in alike for n in f.features}]
@@ -334,7 +340,7 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     name = str(main.transformation.get("name", "unnamed"))
     if name != "unnamed" and not name.startswith("10^"):
         lines.append((f"the constant has a name: {name}", "named constant"))
-    told = [*of_one_cause(inquiry), *(finding for finding in inquiry.findings if _is_strong(finding))]
+    told = [*inquiry.of_one_cause, *(finding for finding in inquiry.findings if _is_strong(finding))]
     touched = {name for finding in told for name in finding.features}
     still = sum(not part.is_flagged for part in inquiry.last)
     lines.append(

@@ -22,7 +22,7 @@ from tallystick.parity import golden
 from tallystick.parity.answer_form import comparable
 from tallystick.parity.asking import Asking
 from tallystick.parity.columns import Floats, Mask, plain_objects
-from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude, of_one_cause
+from tallystick.parity.conclude import FEWEST_ROWS, Context, Inquiry, conclude
 from tallystick.parity.detect.absent import told_as_absent
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.prediction import paired_difference, unpaired_difference
@@ -37,11 +37,10 @@ from tallystick.parity.endpoint import (
 from tallystick.parity.given import Beside, read_given
 from tallystick.parity.hiding import without_hidden
 from tallystick.parity.history import Asked, History, asked_of, unread
-from tallystick.parity.inquire import inquire
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.joint import one_thread
 from tallystick.parity.live import Live
-from tallystick.parity.locate import affected_rows, by_segment, one_segment
+from tallystick.parity.locate import affected_rows, inquire_segments, one_segment
 from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_tables
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
@@ -168,11 +167,8 @@ def examine(
     limits = _untimed(beside.timestamps, asked)
     kept = _kept_rows(reference, frame, asked.keys)
     asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
-    inquiry = inquire(reference, rows, asked)
     senders = segment_frame(_taken(beside.segments, kept), len(kept))
-    whose: dict[str, Any] = {}
-    if senders is not None and not (inquiry.findings and inquiry.findings[0].exact):
-        inquiry, whose = by_segment(reference, rows, asked, senders, inquiry)
+    inquiry, whose = inquire_segments(reference, rows, asked, senders)
     findings = told_as_absent(reference, inquiry.findings)
     inquiry = replace(inquiry, findings=findings, senders=None if whose else senders)
     asking = Asking()
@@ -396,7 +392,7 @@ def _interventions(
         return None, None
     if inquiry.findings[0].at_endpoint:
         return None, None
-    main = of_one_cause(inquiry)
+    main = inquiry.of_one_cause
     outcomes, scores = _labelled(reference, labels, predictions)
     return (
         asking.of(

@@ -64,6 +64,15 @@ def quantiles_of(numbers: NumberProfile, ranks: Floats) -> Floats:
     return np.asarray(np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid))
 
 
+def quantiles_among(ordered: Floats, ranks: Floats) -> Floats:
+    """Return the quantiles of values in order: those of `np.quantile`, which takes ten times as long for a few."""
+    place = ranks * (len(ordered) - 1)
+    before = np.floor(place).astype(np.int64)
+    part, low, high = place - before, ordered[before], ordered[np.minimum(before + 1, len(ordered) - 1)]
+    run = high - low
+    return np.asarray(np.where(part < 0.5, low + run * part, high - run * (1 - part)))
+
+
 def number_shares(profile: ColumnProfile, values: Floats) -> Floats:
     """Return the share of each value in training; for continuous columns at least what one more repeat would be."""
     numbers = profile.numbers

@@ -66,10 +66,20 @@ _OF_NAMES = frozenset({"missing_column", "extra_column"})
 
 
 @dataclass(frozen=True)
+class _Round:
+    """What detectors proposed of some columns, which of it is believed first, and the other columns that differ."""
+
+    proposed: list[Finding]
+    best: Finding
+    others: list[int]
+
+
+@dataclass(frozen=True)
 class Begun:
     """An inquiry as far as it went: what was `found` and undone (`rows`) in what was `sent`, and the looks `left`.
 
-    `is_over` says that there is nothing more to find.
+    `is_over` says that there is nothing more to find. Of a round that is only `begun` the first finding is known; it is
+    not undone yet.
     """
 
     sent: Live
@@ -85,10 +95,16 @@ class Begun:
     looks: int = 0
     rounds: int = 0
     is_over: bool = False
+    begun: _Round | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, in order."""
+        return self.found if self.begun is None else (*self.found, self.begun.best)
 
     def told(self) -> Inquiry:
         """Return what was found."""
-        told = with_lookups(self.sent, self.asked, list(self.found))
+        told = with_lookups(self.sent, self.asked, list(self.findings))
         return Inquiry(self.sent, self.rows, told, self.first, self.last, self.finer, looks=self.looks)
 
 
@@ -131,33 +147,42 @@ def carried_on(so_far: Begun, enough_nats: float = np.inf) -> Begun:
     Nothing more is looked for once a cause has more than `enough_nats`: those that were found are then the first ones,
     the same as without. Nor when detectors have looked at as many columns as are left.
     """
-    is_tiny = trained_rows(so_far.sent.reference) < FEWEST_TRAINED
-    while so_far.rounds < MOST_ROUNDS and not so_far.is_over:
-        if any(finding.nats > enough_nats for finding in so_far.found):
+    while not so_far.is_over and not any(finding.nats > enough_nats for finding in so_far.findings):
+        if so_far.begun is not None:
+            so_far = _round_ended(so_far, so_far.begun)
+        elif so_far.rounds < MOST_ROUNDS:
+            so_far = _round_begun(so_far)
+        else:
             break
-        so_far = _next_round(so_far, is_tiny)
     return so_far
 
 
-def _next_round(so_far: Begun, is_tiny: bool) -> Begun:
-    """Return the inquiry after one more round: what explains most is found and undone."""
+def _round_begun(so_far: Begun) -> Begun:
+    """Return the inquiry with one more round begun: what explains most is found."""
     rows, held = so_far.rows, so_far.held
     order = _looked_at(so_far.last)
     chosen = frozenset(order[: min(so_far.left, LOOKS_A_ROUND)])
+    is_tiny = trained_rows(so_far.sent.reference) < FEWEST_TRAINED
     proposed = _propose(rows, so_far.last, chosen) if so_far.left > 0 and not is_tiny else []
     # Counts that come out the same when counted again are right, however odd their distribution is.
     proposed = [each for each in proposed if not each.features or not held.issuperset(each.features)]
     so_far = replace(so_far, left=so_far.left - len(chosen), looks=so_far.looks + len(chosen), rounds=so_far.rounds + 1)
     if not proposed:
         return replace(so_far, is_over=True)
-    best = _survivor(rows, proposed)
+    others = [j for j in order[len(chosen) :] if rows.reference.names[j] not in held]
+    return replace(so_far, begun=_Round(proposed, _survivor(rows, proposed), others))
+
+
+def _round_ended(so_far: Begun, begun: _Round) -> Begun:
+    """Return the inquiry with a round ended: what was found, and the same in other columns, is undone."""
+    rows, best = so_far.rows, begun.best
     # What the others tell is told of a cause's partners too, until it is undone.
     same = [best]
     if best.kind not in TOLD_BY_OTHERS:
-        same = _confirmed(rows, _of_one_kind(best, proposed))
-        same += alike(rows, best, [j for j in order[len(chosen) :] if rows.reference.names[j] not in held])
+        same = _confirmed(rows, _of_one_kind(best, begun.proposed))
+        same += alike(rows, best, begun.others)
     rows = _undone(rows, same)
-    return replace(so_far, rows=rows, found=(*so_far.found, *same), last=tuple(screen(rows)))
+    return replace(so_far, rows=rows, found=(*so_far.found, *same), last=tuple(screen(rows)), begun=None)
 
 
 def _looked_at(screened: Sequence[ColumnScreen]) -> list[int]:

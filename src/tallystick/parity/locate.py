@@ -10,7 +10,7 @@ import pandas as pd
 
 from tallystick.parity.alike import alike
 from tallystick.parity.columns import Mask, Role
-from tallystick.parity.conclude import FEWEST_ROWS, Inquiry, of_one_cause
+from tallystick.parity.conclude import FEWEST_ROWS, Inquiry
 from tallystick.parity.detect.availability import detect_availability
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.permutation import swapped
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 50
 #: Of these, those that detectors are asked in.
 MOST_INQUIRIES = 4
+#: Segments in which a cause that shows in no single row is asked for again, the likeliest first.
+MOST_ASKED = 8
 #: Looks of detectors at one column in all of these inquiries together.
 MOST_LOOKS = 16
 #: The same in the rows without a segment, at least.
@@ -45,15 +47,30 @@ ESTIMATED = frozenset({"window_changed"})
 WHOLE, FAR_P = 0.97, 1e-6
 
 
-def by_segment(
-    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
+def inquire_segments(
+    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame | None
 ) -> tuple[Inquiry, dict[str, Any]]:
-    """Return the inquiry into the segment with the clearest cause; the inquiry into all rows when none has one.
+    """Return the inquiry into the segment with the clearest cause, and which it is; where none has one, into all rows.
 
     All segments are screened on the rows as read; detectors are asked in the few that stand out most. Where all rows
     together show a cause already, a segment's other one is believed if it is in all of its rows, and the other rows
     show none: a mixture of sound and broken rows can look like another fault.
     """
+    whole = begun(reference, frame, asked)
+    if segments is not None:
+        # Of all rows nothing but the first cause matters here; more are looked for where no segment has one.
+        whole = carried_on(whole, ANY_NATS)
+        if not (whole.findings and whole.findings[0].exact):
+            inquiry, whose = _of_segments(reference, frame, asked, segments, whole.told())
+            if inquiry is not None:
+                return inquiry, whose
+    return carried_on(whole).told(), {}
+
+
+def _of_segments(
+    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
+) -> tuple[Inquiry | None, dict[str, Any]]:
+    """Return the inquiry into the segment with the clearest cause, and which it is; None where none has one."""
     best: tuple[float, Mask, dict[str, Any]] | None = None
     ranked = _standing_out(whole.sent, segments)
     # Each segment is one more look.
@@ -74,7 +91,7 @@ def by_segment(
             }
             best = strong[0].gain, each.rows, whose
     if best is None:
-        return whole, {}
+        return None, {}
     # Of the one segment that is told of, everything.
     return parts.inquire_again(best[1]), best[2]
 
@@ -178,19 +195,22 @@ def _tells_better(parts: _Parts, found: Finding, rows: Mask) -> bool:
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[_Segment]:
     """Return the segments in which a column is not as in training, those with the least chance first."""
-    found: list[tuple[float, _Segment]] = []
+    parts: list[Ints] = []
+    named: list[tuple[str, str]] = []
     for column in segments.columns:
         counts = segments[column].value_counts()[:MOST_SEGMENTS]
         values = counts.index[(counts >= FEWEST_ROWS) & (counts < len(segments))]
-        if not len(values):
-            continue
         part = np.asarray(values.get_indexer(pd.Index(segments[column])), dtype=np.int64)
-        chances, is_odd = screen_parts(sent, part, len(values))
-        for k in np.flatnonzero(chances < 1).tolist():
-            segment = _Segment(str(column), str(values[k]), part == k, np.flatnonzero(is_odd[:, k]))
-            found.append((float(chances[k]), segment))
-    found.sort(key=lambda each: (each[0], each[1].column, each[1].value))
-    return [segment for _, segment in found]
+        parts.append(np.where(part >= 0, part + len(named), -1))
+        named += [(str(column), str(value)) for value in values]
+    if not named:
+        return []
+    chances, is_odd = screen_parts(sent, np.stack(parts), len(named))
+    found = sorted((float(chances[k]), *named[k], k) for k in np.flatnonzero(chances < 1).tolist())
+    return [
+        _Segment(column, value, np.logical_or.reduce([part == k for part in parts]), np.flatnonzero(is_odd[:, k]))
+        for _, column, value, k in found
+    ]
 
 
 def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> dict[str, Any]:
@@ -206,27 +226,27 @@ def one_segment(reference: Reference, given: pd.DataFrame, inquiry: Inquiry) -> 
     if column < 0 or column in inquiry.sent.absent:
         return {}
     affected = affected_rows(inquiry)
-    best: tuple[float, dict[str, Any]] | None = None
+    candidates = []
     for name in given.columns:
         for value in given[name].value_counts().index[:MOST_SEGMENTS]:
             rows = np.asarray(given[name] == value, dtype=bool)
-            if not FEWEST_ROWS <= rows.sum() <= len(rows) - FEWEST_ROWS:
-                continue
-            gap = float(affected[rows].mean() - affected[~rows].mean())
-            if gap > 0.1 and (best is None or gap > best[0]):
-                inside, outside = (_share_of(inquiry.sent.taken(part), column, main.kind) for part in (rows, ~rows))
-                if inside > 0.6 and outside < inside / 3:
-                    best = (
-                        gap,
-                        {
-                            "column": str(name),
-                            "value": str(value),
-                            "share_of_rows": float(rows.mean()),
-                            "affected_inside": inside,
-                            "affected_outside": outside,
-                        },
-                    )
-    return {} if best is None else best[1]
+            if FEWEST_ROWS <= rows.sum() <= len(rows) - FEWEST_ROWS:
+                gap = float(affected[rows].mean() - affected[~rows].mean())
+                candidates.append((gap, str(name), str(value), rows))
+    # Those that differ most from the rest first; of the others one is the cause's only if all of these are not.
+    candidates = sorted((each for each in candidates if each[0] > 0.1), key=lambda each: -each[0])
+    for _, name, value, rows in candidates[:MOST_ASKED]:
+        inside = _share_of(inquiry.sent.taken(rows), column, main.kind)
+        outside = _share_of(inquiry.sent.taken(~rows), column, main.kind) if inside > 0.6 else 1.0
+        if outside < inside / 3:
+            return {
+                "column": name,
+                "value": value,
+                "share_of_rows": float(rows.mean()),
+                "affected_inside": inside,
+                "affected_outside": outside,
+            }
+    return {}
 
 
 def _share_of(part: Live, column: int, kind: str) -> float:
@@ -251,4 +271,4 @@ def affected_rows(inquiry: Inquiry) -> Mask:
     """Return the rows that the first cause is in, as far as single rows show it."""
     if not inquiry.findings:
         return np.zeros(inquiry.sent.rows, dtype=bool)
-    return np.asarray(np.logical_or.reduce([finding.rows for finding in of_one_cause(inquiry)]))
+    return np.asarray(np.logical_or.reduce([finding.rows for finding in inquiry.of_one_cause]))

@@ -35,36 +35,52 @@ def _name(segments: Any) -> str:
     return str(name) if name is not None else "segment"
 
 
+class Senders:
+    """Who sent each row, by each column of a frame, read once for all the causes that are traced."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._coded = [(column, *pd.factorize(frame[column])) for column in frame.columns]
+        self._tries = sum(len(values) for _, _, values in self._coded)
+        self._blamed: dict[bytes, dict[str, Any]] = {}
+
+    def blame(self, affected: Mask) -> dict[str, Any]:
+        """Return the segment that sends these rows: column, value, its share of rows, shares inside and outside."""
+        key = affected.tobytes()
+        if key not in self._blamed:
+            self._blamed[key] = self._blame(affected)
+        return self._blamed[key]
+
+    def _blame(self, affected: Mask) -> dict[str, Any]:
+        best: tuple[float, dict[str, Any]] | None = None
+        total, rows = int(affected.sum()), len(affected)
+        if not total or total == rows:
+            return {}
+        for column, codes, values in self._coded:
+            is_known = codes >= 0
+            sizes = np.bincount(codes[is_known], minlength=len(values))
+            sent = np.bincount(codes[is_known & affected], minlength=len(values))
+            inside, outside = sent / np.maximum(1, sizes), (total - sent) / np.maximum(1, rows - sizes)
+            for k in np.flatnonzero((sent >= COVERS * total) & (inside >= TIMES_THE_REST * outside)).tolist():
+                hits, share, rate_in, rate_out = int(sent[k]), int(sizes[k]) / rows, float(inside[k]), float(outside[k])
+                chance = float(bdtrc(hits - 1, total, share)) * self._tries
+                if chance <= ALPHA and (best is None or rate_in - rate_out > best[0]):
+                    found = {
+                        "column": column,
+                        "value": values[k],
+                        "share_of_rows": share,
+                        "affected_inside": rate_in,
+                        "affected_outside": rate_out,
+                    }
+                    best = rate_in - rate_out, found
+        return {} if best is None else best[1]
+
+
 def blame(frame: pd.DataFrame, affected: Mask) -> dict[str, Any]:
-    """Return the segment that sends the affected rows: column, value, its share of rows, shares inside and outside."""
-    best: tuple[float, dict[str, Any]] | None = None
-    total = int(affected.sum())
-    if not total or total == len(affected):
-        return {}
-    tries = sum(frame[column].nunique(dropna=False) for column in frame.columns)
-    for column in frame.columns:
-        codes, values = pd.factorize(frame[column])
-        is_known = codes >= 0
-        sizes = np.bincount(codes[is_known], minlength=len(values))
-        sent = np.bincount(codes[is_known & affected], minlength=len(values))
-        for value, size, hits in zip(values, sizes.tolist(), sent.tolist(), strict=True):
-            rate_in, rate_out = hits / max(1, size), (total - hits) / max(1, len(affected) - size)
-            if hits < COVERS * total or rate_in < TIMES_THE_REST * rate_out:
-                continue
-            chance = float(bdtrc(hits - 1, total, size / len(affected))) * tries
-            if chance <= ALPHA and (best is None or rate_in - rate_out > best[0]):
-                found = {
-                    "column": column,
-                    "value": value,
-                    "share_of_rows": size / len(affected),
-                    "affected_inside": rate_in,
-                    "affected_outside": rate_out,
-                }
-                best = rate_in - rate_out, found
-    return {} if best is None else best[1]
+    """Return the segment that sends the affected rows, as `Senders.blame` does."""
+    return Senders(frame).blame(affected)
 
 
-def are_apart(first: Mask, other: Mask, frame: pd.DataFrame | None) -> bool:
+def are_apart(first: Mask, other: Mask, senders: Senders | None) -> bool:
     """Whether two faults are in other rows: in both far fewer than chance gives, or each one sender's own."""
     both, either = int((first & other).sum()), int((first | other).sum())
     if not first.any() or not other.any() or both >= OVERLAPS * either:
@@ -72,10 +88,10 @@ def are_apart(first: Mask, other: Mask, frame: pd.DataFrame | None) -> bool:
     expected = float(first.sum()) * float(other.sum()) / len(first)
     if expected >= FEWEST_EXPECTED and both < APART * expected:
         return True
-    if frame is None or len(frame) != len(first):
+    if senders is None:
         return False
-    mine = blame(frame, first)
-    theirs = blame(frame, other) if mine else {}
+    mine = senders.blame(first)
+    theirs = senders.blame(other) if mine else {}
     return bool(mine and theirs) and (mine["column"], mine["value"]) != (theirs["column"], theirs["value"])
 
 

@@ -52,9 +52,13 @@ def far_rows(profile: ColumnProfile, values: Floats) -> Mask:
 
 def impossible_nats(profile: ColumnProfile, values: Floats) -> float:
     """Return how much values that training could not give speak against another mix of its rows."""
-    count = int(np.isfinite(values).sum())
-    odd = binomial_nats(int(odd_rows(profile, values).sum()), count, odd_rate(profile))
-    return max(odd, far_nats(profile, values))
+    return impossible_of(profile, values, odd_rows(profile, values))
+
+
+def impossible_of(profile: ColumnProfile, values: Floats, odd: Mask) -> float:
+    """Return the same of values of which it is known which are odd."""
+    nats = binomial_nats(int(odd.sum()), int(np.isfinite(values).sum()), odd_rate(profile))
+    return max(nats, far_nats(profile, values))
 
 
 def far_nats(profile: ColumnProfile, values: Floats) -> float:

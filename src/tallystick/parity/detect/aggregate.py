@@ -85,15 +85,20 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     is_rounded = np.repeat([[_is_rounded(numbers, kind)] for kind in KINDS], len(others), axis=0)
     undone = _with_decimals(undone, numbers.decimals, is_rounded, np.zeros(1))
     known = np.isfinite(undone)
-    told = _ratio(numbers, np.broadcast_to(values, undone.shape), undone, known)
+    told = _ratio(numbers, values, undone, known)
     told = np.where(known, np.clip(told, -RATIO_BOUND, RATIO_BOUND), 0.0)
     share, gain = fit_share(told, TRIAL_ROUNDS)
     parts = np.where(known & (posterior(told, share[:, None]) > 0.5), undone, values)
-    # What leaves the column far from training, undone in all rows or in some, is none.
-    off = np.minimum(*(_distances(numbers, each) for each in (np.where(known, undone, values), parts)))
-    near = off <= ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
-    near &= gain >= FAR_BEHIND * gain[near].max(initial=0.0)
-    return [pairs[k] for k in np.argsort(-gain, kind="stable") if near[k]][:MOST_JUDGED]
+    bound = ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
+    picked: list[int] = []
+    for k in np.argsort(-gain, kind="stable").tolist():
+        least = FAR_BEHIND * max(0.0, gain[picked[0]]) if picked else 0.0
+        if len(picked) == MOST_JUDGED or gain[k] < least:
+            break
+        # What leaves the column far from training, undone in all rows or in some, is none.
+        if _distances(numbers, np.stack((np.where(known[k], undone[k], values), parts[k]))).min() <= bound:
+            picked.append(k)
+    return [pairs[k] for k in picked]
 
 
 def _distances(numbers: NumberProfile, values: Floats) -> Floats:
@@ -248,7 +253,8 @@ def _with_decimals(undone: Floats, decimals: int, is_rounded: bool | Mask, room:
 
 def _ratio(numbers: NumberProfile, values: Floats, undone: Floats, known: Mask) -> Floats:
     """Return how much likelier each row's value is with it undone, in nats, as `numeric` counts it for maps."""
-    undone, values = np.where(known, undone, numbers.median), np.where(known, values, numbers.median)
+    is_given = np.isfinite(values)
+    undone, values = np.where(known, undone, numbers.median), np.where(is_given, values, numbers.median)
     after, before = (log_density(numbers, numbers.decimals, each) for each in (undone, values))
     with np.errstate(all="ignore"):
         slope = np.log(np.abs(undone / values))

@@ -115,7 +115,7 @@ def _one_value(live: Live, column: int) -> Finding | None:
 
 def _not_of_its_day(live: Live, column: int) -> tuple[Any, Mask, float] | None:
     """Return the value that grew most; of times, of those that rows of one day do not share anyhow."""
-    picked = _grown_value(live, column)
+    picked = _grown_most(live, column)
     of_days: list[Any] = []
     while picked is not None and is_of_its_day(live, column, *picked[:2]):
         of_days.append(picked[0])
@@ -148,7 +148,7 @@ def _shown(profile: ColumnProfile, value: Any) -> str:
 
 def spike_p(live: Live, column: int) -> float:
     """Return the chance that any value is as much more frequent than in training as the one that grew most."""
-    picked = _grown_value(live, column)
+    picked = _grown_most(live, column)
     if picked is None:
         return 1.0
     return float(min(1.0, np.exp(-_spike_nats(live, column, picked))))
@@ -245,6 +245,11 @@ def _under(count: float, rows: int, rate: float) -> float:
     """Return rows * KL(count / rows, rate) for a share below the rate."""
     seen = max(count / rows, 1e-12)
     return float(rows * (seen * np.log(seen / rate) + (1 - seen) * np.log((1 - seen) / (1 - rate))))
+
+
+def _grown_most(live: Live, column: int) -> tuple[Any, Mask, float] | None:
+    """Return the value whose share grew most against training, its rows, and its share in training."""
+    return live.once(column, "grown", lambda: _grown_value(live, column))
 
 
 def _grown_value(live: Live, column: int, but: Sequence[Any] = ()) -> tuple[Any, Mask, float] | None:

@@ -70,14 +70,18 @@ class Drawn:
         return np.asarray(self.density[self.places(values)] - _usual(numbers, self.edges, values))
 
 
-def draw(numbers: NumberProfile, factor: float, live: Floats, trained: Floats | None = None) -> Drawn:
+def counts_over(numbers: NumberProfile, factor: float, trained: Floats) -> tuple[Floats, Floats]:
+    """Return `training_counts` over `factor` times the window: each one's, and in order."""
+    drawn = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
+    return drawn, np.sort(drawn)
+
+
+def draw(numbers: NumberProfile, factor: float, live: Floats, trained: Floats, over: tuple[Floats, Floats]) -> Drawn:
     """Return training's counts over `factor` times the window; bins are such that live counts are told apart too.
 
-    `trained` are `training_counts`, where these are there already.
+    `trained` are `training_counts`, and `over` is `counts_over`, which are the same for any live counts.
     """
-    trained = training_counts(numbers) if trained is None else trained
-    drawn = longer(trained, factor, numbers) if factor > 1 else other_window(trained, factor)
-    sent = np.sort(drawn)
+    drawn, sent = over
     edges = np.unique(np.concatenate((sent, live)))[:-1]
     if len(edges) >= BINS:
         # Live counts weigh as much as drawn ones.

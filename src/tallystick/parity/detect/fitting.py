@@ -14,7 +14,8 @@ import numpy as np
 from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.density import fit_share, log_density, posterior
 from tallystick.parity.detect.maps import NumberMap, affine, inverses_of, slopes_of
-from tallystick.parity.detect.rounding import live_step, room_in, room_of, training_step
+from tallystick.parity.detect.rounding import room_in, training_step
+from tallystick.parity.distribution import quantiles_among, quantiles_of
 from tallystick.parity.lint import is_standardized
 from tallystick.parity.profile import ColumnProfile, NumberProfile
 from tallystick.parity.yardsticks import CLAIM_NATS, far_nats, odd_rows
@@ -41,44 +42,51 @@ FEWEST_REPEATS, ATOM_PART, MOST_HEAPS, NEAR_SLOPE, MOST_ATOM_LINES = 3, 0.1, 4, 
 FROM_END = (-3, -2, -1, 0, 1)
 #: Part of the values that training could not give from which a column has moved as a whole.
 HALF = 0.5
+#: Ranks that lines are fitted to.
+RANKS = np.linspace(0.05, 0.95, 37)
 
 
-def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool) -> list[NumberMap]:
-    """Return the affine maps that quantiles suggest: of all rows, and of the rows that training could not give."""
+def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool, sent: float) -> list[NumberMap]:
+    """Return the affine maps that quantiles suggest: of all rows, and of the rows that training could not give.
+
+    `sent` is the step that values were rounded to.
+    """
     numbers = profile.numbers
     assert numbers is not None
-    known = values[np.isfinite(values)]
-    odd = known[odd_rows(profile, known)]
-    maps = []
+    known = np.sort(values[np.isfinite(values)])
+    is_odd = odd_rows(profile, known)
+    odd = known[is_odd]
+    theirs, kind = quantiles_of(numbers, RANKS), "not_standardized" if scaled else "affine"
+    maps: list[NumberMap] = []
     for part in (known, odd) if 15 <= len(odd) < 0.97 * len(known) else (known,):
         if len(part) < 15:
             continue
-        ranks = np.linspace(0.05, 0.95, 37)
-        theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
-        ours = np.quantile(part, ranks)
+        ours = quantiles_among(part, RANKS)
         # The regression is of training on live (the inverse), as live quantiles are the noisy ones only by sampling.
         if np.ptp(theirs) == 0 or np.ptp(ours) == 0:
             continue
         factor, offset = _line(theirs, ours)
         if len(part) < len(known) and not numbers.is_lattice and factor > 0:
-            factor, offset = _refitted(profile, known, factor, offset)
+            factor, offset = _refitted(profile, known, factor, offset, sent)
         elif scaled and not numbers.is_lattice and factor > 0:
             # Long tails lead quantiles astray; weighed by how dense values are there, they tell better.
-            maps.append(affine("not_standardized", *_refitted(profile, known, factor, offset), 3.0))
+            maps.append(affine("not_standardized", *_refitted(profile, known, factor, offset, sent), 3.0))
         if not numbers.is_lattice and factor > 0 and not (abs(factor - 1) < 0.02 and abs(offset) < 0.02 * numbers.sd):
-            kind = "not_standardized" if scaled else "affine"
             maps.append(affine(kind, factor, offset, 3.0 if scaled else FITTED_COST))
-        kind = "not_standardized" if scaled else "affine"
-        has_left = bool(odd_rows(profile, part).mean() > HALF) or far_nats(profile, part) > CLAIM_NATS
-        maps += _spacing_map(numbers, part, live_step(profile, known), kind, has_left)
-        maps += _lattice_maps(profile, part, kind, factor, offset)
+        has_left = part is odd or float(is_odd.mean()) > HALF or far_nats(profile, part) > CLAIM_NATS
+        maps += _spacing_map(numbers, part, sent, kind, has_left)
+        maps += _lattice_maps(numbers, odd, kind, factor, offset)
         maps += _atom_maps(numbers, part, kind, factor, offset)
         if has_left and len(part) < len(known) and not scaled:
             maps += _moved_maps(numbers, part)
-        middle, size = np.median(part), numbers.median
+        middle, size = _median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
     return maps
+
+
+def _median(ordered: Floats) -> float:
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _line(theirs: Floats, ours: Floats, weights: Floats | None = None) -> tuple[float, float]:
@@ -91,23 +99,27 @@ def _line(theirs: Floats, ours: Floats, weights: Floats | None = None) -> tuple[
     theirs, ours, sure = (each * scale for each, scale in zip(given, scales, strict=True))
     if not np.sum((theirs * sure) ** 2) > 0:
         return np.nan, np.nan
-    slope, start = np.polyfit(theirs, ours, 1, w=sure)
-    factor, offset = float(slope) * scales[0] / scales[1], float(start) / scales[1]
+    # Least squares, each point as often as its weight's square.
+    often = sure * sure / np.sum(sure * sure)
+    middle, level = float(often @ theirs), float(often @ ours)
+    away = theirs - middle
+    slope = float(often @ (away * (ours - level)) / (often @ (away * away)))
+    factor, offset = slope * scales[0] / scales[1], (level - slope * middle) / scales[1]
     return (factor, offset) if np.isfinite(factor) and np.isfinite(offset) else (np.nan, np.nan)
 
 
-def _lattice_maps(profile: ColumnProfile, values: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
+def _lattice_maps(numbers: NumberProfile, odd: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
     """Return the affine maps, near a first guess, under which values that training could not give are its values.
 
     Two of them, far apart, are taken for each pair of training values that the guess may mean: the line through these
     meets the others exactly, or it is none.
     """
-    numbers = profile.numbers
-    assert numbers is not None
-    points, counts = np.unique(values[odd_rows(profile, values)], return_counts=True)
-    lattice = numbers.lattice
-    if not numbers.is_lattice or len(points) < FEWEST_MET or factor <= 0:
+    if not numbers.is_lattice or factor <= 0:
         return []
+    points, counts = np.unique(odd, return_counts=True)
+    if len(points) < FEWEST_MET:
+        return []
+    lattice = numbers.lattice
     middles, step = (lattice[1:] + lattice[:-1]) / 2, float(np.min(np.diff(lattice)))
     ends = points[[len(points) // 8, len(points) - 1 - len(points) // 8]]
     reach = int(np.clip(np.ceil(REACH * len(lattice)), *REACH_BOUNDS))
@@ -132,6 +144,8 @@ def _lattice_maps(profile: ColumnProfile, values: Floats, kind: str, factor: flo
 def _atom_maps(numbers: NumberProfile, values: Floats, kind: str, factor: float, offset: float) -> list[NumberMap]:
     """Return the affine maps that lead values which many training rows had to values that many live rows have.
 
+    `values` are in order.
+
     A fitted line all but meets them, which is no meeting: such values are a large part of the distribution.
     """
     if numbers.is_lattice or not len(numbers.atoms) or factor <= 0:
@@ -141,9 +155,8 @@ def _atom_maps(numbers: NumberProfile, values: Floats, kind: str, factor: float,
     heaps = points[often][np.argsort(-counts[often], kind="stable")][:MOST_HEAPS]
     atoms = numbers.atoms[np.argsort(-numbers.atom_shares, kind="stable")][:MOST_HEAPS]
     lines = [(factor, heap - factor * atoms[0]) for heap in heaps]
-    ranks = np.linspace(0.05, 0.95, 37)
-    away = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid) - atoms[0]
-    theirs = np.quantile(values, ranks)
+    away = quantiles_of(numbers, RANKS) - atoms[0]
+    theirs = quantiles_among(values, RANKS)
     with np.errstate(all="ignore"):
         slopes = [float(np.nanmedian(np.where(away != 0, (theirs - heap) / away, np.nan))) for heap in heaps]
     lines += [(slope, heap - slope * atoms[0]) for slope, heap in zip(slopes, heaps, strict=True) if slope > 0]
@@ -183,38 +196,38 @@ def _moved_maps(numbers: NumberProfile, odd: Floats) -> list[NumberMap]:
     return [affine("affine", 1.0, offset, MOVED_COST) for offset in offsets if abs(offset) > 0.5 * step]
 
 
-def near_map(profile: ColumnProfile, best: NumberMap, gain: float, values: Floats) -> NumberMap | None:
+def near_map(profile: ColumnProfile, best: NumberMap, gain: float, values: Floats, sent: float) -> NumberMap | None:
     """Return the fitted map that the best one leads to: one with a name may only lie near it."""
     numbers = profile.numbers
     factor, offset = float(best.parameters.get("factor", 0.0)), float(best.parameters.get("offset", 0.0))
     if numbers is None or numbers.is_lattice or gain < FITTED_COST or factor <= 0:
         return None
-    factor, offset = _refitted(profile, values, factor, offset)
+    factor, offset = _refitted(profile, values, factor, offset, sent)
     if is_standardized(profile):
         return affine("not_standardized", factor, offset, 3.0)
     return affine("affine", factor, offset, FITTED_COST)
 
 
-def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: float) -> tuple[float, float]:
+def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: float, sent: float) -> tuple[float, float]:
     """Return an affine map fitted to the rows that it seems to have touched, not only to those that are odd.
 
     A few rounds of EM: the part of each row, then quantiles weighted by it.
     """
     numbers = profile.numbers
     assert numbers is not None
-    ranks = np.linspace(0.05, 0.95, 37)
-    theirs = np.interp(ranks, np.linspace(0, 1, len(numbers.grid)), numbers.grid)
-    order, sent, before = np.argsort(values), live_step(profile, values), log_density(numbers, numbers.decimals, values)
+    theirs, values = quantiles_of(numbers, RANKS), np.sort(values)
+    # Quantiles are as sure as values are dense there; in a long tail they tell little.
+    sure = 1 / (np.gradient(theirs) + 0.02 * max(numbers.iqr, 1e-12))
+    before = log_density(numbers, numbers.decimals, values)
     for _ in range(REFITS):
         line = [affine("affine", factor, offset, 0.0)]
         ratio = map_ratios(profile, undone_by(numbers, line, values, sent), before)[0]
         share, _ = fit_share(ratio[None, :], 15)
-        weight = posterior(ratio, float(share[0]))[order]
+        weight = posterior(ratio, float(share[0]))
         if weight.sum() < 8:
             break
-        ours = np.interp(ranks, (np.cumsum(weight) - weight / 2) / weight.sum(), values[order])
-        # Quantiles are as sure as values are dense there; in a long tail they tell little.
-        fitted = _line(theirs, ours, 1 / (np.gradient(theirs) + 0.02 * max(numbers.iqr, 1e-12)))
+        ours = np.interp(RANKS, (np.cumsum(weight) - weight / 2) / weight.sum(), values)
+        fitted = _line(theirs, ours, sure)
         if not fitted[0] > 0:
             break
         factor, offset = fitted
@@ -222,7 +235,10 @@ def _refitted(profile: ColumnProfile, values: Floats, factor: float, offset: flo
 
 
 def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str, has_left: bool) -> list[NumberMap]:
-    """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched."""
+    """Return the affine map that the spacing of live values shows: steps of a lattice survive it, only stretched.
+
+    `values` are in order.
+    """
     if not numbers.is_lattice and numbers.decimals > 2:
         return []
     step = float(np.min(np.diff(numbers.lattice))) if len(numbers.lattice) > 1 else 10.0**-numbers.decimals
@@ -233,7 +249,8 @@ def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str,
         return []
     least = float(gaps.min())
     # The least gap that was sent may be several steps; the quantiles' slope tells how many.
-    slope = float(np.quantile(values, 0.9) - np.quantile(values, 0.1)) / max(
+    low, high = quantiles_among(values, np.array([0.1, 0.9]))
+    slope = float(high - low) / max(
         float(numbers.grid[int(0.9 * (len(numbers.grid) - 1))] - numbers.grid[int(0.1 * (len(numbers.grid) - 1))]),
         1e-12,
     )
@@ -247,7 +264,7 @@ def _spacing_map(numbers: NumberProfile, values: Floats, sent: float, kind: str,
     if np.mean(np.abs(whole - np.round(whole)) < 0.02 * np.maximum(1, whole)) < 0.95:
         return []
     factor = float((points[-1] - points[0]) / np.round((points[-1] - points[0]) / (factor * step)) / step)
-    guess = float(np.median(values)) - factor * numbers.median
+    guess = _median(values) - factor * numbers.median
     origin = numbers.minimum
     steps = np.round((points[0] - guess - factor * origin) / (factor * step)) + np.arange(-3, 4)
     offsets = points[0] - factor * (origin + steps * step)
@@ -350,9 +367,10 @@ def _settled(numbers: NumberProfile, maps: Sequence[NumberMap], exact: Floats, r
 
 def upper_end(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> Floats:
     """Return the largest training values, or the least for a falling map, that rounded values may stand for."""
-    room = room_of(each, values, sent)
-    end = inverse_of(each, values) + (-room if each.is_decreasing else room)
-    return np.where(2 * room > training_step(numbers), end, settled(numbers, each, values, sent))
+    undone = undone_by(numbers, [each], values, sent)
+    room = room_in(undone.slope[0], values, sent)
+    end = undone.exact[0] + (-room if each.is_decreasing else room)
+    return np.asarray(np.where(2 * room > training_step(numbers), end, undone.settled[0]))
 
 
 def _snapped(numbers: NumberProfile, values: Floats, part: Floats, estimated: Mask, rounding: Floats) -> Floats:

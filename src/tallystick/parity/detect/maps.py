@@ -167,8 +167,25 @@ def temperature_maps() -> tuple[NumberMap, ...]:
     return tuple(affine("affine_unit", a, b, 2.0, name=name) for name, (a, b) in pairs.items())
 
 
-def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_standardized: bool) -> list[NumberMap]:
-    """Return the scalings by this column's own constants, and by those of each other column."""
+def scalers(reference: Reference) -> list[NumberMap]:
+    """Return the scalings of another column by the constants of each column of numbers."""
+    columns = [column for column in reference.columns if column.numbers is not None]
+    given = {scaler.column: (scaler.centre, scaler.scale) for scaler in reference.scalers}
+    cost, maps = 3.0 + float(np.log(max(1, len(columns) - 1))), []
+    for column in columns:
+        assert column.numbers is not None
+        counted = (column.numbers.mean, column.numbers.sd)
+        for centre, scale in _apart(given.get(column.name, counted), counted) if column.numbers.distinct > 2 else ():
+            maps.append(
+                affine("wrong_scaler", 1 / scale, -centre / scale, cost, column=column.name, mean=centre, sd=scale)
+            )
+    return maps
+
+
+def scaling_maps(
+    reference: Reference, name: str, numbers: NumberProfile, is_standardized: bool, others: list[NumberMap]
+) -> list[NumberMap]:
+    """Return the scalings by this column's own constants, and by those of the others, of which `others` has all."""
     maps: list[NumberMap] = []
     width = numbers.maximum - numbers.minimum
     given = {scaler.column: (scaler.centre, scaler.scale) for scaler in reference.scalers}
@@ -195,18 +212,15 @@ def scaling_maps(reference: Reference, name: str, numbers: NumberProfile, is_sta
         maps.append(
             affine("minmax_scaled", 2 / width, -1 - 2 * low / width, 2.0, minimum=low, maximum=high, to="-1..1")
         )
-    others = [column for column in reference.columns if column.name != name and column.numbers is not None]
     for other in others:
-        assert other.numbers is not None
-        counted = (other.numbers.mean, other.numbers.sd)
-        for centre, scale in _apart(given.get(other.name, counted), counted) if other.numbers.distinct > 2 else ():
-            cost = 3.0 + float(np.log(len(others)))
-            maps.append(
-                affine("wrong_scaler", 1 / scale, -centre / scale, cost, column=other.name, mean=centre, sd=scale)
-            )
-            # Scaled with the wrong constants where the right ones were due: what remains after undoing the right ones.
-            if is_standardized and name in given:
-                maps.append(affine("wrong_scaler", sd / scale, (mean - centre) / scale, cost, column=other.name))
+        if other.parameters["column"] == name:
+            continue
+        maps.append(other)
+        # Scaled with the wrong constants where the right ones were due: what remains after undoing the right ones.
+        if is_standardized and name in given:
+            centre, scale = other.parameters["mean"], other.parameters["sd"]
+            by = other.parameters["column"]
+            maps.append(affine("wrong_scaler", sd / scale, (mean - centre) / scale, other.cost, column=by))
     # A spread that is beyond floats, or whose square is, scales everything to 0.
     return [each for each in maps if each.parameters["factor"]]
 

@@ -18,6 +18,7 @@ from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import (
+    Undone,
     inverse_of,
     map_ratios,
     near_map,
@@ -29,7 +30,7 @@ from tallystick.parity.detect.maps import (
     NumberMap,
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
-from tallystick.parity.detect.rounding import by_itself, hit_nats, live_step, room_of, rounded_distance, widest_share
+from tallystick.parity.detect.rounding import by_itself, hit_nats, room_in, room_of, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.detect.trial import (
     NEARLY_SAME,
@@ -38,6 +39,7 @@ from tallystick.parity.detect.trial import (
     gains_of,
     maps_for,
     on_trial,
+    sent_step,
     trial_rows,
     tried_on,
 )
@@ -46,9 +48,9 @@ from tallystick.parity.live import Live
 from tallystick.parity.profile import NumberProfile, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
-    impossible_nats,
+    impossible_of,
     ks_bound,
-    ks_distance,
+    ks_of,
     odd_rate,
     odd_rows,
     on_lattice,
@@ -98,7 +100,8 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
         return []
     tried = live.once(column, "maps", lambda: on_trial(live, column))
     maps, gain = tried.maps, gains_of(live, column, tried)
-    more = near_map(profile, maps[int(np.argmax(gain))], float(gain.max()), values[known])
+    first, sent = int(np.argmax(gain)), sent_step(live, column)
+    more = near_map(profile, maps[first], float(gain[first]), values[known], sent)
     if more is not None:
         again = tried_on(live, column, [more], tried.rows)
         maps, gain = [*maps, more], np.append(gain, gains_of(live, column, again))
@@ -182,21 +185,30 @@ def _is_fitted(finding: Finding) -> bool:
 
 @dataclass(frozen=True)
 class _Own:
-    """A column as it was sent: without gaps, how likely, how far from training, and how much of it is impossible."""
+    """A column as it was sent: without gaps, how likely, how far from training, and how much of it is impossible.
+
+    `ranks` are those of training at its distinct values.
+    """
 
     safe: Floats
     density: Floats
     distance: float
     impossible: float
+    ranks: Floats
 
 
 def _own(live: Live, column: int) -> _Own:
+    return live.once(column, "own", lambda: _as_sent(live, column))
+
+
+def _as_sent(live: Live, column: int) -> _Own:
     profile, values = live.reference.columns[column], live.numbers(column)
     numbers = profile.numbers
     assert numbers is not None
     safe = np.where(live.known(column), values, numbers.median)
-    density = log_density(numbers, numbers.decimals, safe)
-    return _Own(safe, density, ks_distance(numbers, values), impossible_nats(profile, values))
+    density, sample = log_density(numbers, numbers.decimals, safe), live.sample(column)
+    impossible = impossible_of(profile, values, live.odd(column))
+    return _Own(safe, density, ks_of(numbers, sample), impossible, cdf(numbers, sample.points))
 
 
 def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
@@ -206,7 +218,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     assert numbers is not None
     values = live.numbers(column)
     known, sent = live.known(column), _step_for(live, column, each)
-    own = live.once(column, "own", lambda: _own(live, column))
+    own = _own(live, column)
     tried = undone_by(numbers, [each], own.safe, sent)
     alone = np.where(known, map_ratios(profile, tried, own.density)[0], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
@@ -214,7 +226,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
     alone = np.where(known & ~odd_before, alone + np.log(left), alone)
-    undone, room = np.where(known, tried.settled[0], np.nan), room_of(each, values, sent)
+    undone, room = np.where(known, tried.settled[0], np.nan), room_in(tried.slope[0], own.safe, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
     heard = np.where(known, back - here, 0.0)
@@ -238,14 +250,14 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         return None
     repaired = np.where(affected, undone, values)
     count = int(known.sum())
-    impossible = own.impossible - impossible_nats(profile, repaired)
+    odd_after = np.where(affected, odd_rows(profile, undone), odd_before)
+    impossible = own.impossible - impossible_of(profile, repaired, odd_after)
     said = trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
     nats = impossible + said + (shape_nats(numbers, each, undone, own.distance) if share == 1 else 0.0)
     opposed = z < OPPOSED_Z and impossible < OPPOSED_TIMES * z * z / 2
     if opposed or nats < CLAIM_NATS or affected.sum() < 2:
         return None
-    before, after = own.distance, _mixture_distance(live, column, each, share, sent)
-    odd_after = odd_rows(profile, repaired)
+    before, after = own.distance, _distance_after(live, column, each, tried, share, sent)
     # Few rows, of which the others alone speak: undoing them must bring the column nearer to training.
     nearer = HARDLY_BETTER if said < 4 * CLAIM_NATS else WORSE
     if impossible < CLAIM_NATS and share < HALF and after > nearer * before:
@@ -325,7 +337,7 @@ def _step_for(live: Live, column: int, each: NumberMap) -> float:
     numbers = profile.numbers
     assert numbers is not None
     # Fitted constants have freedom enough.
-    sent = 0.0 if _is_chosen(each) else live.once(column, "step", lambda: live_step(profile, values))
+    sent = 0.0 if _is_chosen(each) else sent_step(live, column)
     odd = values[live.odd(column)]
     back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.zeros(1)
     return sent if back.mean() > MOSTLY_BACK else 0.0
@@ -355,24 +367,18 @@ def is_spread(numbers: NumberProfile, undone: Floats, repeated: float = 0.0) -> 
     return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
 
 
-def _mixture_distance(live: Live, column: int, each: NumberMap, share: float, sent: float) -> float:
-    """Return the KS distance of live values to the fitted mixture of training and mapped training."""
-    profile = live.reference.columns[column]
-    numbers = profile.numbers
+def _distance_after(live: Live, column: int, each: NumberMap, tried: Undone, share: float, sent: float) -> float:
+    """Return the KS distance that undoing a map leaves: of a share of rows, to training mixed with mapped training."""
+    numbers, own, sample = live.reference.columns[column].numbers, _own(live, column), live.sample(column)
     assert numbers is not None
-    values = live.numbers(column)
-    if share >= 1.0:
-        undone = settled(numbers, each, values, sent)
-        return rounded_distance(numbers, inverse_of(each, values), room_of(each, values, sent), undone)
-    points = np.sort(values[np.isfinite(values)])
-    points = np.unique(points)
-    counted = np.searchsorted(np.sort(values[np.isfinite(values)]), points, side="right") / np.isfinite(values).sum()
-    undone = upper_end(numbers, each, points, sent)
+    if share == 1:
+        exact, back = (np.where(live.known(column), made[0], np.nan) for made in (tried.exact, tried.settled))
+        return rounded_distance(numbers, exact, room_in(tried.slope[0], own.safe, sent), back)
+    undone = upper_end(numbers, each, sample.points, sent)
     mapped = cdf(numbers, np.nan_to_num(undone, nan=numbers.minimum - 1, posinf=1e300, neginf=-1e300))
     if each.is_decreasing:
         mapped = 1 - mapped
-    expected = (1 - share) * cdf(numbers, points) + share * mapped
-    return float(np.abs(counted - expected).max(initial=0.0))
+    return float(np.abs(sample.upper - ((1 - share) * own.ranks + share * mapped)).max(initial=0.0))
 
 
 def _named_for_times(each: NumberMap, values: Floats, undone: Floats) -> tuple[str, Mapping[str, Any]]:

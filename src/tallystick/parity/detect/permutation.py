@@ -17,7 +17,7 @@ from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.numeric import is_spread
-from tallystick.parity.distribution import cdf
+from tallystick.parity.distribution import cdf, quantiles_among
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import LEVEL_CELLS, ColumnProfile, Ints, NumberProfile, cells_of
@@ -100,7 +100,7 @@ def _levels_apart(live: Live, column: int, other: int) -> float:
 
 
 def _quantiles(live: Live, column: int) -> Floats:
-    return np.asarray(np.quantile(live.numbers(column)[live.known(column)], SIGNATURE))
+    return quantiles_among(np.sort(live.numbers(column)[live.known(column)]), SIGNATURE)
 
 
 def _off(theirs: NumberProfile, quantiles: Floats) -> Floats:

@@ -29,8 +29,10 @@ FEWEST_COLUMNS = 3
 PART_THAT_FITS = 0.75
 FEWEST_ROWS = 10
 #: Of a share of the rows: misfit from which a column may be touched, columns that must be, and the nats from which one
-#: value of a neighbour fits better than a column's own, and from which a run of them does.
+#: value of a neighbour fits better than a column's own, and from which a run of them does; rounds of EM that are tried
+#: on all pairs.
 TOUCHED, FEWEST_TOUCHED, EDGE_NATS, RUN_NATS = 0.5, 2, 6.0, 30.0
+FIRST_ROUNDS = 4
 #: What one value may say for or against, and the last column of a run against: nothing may be left for it.
 MOST_A_VALUE, LAST_AGAINST = 12.0, 1.0
 #: Columns of a run that two of them alone may outdo.
@@ -152,8 +154,13 @@ class _Told:
         """Return of which pairs the other's values fit some rows of a column better than its own."""
         new = [pair for pair in dict.fromkeys(pairs) if pair not in self._fits]
         if new:
-            gains = fit_share(np.stack([self.edge(*pair) for pair in new]))[1]
-            self._fits |= dict(zip(new, (gains > EDGE_NATS).tolist(), strict=True))
+            edges = np.stack([self.edge(*pair) for pair in new])
+            # Each round of EM gains: most pairs are told by the first few, or by all that could be gained.
+            fits = fit_share(edges, FIRST_ROUNDS)[1] > EDGE_NATS
+            is_open = ~fits & (np.maximum(edges, 0.0).sum(axis=1) > EDGE_NATS)
+            if is_open.any():
+                fits[is_open] = fit_share(edges[is_open])[1] > EDGE_NATS
+            self._fits |= dict(zip(new, fits.tolist(), strict=True))
         return [self._fits[pair] for pair in pairs]
 
     def run(self, run: list[str], offset: int) -> Floats:

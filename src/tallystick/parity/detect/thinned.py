@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.parity.columns import Floats, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
-from tallystick.parity.detect.drawn import Drawn, draw, training_counts, trial_ratios
+from tallystick.parity.detect.drawn import Drawn, counts_over, draw, training_counts, trial_ratios
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
     FITTED_COST,
@@ -180,7 +180,8 @@ def _told(live: Live, column: int, factor: float) -> _Told:
     numbers, values = profile.numbers, live.numbers(column)
     assert numbers is not None
     trained, cells = live.of_training(f"counts of {column}", lambda: _trained(profile, numbers))
-    drawn, safe = draw(numbers, factor, values[known], trained), np.where(known, values, numbers.median)
+    over = live.of_training(f"{column} over {factor}", lambda: counts_over(numbers, factor, trained))
+    drawn, safe = draw(numbers, factor, values[known], trained, over), np.where(known, values, numbers.median)
     alone = np.where(known, drawn.log_ratio(numbers, safe), 0.0)
     return _Told(drawn, alone, drawn.cells(profile, cells), drawn.places(safe))
 

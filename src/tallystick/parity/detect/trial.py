@@ -16,6 +16,7 @@ from tallystick.parity.detect.maps import (
     NumberMap,
     curve_maps,
     inverses_of,
+    scalers,
     scaling_maps,
     sign_maps,
     temperature_maps,
@@ -67,7 +68,7 @@ def tried_on(live: Live, column: int, maps: list[NumberMap], rows: Ints) -> Tria
     assert numbers is not None
     # Each value once: counts and codes repeat a few.
     points, place = np.unique(values[rows], return_inverse=True)
-    undone = undone_by(numbers, maps, points, live.once(column, "step", lambda: live_step(profile, values)))
+    undone = undone_by(numbers, maps, points, sent_step(live, column))
     cells = cells_of(profile, undone.exact.ravel()).reshape(undone.exact.shape)
     ratio = map_ratios(profile, undone, log_density(numbers, numbers.decimals, points))
     return Trial(maps, rows, ratio[:, place], cells[:, place], _collapsing(numbers, undone.settled, ratio > 0))
@@ -110,14 +111,23 @@ def best_of(maps: list[NumberMap], gain: Floats) -> list[int]:
     return picked[:TRIED_FULLY]
 
 
+def sent_step(live: Live, column: int) -> float:
+    """Return the step that a column's values were rounded to; see `live_step`."""
+    return live.once(column, "step", lambda: live_step(live.reference.columns[column], live.numbers(column)))
+
+
 def maps_for(live: Live, column: int) -> list[NumberMap]:
     """Return the maps that a column may have gone through: known ones, and those that its values suggest."""
+    return live.once(column, "maps to try", lambda: _maps_for(live, column))
+
+
+def _maps_for(live: Live, column: int) -> list[NumberMap]:
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
     constant, counted = live.of_training(f"maps of {column}", lambda: constant_maps(live, column))
-    fitted = fitted_maps(profile, live.numbers(column), is_standardized(profile))
-    return [*constant, *_moving(numbers, [_as_counted(each, counted, numbers.rows) for each in fitted])]
+    fitted = fitted_maps(profile, live.numbers(column), is_standardized(profile), sent_step(live, column))
+    return [*constant, *_moving(numbers, _as_counted(fitted, counted, numbers.rows))]
 
 
 def constant_maps(live: Live, column: int) -> tuple[list[NumberMap], list[NumberMap]]:
@@ -125,7 +135,8 @@ def constant_maps(live: Live, column: int) -> tuple[list[NumberMap], list[Number
     profile = live.reference.columns[column]
     numbers = profile.numbers
     assert numbers is not None
-    counted = scaling_maps(live.reference, profile.name, numbers, is_standardized(profile))
+    others = live.of_training("scalers", lambda: scalers(live.reference))
+    counted = scaling_maps(live.reference, profile.name, numbers, is_standardized(profile), others)
     maps = [*unit_maps(), *temperature_maps(), *curve_maps(numbers), *sign_maps(numbers), *counted]
     return _moving(numbers, maps), counted
 
@@ -141,11 +152,17 @@ def _are_nothing(numbers: NumberProfile, maps: list[NumberMap]) -> Mask:
         return np.asarray(moved.mean(axis=1) < NEARLY_SAME * numbers.sd)
 
 
-def _as_counted(line: NumberMap, counted: list[NumberMap], rows: int) -> NumberMap:
-    """Return a fitted line by the name of the scaler whose constants it has but for what is counted, by n or n - 1."""
-    factor, offset = (line.parameters.get(name, 0.0) for name in ("factor", "offset"))
-    for each in counted if line.kind == "affine" else ():
-        apart = abs(factor / each.parameters["factor"] - 1), abs(offset - each.parameters["offset"])
-        if max(apart[0], apart[1] / max(1.0, abs(offset))) < COUNTED_APART / rows:
-            return replace(line, kind=each.kind, parameters=each.parameters, cost=each.cost)
-    return line
+def _as_counted(lines: list[NumberMap], counted: list[NumberMap], rows: int) -> list[NumberMap]:
+    """Return fitted lines, by the name of the scaler whose constants one has but for what is counted, by n or n - 1."""
+    constants = np.array([(each.parameters["factor"], each.parameters["offset"]) for each in counted]).reshape(-1, 2)
+    found = []
+    for line in lines:
+        if line.kind == "affine" and counted:
+            factor, offset = line.parameters["factor"], line.parameters["offset"]
+            apart = np.abs(offset - constants[:, 1]) / max(1.0, abs(offset))
+            is_same = np.maximum(np.abs(factor / constants[:, 0] - 1), apart) < COUNTED_APART / rows
+            if is_same.any():
+                same = counted[int(np.argmax(is_same))]
+                line = replace(line, kind=same.kind, parameters=same.parameters, cost=same.cost)
+        found.append(line)
+    return found
