@@ -62,12 +62,15 @@ TEXTS = (
     | st.sampled_from(["5e-324", "16777217", "3000000000", "9223372036854775808", "true", "false", "x", "\0", "1\0"])
     | st.text(max_size=3)
 )
+# Of the range of a long, and beyond what a double holds.
+LONG = st.sampled_from([2**53 + 1, 2**62 + 1, -(2**53) - 1])
 POOLS: list[st.SearchStrategy[Any]] = [
     INTS,
     FLOATS,
     st.booleans(),
     TEXTS,
     st.none(),
+    LONG,
     st.integers(-9, 9),
     st.floats(-9, 9),
 ]

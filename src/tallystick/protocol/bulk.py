@@ -82,9 +82,7 @@ def _whole(cells: Cells, out: Array) -> _Converted | None:
             lost[floats] = np.array([values[place] for place in floats.tolist()]) - out[floats]
             places = lost.nonzero()[0]
         if len(places):
-            # More than a fraction: NumPy before 2.4 wraps around what is outside of 32 bits.
-            if np.abs(lost).max() >= 1:
-                return None
+            # Not more than a fraction: NumPy 2 has refused what is outside of the type.
             changes.append((Coercion.FRACTION_DROPPED, places))
     return out, changes + _foreign(cells)
 
