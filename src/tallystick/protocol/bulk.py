@@ -97,10 +97,19 @@ def _wrapped(cells: Cells) -> _Converted | None:
     wide, changes = done
     out = wide.astype(np.int32)
     places = (wide != out).nonzero()[0]
-    # Too large a text is refused, and what a fraction becomes is the machine's to say: pandas is asked.
-    if any(type(cells.values[place]) is not int for place in places.tolist()):
-        return None
-    return out, [*changes, (Coercion.OVERFLOW, places)]
+    whole = []
+    for place in places.tolist():
+        value = cells.values[place]
+        if type(value) is str:
+            return None
+        if type(value) is float:
+            # What it becomes is the machine's to say, and may differ in longer arrays.
+            with np.errstate(invalid="ignore"):
+                out[place] = np.array([value]).astype(np.int32)[0]
+        if value == wide[place]:
+            whole.append(place)
+    _add(changes, Coercion.OVERFLOW, whole)
+    return out, changes
 
 
 def _double(cells: Cells) -> _Converted | None:
