@@ -97,18 +97,18 @@ def _wrapped(cells: Cells) -> _Converted | None:
     wide, changes = done
     out = wide.astype(np.int32)
     places = (wide != out).nonzero()[0]
-    whole = []
-    for place in places.tolist():
-        value = cells.values[place]
-        if type(value) is str:
-            return None
-        if type(value) is float:
-            # What it becomes is the machine's to say, and may differ in longer arrays.
-            with np.errstate(invalid="ignore"):
+    if cells.kinds == {int}:
+        return out, [*changes, (Coercion.OVERFLOW, places)]
+    sent = [(place, cells.values[place]) for place in places.tolist()]
+    # Text that is too large is refused there.
+    if any(type(value) is str for _, value in sent):
+        return None
+    with np.errstate(invalid="ignore"):
+        for place, value in sent:
+            if type(value) is float:
+                # What it becomes is the machine's to say, and may be another number in a longer array.
                 out[place] = np.array([value]).astype(np.int32)[0]
-        if value == wide[place]:
-            whole.append(place)
-    _add(changes, Coercion.OVERFLOW, whole)
+    _add(changes, Coercion.OVERFLOW, [place for place, value in sent if type(value) is int or value.is_integer()])
     return out, changes
 
 

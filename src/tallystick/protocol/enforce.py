@@ -2,7 +2,7 @@
 
 The only place where types are converted. What MLflow takes without loss becomes the same values, dtypes and order
 here; see `ledger` for what it changes silently, and `table`, `nested` and `tensors` for where this is friendlier. A
-table of doubles, the most common one, is checked and converted as one block.
+table of one number type, the most common one, is checked and converted as one block; see `columns` for the others.
 
 Stricter than MLflow, beside short rows: lists in a plain column (other than text) that comes by `inputs` or
 `instances`, which NumPy would turn into one truth value or NaN, are refused. The bodies of chat models (`messages`,

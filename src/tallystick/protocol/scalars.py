@@ -1,7 +1,7 @@
 """Columns of single values: what fits a type exactly, and what is to be said of values that do not.
 
-Three questions, each asked only when the one before says no: does the whole column fit (`exact`: types are compared
-in C, nothing is looked at twice)? Does each value fit by itself (`judge`)? What does MLflow make of it (`lossy`)?
+Two of the questions of `columns`: does the whole column fit (`exact`: types are compared in C, nothing is looked at
+twice)? Does each value fit by itself (`judge`)?
 
 Numbers: a 64-bit float holds whole numbers up to 2^53 exactly, a 32-bit float up to 2^24; rounding of decimal
 fractions to the declared float type is what the type means, and no coercion.
