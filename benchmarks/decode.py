@@ -23,7 +23,7 @@ from mlflow.pyfunc.scoring_server import _split_data_and_params, infer_and_parse
 
 from tallystick.entities import Enforcement
 from tallystick.protocol.codec import encode_predictions
-from tallystick.protocol.enforce import compile_decoder
+from tallystick.protocol.enforce import Decoder, compile_decoder
 from tallystick.protocol.signature import parse_signature
 from tallystick.worker.frame import assemble
 
@@ -104,23 +104,75 @@ def encode_us(rows: int, budget_s: float = 0.4) -> float:
     return us(functools.partial(encode_predictions, answer), budget_s)
 
 
-def ledger_us(changed: int, columns: int = 50, budget_s: float = 0.4) -> tuple[float, float]:
-    """Return microseconds to decode a row of whole numbers: all as the signature has them, and `changed` of them not.
+#: Title, type of the columns, and what is sent in place of a value that fits.
+CHANGES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("fraction for long", "long", lambda value: value + 0.7),
+    ("text for long", "long", str),
+    ("true for long", "long", lambda value: True),
+    ("64 bits for integer", "integer", lambda value: value + 2**31),
+    ("3e9 for integer", "integer", lambda value: 3e9),
+    ("1e39 for float", "float", lambda value: 1e39),
+    ("text for double", "double", str),
+    ("2^53 + 1 for double", "double", lambda value: 2**53 + 1),
+    ("null for boolean", "boolean", lambda value: None),
+    ("text for boolean", "boolean", lambda value: "false"),
+)
+_FITS: dict[str, Callable[[int], Any]] = {
+    "double": lambda n: n + 0.5,
+    "float": lambda n: n + 0.5,
+    "boolean": lambda n: n % 2 == 0,
+}
 
-    What these take longer is the coercion ledger's: to look at the values, change them as MLflow does, and count.
-    """
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """Microseconds a request of which every row has `changed` of its 50 values changed and counted."""
+
+    change: str
+    rows: int
+    changed: int
+    exact_us: float
+    #: With the changes; what it takes longer is the ledger's.
+    decode_us: float
+    mlflow_us: float
+
+
+def ledger_table(columns: int = 50, budget_s: float = 0.4) -> Iterator[LedgerLine]:
+    """Measure decoding rows as the signature has them and with changes, in turns, and MLflow on the latter."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow|pandas")
     names = [f"feature_{n}" for n in range(columns)]
-    raw = {"inputs": json.dumps([{"name": name, "type": "long", "required": True} for name in names])}
-    decoder = compile_decoder(parse_signature(raw))
+    for title, kind, change in CHANGES:
+        raw = {"inputs": json.dumps([{"name": name, "type": kind, "required": True} for name in names])}
+        decoder, theirs = compile_decoder(parse_signature(raw)), ModelSignature.from_dict(raw).inputs
+        fits: Callable[[int], Any] = _FITS.get(kind, int)
+        for rows in (1, 100):
+            for changed in (1, 10, 50):
+                exact = [fits(n) for n in range(columns)]
+                sent = [change(value) for value in exact[:changed]] + exact[changed:]
+                yield LedgerLine(title, rows, changed, *_ledger_us(decoder, theirs, names, exact, sent, rows, budget_s))
 
-    def decoding(row: list[float]) -> Callable[[], object]:
-        body = json.dumps({"dataframe_split": {"columns": names, "data": [row]}}).encode()
-        return lambda: decoder.decode(body, "application/json", Enforcement.FLAG)
 
-    exact: list[float] = list(range(columns))
-    return us(decoding(exact), budget_s), us(
-        decoding([each + 0.7 for each in exact[:changed]] + exact[changed:]), budget_s
+def _ledger_us(
+    decoder: Decoder, theirs: Any, names: list[str], exact: list[Any], sent: list[Any], rows: int, budget_s: float
+) -> tuple[float, float, float]:
+    fit, odd = (
+        json.dumps({"dataframe_split": {"columns": names, "data": [row] * rows}}).encode() for row in (exact, sent)
     )
+
+    def decode(body: bytes) -> Any:
+        return decoder.decode(body, "application/json", Enforcement.FLAG)
+
+    def mlflow() -> Any:
+        data, params = _split_data_and_params(odd)
+        return _validate_prediction_input(infer_and_parse_data(data, theirs), params, theirs, None)
+
+    assert decode(odd).ledger
+    assert not decode(fit).ledger
+    # Many short turns: what else runs on the machine is out of the way in some of them.
+    turns = [(us(lambda: decode(fit), budget_s / 20), us(lambda: decode(odd), budget_s / 20)) for _ in range(20)]
+    best_fit, best_odd = (min(turn) for turn in zip(*turns, strict=True))
+    return best_fit, best_odd, us(mlflow, budget_s)
 
 
 def run(bench: Bench) -> None:
@@ -137,9 +189,13 @@ def main() -> None:
         )
     for count in (1, 1000):
         print(f"encode {count} predictions: {encode_us(count):.1f}")
-    for changed in (0, 1, 10, 50):
-        exact, counted = ledger_us(changed)
-        print(f"a row of 50 columns, {changed} changed and counted: {counted:.1f} ({counted - exact:+.1f})")
+    print("microseconds of 50 columns whose values are changed and counted, above those of a request that fits")
+    print("               change  rows  changed   exact   decode   above    MLflow")
+    for each in ledger_table():
+        print(
+            f"{each.change:>21} {each.rows:>5} {each.changed:>8} {each.exact_us:7.1f} {each.decode_us:8.1f}"
+            f" {each.decode_us - each.exact_us:+7.1f} {each.mlflow_us:9.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -62,6 +62,10 @@ ODD = st.one_of(
     st.sampled_from(["", "1", "1.5", "x", "true", "false", "nan", "a=", "####", "aGk=", "é"]),
     st.sampled_from(["02/01/2024", "13/01/2024", "2024-01-01T10:00:00Z", "2024-02-30", "20240101", "3000-01-01"]),
 )
+# What most number types take, and change.
+NUMBER_LIKE = st.one_of(
+    st.booleans(), st.integers(-3, 3), st.floats(-9, 9), st.sampled_from(["1", "0", "-7", 2**24 + 1, 2**31])
+)
 
 
 def column(kind: str, name: str | None, required: bool = True) -> dict[str, Any]:
@@ -194,6 +198,26 @@ def test_exact_tables(case: tuple[dict[str, Any], bytes]) -> None:
 @SETTINGS
 @given(tables(lambda kind: EXACT[kind] | ODD))
 def test_odd_tables(case: tuple[dict[str, Any], bytes]) -> None:
+    check_odd(*case)
+
+
+@st.composite
+def wide_tables(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
+    """Tables with many columns of a type, which are converted together."""
+    kinds = [draw(st.sampled_from(["boolean", "integer", "long", "float", "double"]))] * draw(st.integers(4, 6))
+    kinds += draw(st.lists(st.sampled_from(SCALARS), max_size=2))
+    names = [f"c{n}" for n in range(len(kinds))]
+    raw = raw_signature([column(kind, name) for kind, name in zip(kinds, names, strict=True)])
+    odd = NUMBER_LIKE if draw(st.integers(0, 3)) else ODD
+    rows = [
+        [draw(EXACT[kind] if draw(st.booleans()) else odd) for kind in kinds] for _ in range(draw(st.integers(1, 3)))
+    ]
+    return raw, body_of(draw(FORMS), names, rows)
+
+
+@SETTINGS
+@given(wide_tables())
+def test_odd_wide_tables(case: tuple[dict[str, Any], bytes]) -> None:
     check_odd(*case)
 
 

@@ -2,7 +2,7 @@
 
 The only place where types are converted. What MLflow takes without loss becomes the same values, dtypes and order
 here; see `ledger` for what it changes silently, and `table`, `nested` and `tensors` for where this is friendlier. A
-table of doubles, the most common one, is checked and converted as one block.
+table of one number type, the most common one, is checked and converted as one block; see `columns` for the others.
 
 Stricter than MLflow, beside short rows: lists in a plain column (other than text) that comes by `inputs` or
 `instances`, which NumPy would turn into one truth value or NaN, are refused. The bodies of chat models (`messages`,
@@ -24,15 +24,14 @@ import numpy as np
 
 from tallystick.entities import Enforcement
 from tallystick.errors import BadRequest
-from tallystick.protocol import lossy, scalars
-from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON, Request, check_depth, parse_content_type, parse_request
+from tallystick.protocol import bulk
+from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON, Request, parse_content_type, parse_request
+from tallystick.protocol.columns import MANY_ROWS, Conversion, groups_of, whole_table
 from tallystick.protocol.decoded import Alone, Columns, Data, Decoded, Inferred
-from tallystick.protocol.ledger import Coercion, Report, further_rows
-from tallystick.protocol.nested import CellCheck
+from tallystick.protocol.ledger import Report
 from tallystick.protocol.params import ParamReader
-from tallystick.protocol.scalars import Array, Values
+from tallystick.protocol.scalars import Values
 from tallystick.protocol.signature import (
-    AnyType,
     ArrayType,
     Column,
     ObjectType,
@@ -75,7 +74,11 @@ class Decoder:
             one_row_inputs=any(isinstance(column.type, ArrayType | ObjectType) for column in columns),
         )
         self._columns = {column.name: column for column in columns}
-        self._is_doubles = bool(columns) and all(column.type is ScalarType.DOUBLE for column in columns)
+        self._groups = groups_of(columns)
+        # The type of all columns, where it is one that a block can hold.
+        kinds = {column.type for column in columns}
+        only = kinds.pop() if len(kinds) == 1 else None
+        self._block_kind = only if isinstance(only, ScalarType) and only in bulk.KINDS else None
         if type_hints:
             self._read = lambda key, value, mode, report: read_type_hints(key, value)
         elif columns:
@@ -143,8 +146,8 @@ class Decoder:
 
     def _read_columns(self, key: str, value: Any, mode: Enforcement, report: Report) -> _Read:
         table = self._table.read(key, value)
-        if self._is_doubles and table.matrix and not table.lacks:
-            block = scalars.exact_doubles(table.matrix, table.value_types())
+        if self._block_kind is not None and table.matrix and not table.lacks:
+            block = whole_table(table, self._block_kind, mode, report)
             if block is not None:
                 report.notes.extend(table.notes)
                 form = table.names if table.index is None else Alone()
@@ -152,22 +155,28 @@ class Decoder:
         return self._enforce(table, mode, report, {})
 
     def _enforce(self, table: Table, mode: Enforcement, report: Report, ready: dict[Any, Values]) -> _Read:
-        """Convert column by column. `ready` has the columns that are converted already."""
+        """Convert what can be converted together, then column by column. `ready` has what is converted already."""
         report.notes.extend(table.notes)
         report.violations.extend(table.lacks)
-        columns: list[Values | Inferred] = []
         specs = self._specs(table)
-        for name, spec, values in zip(table.names, specs, table.by_column(), strict=True):
-            done = ready.get(name)
-            columns.append(done if done is not None else _column(values, spec, name, table, mode, report))
-        joins = table.rows > 0 and table.index is None and not report.violations
-        form: Hashable = (table.names, tuple(map(_flavour, columns))) if joins else Alone()
-        if joins and any(isinstance(column, Inferred) for column in columns):
+        conversion = Conversion(table, mode, report)
+        out: list[Values | Inferred | None]
+        out = [ready.get(name) for name in table.names] if ready else [None] * len(specs)
+        if 0 < table.rows <= MANY_ROWS and not ready:
+            for group in self._groups if specs is self.signature.columns else groups_of(specs):
+                conversion.group(group, out)
+        columns = tuple([conversion.column(n, specs[n]) if done is None else done for n, done in enumerate(out)])
+        form: Hashable
+        if not table.rows or table.index is not None or report.violations or Inferred in map(type, columns):
             form = Alone()
-        return Columns(table.names, columns=tuple(columns), index=table.index), table.rows, form
+        elif self._block_kind is not None:
+            form = table.names
+        else:
+            form = table.names, tuple(map(_flavour, columns))
+        return Columns(table.names, columns=columns, index=table.index), table.rows, form
 
     def _specs(self, table: Table) -> Sequence[Column]:
-        if self.signature.is_named:
+        if self.signature.is_named and len(table.names) < len(self.signature.columns):
             return [self._columns[str(name)] for name in table.names]
         return self.signature.columns
 
@@ -194,77 +203,3 @@ def _flavour(column: Values | Inferred) -> str:
     if isinstance(column, list):
         return "text" if any(value is not None for value in column) else "nulls"
     return column.dtype.char if isinstance(column, np.ndarray) else "any"
-
-
-def _column(
-    values: Sequence[Any], spec: Column, name: str | int, table: Table, mode: Enforcement, report: Report
-) -> Values | Inferred:
-    kind = spec.type
-    if isinstance(kind, ScalarType):
-        out = scalars.exact(values, kind)
-        if out is not None and (table.by_frame or _is_read_alike(kind, values)):
-            # Without a value to guess from, pandas leaves a column of text untyped.
-            return np.array([], dtype=object) if isinstance(out, list) and not out and table.by_frame else out
-        return _inexact(values, kind, name, table, mode, report)
-    if isinstance(kind, AnyType):
-        where = f"column {str(name)[:60]!r}"
-        for value in values:
-            check_depth(value, where)
-        return Inferred(list(values))
-    row = 0
-    check = CellCheck(str(name), mode, report, lambda: table.path(row, name), as_ndarray=not table.by_frame)
-    cells: list[Any] = []
-    for row, value in enumerate(values):  # noqa: B007  `row` is read by `path`
-        cells.append(check.cell(value, kind, spec.required))
-    return scalars.object_array(cells)
-
-
-def _is_read_alike(kind: ScalarType, values: Sequence[Any]) -> bool:
-    """Whether NumPy (`inputs`, `instances`) reads this exact column as pandas does: not base64, nor a missing text."""
-    return kind is not ScalarType.BINARY and not (kind is ScalarType.STRING and None in values)
-
-
-def _inexact(
-    values: Sequence[Any], kind: ScalarType, name: str | int, table: Table, mode: Enforcement, report: Report
-) -> Values:
-    """Convert a column whose values each have to be looked at: count what changes, refuse what must be."""
-    context = scalars.context_of(values, table.by_frame)
-    judge = scalars.judge(kind)
-    found: dict[tuple[Coercion | None, type], list[int]] = {}
-    problems: dict[tuple[Coercion | None, type], str] = {}
-    for row, value in enumerate(values):
-        fault = judge(value, context)
-        if fault is not None:
-            place = (fault.kind, type(value))
-            found.setdefault(place, []).append(row)
-            problems.setdefault(place, fault.problem)
-    if not found:
-        return scalars.fitting(values, kind)
-    refused = list(found) if mode is Enforcement.STRICT else [place for place in found if place[0] is None]
-    out: Values = []
-    if not refused:
-        try:
-            out = lossy.cast(values, kind, table.by_frame)
-        except Exception:  # noqa: BLE001  pandas and NumPy raise anything; what they refuse is told in our words
-            refused = list(found)
-    for place in refused:
-        rows = found[place]
-        report.violate(table.path(rows[0], name), problems[place] + further_rows(rows))
-    if not refused:
-        for (coercion, _), rows in found.items():
-            assert coercion is not None
-            _count(report, str(name), coercion, rows, out)
-    return out
-
-
-def _count(report: Report, name: str, coercion: Coercion, rows: list[int], out: Array | list[Any]) -> None:
-    if coercion is Coercion.NULL_TO_FALSE:
-        # Beside numbers, pandas holds null as NaN, and NaN is true.
-        true = sum(1 for row in rows if out[row])
-        if true:
-            report.count(name, Coercion.NULL_TO_TRUE, true)
-        if true == len(rows):
-            return
-        report.count(name, coercion, len(rows) - true)
-        return
-    report.count(name, coercion, len(rows))

@@ -76,6 +76,18 @@ class Report:
         kinds = self.ledger.setdefault(column, {})
         kinds[kind.value] = kinds.get(kind.value, 0) + values
 
+    def count_each(self, columns: Sequence[str], kind: Coercion) -> None:
+        """Add one value of each of these columns."""
+        if not self.ledger:
+            name = kind.value
+            self.ledger = {column: {name: 1} for column in columns}
+            if len(self.ledger) == len(columns):
+                return
+            # A name stands there twice.
+            self.ledger = {}
+        for column in columns:
+            self.count(column, kind)
+
     def violate(self, where: str, problem: str) -> None:
         """Add a reason to refuse the request."""
         self.violations.append(Violation(where, problem))

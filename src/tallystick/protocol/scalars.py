@@ -1,7 +1,7 @@
 """Columns of single values: what fits a type exactly, and what is to be said of values that do not.
 
-Three questions, each asked only when the one before says no: does the whole column fit (`exact`: types are compared
-in C, nothing is looked at twice)? Does each value fit by itself (`judge`)? What does MLflow make of it (`lossy`)?
+Two of the questions of `columns`: does the whole column fit (`exact`: types are compared in C, nothing is looked at
+twice)? Does each value fit by itself (`judge`)?
 
 Numbers: a 64-bit float holds whole numbers up to 2^53 exactly, a 32-bit float up to 2^24; rounding of decimal
 fractions to the declared float type is what the type means, and no coercion.
@@ -55,7 +55,17 @@ def exact(values: Sequence[Any], kind: ScalarType) -> Values | None:
 
     None does not mean that a value is wrong (1.0 is a good long); only that each has to be looked at.
     """
-    return _EXACT[kind](values, set(map(type, values)))
+    return exact_of(values, set(map(type, values)), kind)
+
+
+def exact_of(values: Sequence[Any], kinds: set[type], kind: ScalarType) -> Values | None:
+    """Return the same for values of these types."""
+    return _EXACT[kind](values, kinds)
+
+
+def exact_numbers(rows: Sequence[Any], kinds: set[type], kind: ScalarType) -> Array | None:
+    """Return numbers, or truth values, of any shape. `kinds` are the types of the innermost values."""
+    return _EXACT_NUMBERS[kind](rows, kinds)
 
 
 def exact_doubles(rows: Sequence[Any], kinds: set[type]) -> Array | None:
@@ -68,24 +78,30 @@ def exact_doubles(rows: Sequence[Any], kinds: set[type]) -> Array | None:
         out = np.array(rows, dtype=np.float64)
     except OverflowError:
         return None
-    return out if not out.size or _is_within(out, EXACT_IN_DOUBLE) else None
+    return out if not out.size or is_within(out, EXACT_IN_DOUBLE) else None
 
 
-def _is_within(array: Array, limit: float) -> bool:
+def is_within(array: Array, limit: float) -> bool:
+    """Whether the numbers of the array are smaller than `limit`, whatever their sign.
+
+    Not as large, since 2^53 is what 2^53 + 1 becomes.
+    """
     # fmax and fmin pass over NaN.
     return bool(
-        np.fmax.reduce(array, axis=None, initial=-1.0) <= limit
-        and np.fmin.reduce(array, axis=None, initial=1.0) >= -limit
+        np.fmax.reduce(array, axis=None, initial=-1.0) < limit
+        and np.fmin.reduce(array, axis=None, initial=1.0) > -limit
     )
 
 
-def _exact_double(values: Sequence[Any], kinds: set[type]) -> Values | None:
-    return exact_doubles(values, kinds)
+def float_extremes(dtype: type) -> tuple[float, float]:
+    """Return the largest finite number of a float type, and the size below which numbers become 0 in it."""
+    limits = np.finfo(dtype)
+    return float(limits.max), float(limits.smallest_subnormal) / 2
 
 
-def _exact_float(values: Sequence[Any], kinds: set[type]) -> Values | None:
+def _exact_float(values: Sequence[Any], kinds: set[type]) -> Array | None:
     wide = exact_doubles(values, kinds)
-    if wide is None or (int in kinds and not _is_within(wide, EXACT_IN_FLOAT)):
+    if wide is None or (int in kinds and not is_within(wide, EXACT_IN_FLOAT)):
         return None
     with np.errstate(over="ignore", under="ignore"):
         out = wide.astype(np.float32)
@@ -94,8 +110,8 @@ def _exact_float(values: Sequence[Any], kinds: set[type]) -> Values | None:
     return out
 
 
-def _exact_int(dtype: type) -> Callable[[Sequence[Any], set[type]], Values | None]:
-    def convert(values: Sequence[Any], kinds: set[type]) -> Values | None:
+def _exact_int(dtype: type) -> Callable[[Sequence[Any], set[type]], Array | None]:
+    def convert(values: Sequence[Any], kinds: set[type]) -> Array | None:
         if not kinds <= {int}:
             return None
         try:
@@ -107,7 +123,7 @@ def _exact_int(dtype: type) -> Callable[[Sequence[Any], set[type]], Values | Non
     return convert
 
 
-def _exact_boolean(values: Sequence[Any], kinds: set[type]) -> Values | None:
+def _exact_boolean(values: Sequence[Any], kinds: set[type]) -> Array | None:
     return np.array(values, dtype=bool) if kinds <= {bool} else None
 
 
@@ -136,12 +152,15 @@ def _exact_datetime(values: Sequence[Any], kinds: set[type]) -> Values | None:
         return None
 
 
-_EXACT: dict[ScalarType, Callable[[Sequence[Any], set[type]], Values | None]] = {
+_EXACT_NUMBERS: dict[ScalarType, Callable[[Sequence[Any], set[type]], Array | None]] = {
     ScalarType.BOOLEAN: _exact_boolean,
     ScalarType.INTEGER: _exact_int(np.int32),
     ScalarType.LONG: _exact_int(np.int64),
     ScalarType.FLOAT: _exact_float,
-    ScalarType.DOUBLE: _exact_double,
+    ScalarType.DOUBLE: exact_doubles,
+}
+_EXACT: dict[ScalarType, Callable[[Sequence[Any], set[type]], Values | None]] = {
+    **_EXACT_NUMBERS,
     ScalarType.STRING: _exact_string,
     ScalarType.BINARY: _exact_binary,
     ScalarType.DATETIME: _exact_datetime,
@@ -161,7 +180,14 @@ class Fault:
     """Why a value does not fit. `kind` is what MLflow would make of it, None where MLflow refuses it as well."""
 
     kind: Coercion | None
-    problem: str
+    value: Any
+    #: What is to be said after the value.
+    rest: str
+
+    @property
+    def problem(self) -> str:
+        """Return the fault in words; where it is only counted, nobody asks for them."""
+        return f"got {describe(self.value)}{self.rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +215,13 @@ def judge(kind: ScalarType) -> Judge:
 
 def whole_number_judge(low: int, high: int, name: str) -> Judge:
     """Judge whole numbers between `low` and `high`; `name` is the type's, for messages."""
-    expected = f"expected a whole number from {low} to {high} ({name})"
+    expected = f", expected a whole number from {low} to {high} ({name})"
 
     def fault(value: Any, context: Context) -> Fault | None:
         kind: Coercion | None = None
         match value:
             case bool():
-                said = f"got {describe(value)}, {expected}; send {int(value)}"
-                return Fault(Coercion.NUMBER_FROM_BOOLEAN, said)
+                return Fault(Coercion.NUMBER_FROM_BOOLEAN, value, f"{expected}; send {int(value)}")
             case int():
                 if not low <= value <= high:
                     kind = Coercion.OVERFLOW
@@ -213,14 +238,14 @@ def whole_number_judge(low: int, high: int, name: str) -> Judge:
                     return None
             case str() if _is_number(value, int):
                 kind = Coercion.NUMBER_FROM_TEXT
-        return Fault(kind, f"got {describe(value)}, {expected}")
+        return Fault(kind, value, expected)
 
     return fault
 
 
 def float_judge(limit: float, largest: float, smallest: float, name: str) -> Judge:
     """Judge numbers of a float type that holds whole numbers up to `limit` and magnitudes up to `largest`."""
-    expected = f"expected a number ({name})"
+    expected = f", expected a number ({name})"
 
     def fault(value: Any, context: Context) -> Fault | None:
         kind: Coercion | None = None
@@ -228,8 +253,7 @@ def float_judge(limit: float, largest: float, smallest: float, name: str) -> Jud
             case None:
                 return None
             case bool():
-                said = f"got {describe(value)}, {expected}; send {int(value)}"
-                return Fault(Coercion.NUMBER_FROM_BOOLEAN, said)
+                return Fault(Coercion.NUMBER_FROM_BOOLEAN, value, f"{expected}; send {int(value)}")
             case int() if abs(value) > largest:
                 kind = Coercion.FLOAT_OVERFLOW
             case int():
@@ -245,7 +269,7 @@ def float_judge(limit: float, largest: float, smallest: float, name: str) -> Jud
                     return None
             case str() if _is_number(value, float):
                 kind = Coercion.NUMBER_FROM_TEXT
-        return Fault(kind, f"got {describe(value)}, {expected}")
+        return Fault(kind, value, expected)
 
     return fault
 
@@ -264,59 +288,56 @@ def boolean_fault(value: Any, context: Context) -> Fault | None:
         return None
     missing = value is None or value != value
     kind = Coercion.NULL_TO_FALSE if missing else Coercion.TRUTHY
-    return Fault(kind, f"got {describe(value)}, expected true or false (boolean)")
+    return Fault(kind, value, ", expected true or false (boolean)")
 
 
 def string_fault(value: Any, context: Context) -> Fault | None:
     """Judge text. null is a missing value for pandas; NumPy makes text of it."""
-    expected = "expected text (string)"
+    expected = ", expected text (string)"
     match value:
         case str():
             return None
         case None:
-            return None if context.by_frame else Fault(Coercion.NULL_TO_TEXT, f"got null, {expected}")
+            return None if context.by_frame else Fault(Coercion.NULL_TO_TEXT, value, expected)
         case float() if math.isnan(value):
             return None
     kept = context.by_frame or isinstance(value, list | dict)
-    return Fault(
-        Coercion.NOT_TEXT if kept else Coercion.TEXT_FROM_VALUE,
-        f"got {describe(value)}, {expected}",
-    )
+    return Fault(Coercion.NOT_TEXT if kept else Coercion.TEXT_FROM_VALUE, value, expected)
 
 
 def binary_fault(value: Any, context: Context) -> Fault | None:
     """Judge base64 text, with line ends as MIME has them (RFC 2045). NumPy takes the text's own bytes."""
-    expected = "expected base64 text (binary)"
+    expected = ", expected base64 text (binary)"
     if not context.by_frame:
         return _bytes_fault(value)
     if not isinstance(value, str):
-        return Fault(None, f"got {describe(value)}, {expected}")
+        return Fault(None, value, expected)
     try:
         base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
     except binascii.Error as error:
         # MLflow leaves out what is not of the alphabet, and refuses only wrong padding.
         refused = "padding" in str(error).lower() or "data characters" in str(error)
-        return Fault(None if refused else Coercion.BAD_BASE64, f"got {describe(value)}, {expected}")
+        return Fault(None if refused else Coercion.BAD_BASE64, value, expected)
     except ValueError:
-        return Fault(Coercion.BAD_BASE64, f"got {describe(value)}, {expected}")
+        return Fault(Coercion.BAD_BASE64, value, expected)
     return None
 
 
 def _bytes_fault(value: Any) -> Fault:
-    problem = f"got {describe(value)}; binary is decoded in dataframe_split and dataframe_records only, send it there"
+    elsewhere = "; binary is decoded in dataframe_split and dataframe_records only, send it there"
     match value:
         case str():
-            return Fault(Coercion.BASE64_KEPT if value.isascii() else None, problem)
+            return Fault(Coercion.BASE64_KEPT if value.isascii() else None, value, elsewhere)
         case None:
-            return Fault(Coercion.NULL_TO_TEXT, problem)
+            return Fault(Coercion.NULL_TO_TEXT, value, elsewhere)
         case list() | dict():
-            return Fault(None, problem)
-    return Fault(Coercion.TEXT_FROM_VALUE, problem)
+            return Fault(None, value, elsewhere)
+    return Fault(Coercion.TEXT_FROM_VALUE, value, elsewhere)
 
 
 def datetime_fault(value: Any, context: Context) -> Fault | None:
     """Judge a date or a date with time, ISO 8601 without offset; null is a missing date."""
-    expected = "expected a date such as 2024-01-31T13:45:00, without offset (datetime)"
+    expected = ", expected a date such as 2024-01-31T13:45:00, without offset (datetime)"
     kind: Coercion | None = None
     match value:
         case None:
@@ -329,16 +350,16 @@ def datetime_fault(value: Any, context: Context) -> Fault | None:
             kind = Coercion.EPOCH_UNIT
         case str() if _ISO.fullmatch(value):
             if not _is_date(value):
-                return Fault(None, f"got {describe(value)}, which is no date; {expected}")
+                return Fault(None, value, f", which is no date; {expected[2:]}")
             if _is_in_range(value):
                 return None
             kind = None if context.by_frame else Coercion.OVERFLOW
-            return Fault(kind, f"got {describe(value)}, outside {_FIRST_DAY} to {_LAST_DAY}")
+            return Fault(kind, value, f", outside {_FIRST_DAY} to {_LAST_DAY}")
         case str() if _OFFSET.search(value) and _ISO.match(value) and len(value) > len("2024-01-31"):
             kind = None if context.by_frame else Coercion.TIMEZONE_DROPPED
         case str():
             kind = Coercion.AMBIGUOUS_DATE if _TWO_READINGS.match(value) else Coercion.DATE_GUESSED
-    return Fault(kind, f"got {describe(value)}, {expected}")
+    return Fault(kind, value, expected)
 
 
 def _is_in_range(text: str) -> bool:
@@ -361,9 +382,7 @@ def _whole(dtype: type) -> Judge:
 
 
 def _floating(dtype: type, limit: float, name: str) -> Judge:
-    limits = np.finfo(dtype)
-    # Below half of the smallest number of the type, rounding gives 0.
-    return float_judge(limit, float(limits.max), float(limits.smallest_subnormal) / 2, name)
+    return float_judge(limit, *float_extremes(dtype), name)
 
 
 _JUDGES: dict[ScalarType, Judge] = {

@@ -187,20 +187,20 @@ class TensorReader:
         """Look at each value; count or refuse. Return whether NumPy may now convert them all."""
         judge = self._judges[tensor.dtype]
         found: dict[tuple[Coercion | None, str], list[int]] = {}
-        problems: dict[tuple[Coercion | None, str], str] = {}
+        faults: dict[tuple[Coercion | None, str], Fault] = {}
         for position, value in enumerate(values):
             fault = judge(value, context)
             if fault is not None:
                 place = (fault.kind, type(value).__name__)
                 found.setdefault(place, []).append(position)
-                problems.setdefault(place, fault.problem)
+                faults.setdefault(place, fault)
         refused = [place for place in found if place[0] is None]
         if mode is Enforcement.STRICT:
             refused = list(found)
         for place in refused:
             positions = found[place]
             more = f" (and {len(positions) - 1} more such values)" if len(positions) > 1 else ""
-            report.violate(where(positions[0]), problems[place] + more)
+            report.violate(where(positions[0]), faults[place].problem + more)
         if not refused:
             for (kind, _), positions in found.items():
                 assert kind is not None

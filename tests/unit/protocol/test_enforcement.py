@@ -224,6 +224,65 @@ def test_unnamed_columns_are_counted() -> None:
     assert decode(on, {"dataframe_split": {"data": [[1, 2, 3]]}}).notes == ("ignored columns: '2'",)
 
 
+NAMES = [f"c{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("other", [[], [("text", "string")]])
+def test_changes_in_many_columns_of_a_row_are_counted_by_column(other: list[tuple[str, str]]) -> None:
+    on = decoder(*[(name, "long") for name in NAMES], *other)
+    row = dict(zip(NAMES, [1.9, 2, "3", True, 5.0, -0.5, 2**60 + 1, 8, 9], strict=True), text="x")
+    decoded = decode(on, {"dataframe_records": [row]})
+    assert [column(decoded, n) for n in range(9)] == [[1], [2], [3], [1], [5], [0], [2**60 + 1], [8], [9]]
+    assert decoded.ledger == {
+        "c0": {"fraction_dropped": 1},
+        "c2": {"number_from_text": 1},
+        "c3": {"number_from_boolean": 1},
+        "c5": {"fraction_dropped": 1},
+    }
+
+
+def test_column_that_only_pandas_can_convert_leaves_the_others_alone() -> None:
+    on = decoder(*[(name, "integer") for name in NAMES])
+    row = dict.fromkeys(NAMES, 1.5) | {"c3": 3e9, "c7": 7}
+    decoded = decode(on, {"dataframe_records": [row, row]})
+    assert decoded.ledger == {
+        name: {"overflow" if name == "c3" else "fraction_dropped": 2} for name in NAMES if name != "c7"
+    }
+    assert column(decoded, 7) == [7, 7]
+    assert column(decoded, 8) == [1, 1]
+
+
+def test_strict_mode_names_every_changed_column_in_order() -> None:
+    on = decoder(*[(name, "long") for name in NAMES])
+    row = dict(zip(NAMES, [1, 2.5, 3, "4", 5, 6, None, 8.5, 9.0], strict=True))
+    error = refusal(on, {"dataframe_records": [row]}, Enforcement.STRICT)
+    assert [violation.where for violation in error.violations] == [
+        f"dataframe_records[0].{name}" for name in ("c1", "c3", "c6", "c7")
+    ]
+    assert len(refusal(on, {"dataframe_records": [row]}).violations) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_changed_rows_are_joined_with_those_that_fit(rows: int) -> None:
+    on = decoder(*[(name, "long") for name in NAMES])
+    fits = decode(on, {"dataframe_records": [dict.fromkeys(NAMES, 1)] * rows})
+    changed = decode(on, {"dataframe_records": [dict.fromkeys(NAMES, 1.5)] * rows})
+    assert changed.ledger == {name: {"fraction_dropped": rows} for name in NAMES}
+    assert changed.form == fits.form
+
+
+def test_first_whole_number_that_doubles_lack_is_counted() -> None:
+    on = decoder(("x", "double"))
+    assert decode(on, {"dataframe_records": [{"x": 2**53}]}, Enforcement.STRICT).ledger == {}
+    assert decode(on, {"dataframe_records": [{"x": 2**53 + 1}]}).ledger == {"x": {"precision_lost": 1}}
+
+
+def test_columns_that_are_called_alike_are_counted_together() -> None:
+    on = compile_decoder(parse_signature({"inputs": json.dumps([{"type": "long", "required": True}] * 2)}))
+    decoded = decode(on, {"dataframe_split": {"columns": [1, "1"], "data": [[1.5, 2.5]]}})
+    assert decoded.ledger == {"1": {"fraction_dropped": 2}}
+
+
 def test_only_equal_forms_can_be_joined() -> None:
     on = decoder(("s", "string"), ("n", "long"))
 

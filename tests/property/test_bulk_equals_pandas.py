@@ -1,0 +1,144 @@
+"""What is converted together is, bit for bit, what pandas and NumPy make of each column by itself, and counted alike.
+
+Two claims, of columns of any numbers, truth values, texts and nulls:
+
+* `bulk.convert`, where it has an answer for all columns together, has the array and the changes that `scalars.judge`
+  and `lossy.cast_by_pandas` have for one after another, and no answer where one of them is refused;
+* `lossy.cast`, which knows without pandas what a column is held in, gives what `cast_by_pandas` gives, or refuses too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tallystick.protocol import bulk, lossy, scalars
+from tallystick.protocol.ledger import Coercion
+from tallystick.protocol.signature import ScalarType
+
+SETTINGS = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+KINDS = st.sampled_from(sorted(bulk.KINDS))
+NAN, INF = float("nan"), float("inf")
+
+# What NumPy, pandas and the types themselves have limits at.
+INTS = st.integers(-3, 3) | st.sampled_from(
+    [sign * (2**bits + more) for bits in (24, 31, 53, 63, 64) for more in (-1, 0, 1) for sign in (1, -1)]
+    + [3 * 16777217, 10**39, 10**400]
+)
+FLOATS = (
+    st.floats(-4, 4)
+    | st.sampled_from(
+        [0.0, -0.0, 5e-324, 7e-46, 1.4e-45, 3.4028235e38, 3.4028236e38, 1e300, -1e300, NAN, INF, -INF, 16777217.0]
+    )
+    | st.sampled_from(
+        [2.0**31, 2.0**31 - 0.5, -(2.0**31) - 0.5, -(2.0**31) - 1, 2.0**53, 2.0**53 + 2, 2.0**63, -(2.0**63)]
+    )
+)
+TEXTS = (
+    st.sampled_from(
+        [
+            "",
+            "1",
+            "0",
+            "-7",
+            " 7 ",
+            "+5",
+            "1_0",
+            "00012",
+            "0x1",
+            "٣",
+            "1.5",
+            "0.1",
+            "nan",
+            "-nan",
+            "inf",
+            "1e39",
+            "1e400",
+        ]
+    )
+    | st.sampled_from(["5e-324", "16777217", "3000000000", "9223372036854775808", "true", "false", "x", "\0", "1\0"])
+    | st.text(max_size=3)
+)
+# Of the range of a long, and beyond what a double holds.
+LONG = st.sampled_from([2**53 + 1, 2**62 + 1, -(2**53) - 1])
+POOLS: list[st.SearchStrategy[Any]] = [
+    INTS,
+    FLOATS,
+    st.booleans(),
+    TEXTS,
+    st.none(),
+    LONG,
+    st.integers(-9, 9),
+    st.floats(-9, 9),
+]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[list[Any]]:
+    """Columns of equal length, of few kinds of values: more would hardly ever have an answer."""
+    value = st.one_of(draw(st.lists(st.sampled_from(POOLS), min_size=1, max_size=3)))
+    rows = draw(st.sampled_from([1, 1, 2, 3, 8]))
+    return draw(st.lists(st.lists(value, min_size=rows, max_size=rows), min_size=1, max_size=4))
+
+
+def one_by_one(values: list[Any], kind: ScalarType, by_frame: bool) -> tuple[Any, dict[Coercion, list[int]]] | None:
+    """Return the column and its changes; None when it is refused."""
+    context, judge = scalars.context_of(values, by_frame), scalars.judge(kind)
+    found: dict[Any, list[int]] = {}
+    for row, value in enumerate(values):
+        fault = judge(value, context)
+        if fault is not None:
+            found.setdefault(fault.kind, []).append(row)
+    if None in found:
+        return None
+    try:
+        out = lossy.cast_by_pandas(values, kind, by_frame) if found else scalars.fitting(values, kind)
+    except Exception:
+        return None
+    for row in found.pop(Coercion.NULL_TO_FALSE, []):
+        found.setdefault(Coercion.NULL_TO_TRUE if out[row] else Coercion.NULL_TO_FALSE, []).append(row)
+    return out, found
+
+
+@SETTINGS
+@given(tables(), KINDS, st.booleans())
+def test_together_is_one_by_one(columns: list[list[Any]], kind: ScalarType, by_frame: bool) -> None:
+    values = [value for column in columns for value in column]
+    rows = len(columns[0])
+    together = bulk.convert(bulk.Cells(values, set(map(type, values)), rows == 1, by_frame), kind)
+    if together is None:
+        return
+    array, changes = together
+    expected: dict[Coercion, list[int]] = {}
+    arrays = []
+    for position, column in enumerate(columns):
+        alone = one_by_one(column, kind, by_frame)
+        assert alone is not None
+        arrays.append(alone[0])
+        for coercion, places in alone[1].items():
+            expected.setdefault(coercion, []).extend(position * rows + place for place in places)
+    assert array.dtype == scalars.NUMPY_DTYPES[kind] == arrays[0].dtype
+    assert array.tobytes() == np.concatenate(arrays).tobytes()
+    assert {coercion: places.tolist() for coercion, places in changes} == expected
+    assert len(dict(changes)) == len(changes)
+
+
+@SETTINGS
+@given(tables(), KINDS)
+def test_column_without_pandas_is_that_of_pandas(columns: list[list[Any]], kind: ScalarType) -> None:
+    for values in columns:
+        try:
+            theirs: Any = lossy.cast_by_pandas(values, kind, by_frame=True)
+        except Exception:
+            theirs = None
+        try:
+            ours: Any = lossy.cast(values, kind, by_frame=True)
+        except Exception:
+            ours = None
+        assert (ours is None) == (theirs is None)
+        if theirs is not None:
+            assert ours.dtype == theirs.dtype
+            assert ours.tobytes() == theirs.tobytes()
