@@ -100,6 +100,7 @@ def broken() -> dict[str, tuple[Reference, pd.DataFrame, Any]]:
     some = np.random.default_rng(4).permutation(count.columns)
     mixed_up = in_some(count, count[some].set_axis(count.columns, axis=1)).infer_objects()
     elsewhere = in_some(full, each(full, *CHANGES)).infer_objects()
+    whose, lines = three.assign(client=np.where(np.arange(ROWS) % 10 < 3, "a", "b")), (lambda x: x * 1.7 + 3,)
     shuffled = live.apply(lambda x: others.permutation(x.to_numpy()))
     return {
         "clean, 3 x 8 segments": (mixed, live, three),
@@ -116,6 +117,13 @@ def broken() -> dict[str, tuple[Reference, pd.DataFrame, Any]]:
         "50 counts, all // 4": (counted, count // 4, None),
         "50 counts, ten // 4": (counted, count.assign(**{c: count[c] // 4 for c in count.columns[:10]}), None),
         "50 counts permuted in 30 %, 3 x 8 segments": (counted, mixed_up, three),
+        "50 counts permuted, in one client's 30 %": (counted, mixed_up, whose),
+        "50 counts x 1.7 + 3, in one client's 30 %": (
+            counted,
+            in_some(count, each(count, *lines)).infer_objects(),
+            whose,
+        ),
+        "50 x all digits, each otherwise, in one client's 30 %": (exact, elsewhere, whose),
         "50 x all digits, each otherwise, in 30 %": (exact, elsewhere, None),
         "50 x all digits, each otherwise, in 30 %, 3 x 8 segments": (exact, elsewhere, three),
         "50 x 30 levels, all new names": (named, name.apply(lambda x: "v" + x.str[::-1]), None),

@@ -264,10 +264,11 @@ def _grown_value(live: Live, column: int, but: Sequence[Any] = ()) -> tuple[Any,
         expected = level_shares(profile, named)
     else:
         values, counts = live.sample(column)[:2]
-        left = ~np.isin(values, but)
-        if not left.any():
-            return None
-        values, counts = values[left], counts[left]
+        if but:
+            left = ~np.isin(values, but)
+            if not left.any():
+                return None
+            values, counts = values[left], counts[left]
         expected = number_shares(profile, values)
     # Only values that came at least twice, the most frequent and the most overdue, are worth weighing.
     ahead = np.argsort(expected * known.sum() - counts)[:CANDIDATES]
