@@ -22,6 +22,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.horizon import detect_horizon, held_windows
 from tallystick.parity.detect.hours import detect_cycle
 from tallystick.parity.detect.keyed import detect_keyed
+from tallystick.parity.detect.later import without_newcomers, without_what_moved
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
 from tallystick.parity.detect.precision import detect_precision, is_of_the_mix
@@ -280,7 +281,8 @@ def _propose(live: Live, screened: Sequence[ColumnScreen], chosen: frozenset[int
     # Of what is inferred from a part of the rows, a key's own later values may tell the truth.
     keyed = [] if any(f.exact or _is_whole(f) for f in found) else detect_keyed(live, screened)
     found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
-    found = _without_victims(live, screened, found)
+    found = without_what_moved(live, _without_victims(live, screened, found))
+    found = without_newcomers(live, found, TOLD_BY_OTHERS, by_role)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
     doubt = _doubt(live)
     found = [each for each in found if each.nats >= CLAIM_NATS / 2 + surcharge + doubt * (each.kind in BY_OTHERS_ONLY)]

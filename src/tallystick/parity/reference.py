@@ -17,6 +17,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter
 from tallystick.parity import golden, lint, privacy, storage
 from tallystick.parity.columns import Floats, Role, read_numbers, read_texts, read_times
+from tallystick.parity.course import Course, courses
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.joint import Joint, Values, fit_joint
 from tallystick.parity.profile import ColumnProfile, profile_column
@@ -67,6 +68,8 @@ class Reference(msgspec.Struct, frozen=True):
     hash_key: bytes = b""
     #: How old each column's values were, where keys and times were given; neither is kept.
     timing: dict[str, Timing] = msgspec.field(default_factory=dict)
+    #: How columns move along training's rows, of those that do.
+    course: dict[str, Course] = msgspec.field(default_factory=dict)
     #: Where it is from: run, commit, digest of the data, rows, time of capture.
     lineage: dict[str, str] = msgspec.field(default_factory=dict)
     #: Golden rows' probabilities of three classes or more, row by row; empty where answers are one number.
@@ -226,6 +229,7 @@ def _capture(
         degraded=tuple(degraded),
         lint=(*from_the_future(timing), *lint.findings(profiles, strength, model)),
         timing=timing,
+        course=courses(profiles, values),
         label_strength=strength,
         hash_key=random.bytes(16),
         probabilities=np.zeros(0) if table is None else table.ravel(),

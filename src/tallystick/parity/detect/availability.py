@@ -20,7 +20,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import FILL_WORDS
 from tallystick.parity.detect.missing import detect_missing
 from tallystick.parity.detect.slices import filled, rest_is_as_trained, slice_nats
-from tallystick.parity.detect.streamed import is_of_its_day, is_what_comes_next
+from tallystick.parity.detect.streamed import is_of_its_day, is_one_of_later_days, is_what_comes_next
 from tallystick.parity.distribution import as_round_as, number_shares, ranks_of, usual_share
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
@@ -117,10 +117,14 @@ def _not_of_its_day(live: Live, column: int) -> tuple[Any, Mask, float] | None:
     """Return the value that grew most; of times, of those that rows of one day do not share anyhow."""
     picked = _grown_most(live, column)
     of_days: list[Any] = []
-    while picked is not None and is_of_its_day(live, column, *picked[:2]):
+    while picked is not None and _is_of_days(live, column, *picked[:2]):
         of_days.append(picked[0])
         picked = _grown_value(live, column, of_days) if len(of_days) < CANDIDATES else None
     return picked
+
+
+def _is_of_days(live: Live, column: int, value: Any, holds: Mask) -> bool:
+    return is_of_its_day(live, column, value, holds) or is_one_of_later_days(live, column, value, holds)
 
 
 def _alone_nats(live: Live, column: int, gain: float, expected: float, is_all: bool) -> float:

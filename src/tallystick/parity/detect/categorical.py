@@ -20,9 +20,10 @@ from scipy.special import gammaln
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.later import arriving_share
 from tallystick.parity.detect.levels import KnownLevels, is_fill_word
 from tallystick.parity.detect.meant import UNSEEN_TIMES, poisson_nats, renames, uncounted
-from tallystick.parity.detect.naming import MOST_ROWS
+from tallystick.parity.detect.naming import MOST_ROWS, by_name
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.matched import FEW_ALIKE, matched, over_mix
@@ -65,7 +66,9 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     if absent:
         found.append(_new(live, column, "null_token", absent, texts, nats))
     unseen = {text: count for text, count in unseen.items() if text not in absent}
-    renamed = renames(live, column, unseen, counts) if unseen else {}
+    arriving = max(rate, arriving_share(live, column))
+    is_usual = arriving > rate and binomial_nats(sum(unseen.values()), total, arriving) < CLAIM_NATS
+    renamed = _told(live, column, unseen, counts, arriving > rate, is_usual) if unseen else {}
     if renamed:
         # What the others' rows say is theirs.
         amount = binomial_nats(sum(unseen[text] for text in renamed), total, rate)
@@ -74,11 +77,25 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     rest = {text: count for text, count in unseen.items() if text not in renamed}
     fills = {text: count for text, count in rest.items() if is_fill_word(text)}
     fresh = {text: count for text, count in rest.items() if text not in fills}
-    for kind, part in (("default_fill", fills), ("new_level", fresh)):
-        amount = binomial_nats(sum(part.values()), total, rate)
+    for kind, part, usual in (("default_fill", fills, rate), ("new_level", fresh, arriving)):
+        amount = binomial_nats(sum(part.values()), total, usual)
         if part and amount >= CLAIM_NATS / 2:
             found.append(_new(live, column, kind, part, texts, amount))
     return found
+
+
+def _told(
+    live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[str, int], do_arrive: bool, is_usual: bool
+) -> dict[str, str]:
+    """Return unseen level -> level that it stands for.
+
+    Where names came and went along training's rows, some are gone and others are there: unless all are, by name only.
+    """
+    profile = live.reference.columns[column]
+    assert profile.levels is not None
+    if is_usual or (do_arrive and sum(unseen.values()) < MOST_ROWS * sum(counts.values())):
+        return by_name(unseen, profile.levels.levels)
+    return renames(live, column, unseen, counts)
 
 
 def _words_for_null(live: Live, column: int, unseen: Mapping[str, int]) -> dict[str, int]:

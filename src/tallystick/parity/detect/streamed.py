@@ -67,6 +67,34 @@ def is_of_its_day(live: Live, column: int, value: Any, holds: Mask) -> bool:
     return binomial_nats(int(holds.sum()), int(known.sum()), _share_of_clock(profile, value, width)) < CLAIM_NATS
 
 
+def is_one_of_later_days(live: Live, column: int, value: Any, holds: Mask) -> bool:
+    """Whether rows that share a time after training's share it as rows of a busy day do, among others of later days."""
+    profile = live.reference.columns[column]
+    if profile.role is not Role.TIME:
+        return False
+    later = is_what_comes_next(profile, live.numbers(column))
+    if not later[holds].all():
+        return False
+    days = np.floor(live.numbers(column)[later] / DAY_S)
+    rest = len(np.unique(days)) - 1
+    others = int((later & ~holds).sum())
+    if rest < FEWEST_DATES or others < holds.sum():
+        return False
+    usual = others / rest / later.sum() * _busiest(profile)
+    nats = binomial_nats(int(holds.sum()), int(later.sum()), min(0.5, usual)) - float(np.log(rest))
+    return nats < CLAIM_NATS
+
+
+def _busiest(profile: ColumnProfile) -> float:
+    """Return how many times the rows of a usual day training's busiest one has, as far as it is known."""
+    numbers = profile.numbers
+    assert numbers is not None
+    if numbers.is_lattice:
+        return max(ONE_DAYS, float(numbers.counts.max() / numbers.counts.mean()))
+    days = len(np.unique(np.floor(numbers.grid / DAY_S)))
+    return max(ONE_DAYS, float(numbers.heap_shares.max(initial=0.0)) * min(days, numbers.distinct))
+
+
 def _is_part(profile: ColumnProfile, value: float) -> bool:
     """Whether the rows of one day may be a part of the population: training had rows for each day, or ends before."""
     assert profile.numbers is not None
