@@ -28,6 +28,8 @@ MARGIN = 0.02
 #: which training's resolution is exact.
 FAR_MARGIN = 0.5
 EXACT_DECIMALS = 3
+#: Part of training's minimum below which values are of another order of magnitude.
+LOWER = 0.1
 #: Part of a log-likelihood beyond what its z-statistic is worth that is believed, and the z from which any is.
 SUM_TRUST, LEAST_Z = 0.5, 1.5
 _DEVIATIONS = 3.0
@@ -84,7 +86,22 @@ def odd_rows(profile: ColumnProfile, values: Floats) -> Mask:
         odd |= known & ~on_lattice(numbers, values)
     elif numbers.decimals <= min(6, MOST_DECIMALS):
         odd |= known & ~_near_decimals(values, numbers.decimals)
+    else:
+        # Digits tell nothing here, and the margin of a range that begins near 0 goes past it.
+        odd |= _magnitudes_below(numbers, values)
     return np.asarray(odd)
+
+
+def _magnitudes_below(numbers: NumberProfile, values: Floats) -> Mask:
+    """Return which values are of a lower order of magnitude than any of training's, which are all above 0.
+
+    0 itself is what a thing has that has none of it. The margin is as that of the range, in logarithms.
+    """
+    if numbers.minimum <= 0:
+        return np.zeros(len(values), dtype=bool)
+    spread = (numbers.minimum / numbers.median) ** FAR_MARGIN
+    with np.errstate(invalid="ignore"):
+        return np.asarray((values > 0) & (values < numbers.minimum * min(spread, LOWER)))
 
 
 def _near_decimals(values: Floats, digits: int) -> Mask:

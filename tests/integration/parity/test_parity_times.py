@@ -59,6 +59,33 @@ def test_day_and_month_are_told_by_the_lag_to_the_request(bookings):
     assert (verdict.kind, verdict.status) == ("day_month_swapped", Status.CAUSE_FOUND)
 
 
+def orders(count: int, seed: int) -> pd.DataFrame:
+    """Orders of one year and amounts, which do not know the month."""
+    rng = np.random.default_rng(seed)
+    ordered = pd.Timestamp("2025-01-01") + pd.to_timedelta(np.sort(rng.integers(0, 364 * 86400, count)), unit="s")
+    return pd.DataFrame({"ordered": ordered, "amount": rng.lognormal(3, 0.5, count)})
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_day_and_month_of_some_rows_are_told_by_the_lag_to_the_request(share):
+    live, some = orders(300, 1), np.random.default_rng(2).random(300) < share
+    sent = live.assign(ordered=live.ordered.where(~some, turned(live.ordered)))
+    verdict = diagnose(Reference.from_frame(orders(3000, 0)), sent, timestamps=live.ordered + pd.Timedelta("30s"))
+    assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "day_month_swapped")
+    assert verdict.share == pytest.approx(some.mean(), abs=0.1)
+
+
+def test_some_dates_that_are_old_are_not_exchanged():
+    """A third of the orders are from any day before, or a month old: few are near their requests when exchanged."""
+    live, rng = orders(300, 3), np.random.default_rng(4)
+    old = rng.random(300) < 0.3
+    reference = Reference.from_frame(orders(3000, 0))
+    for days in (rng.integers(20, 300, 300), np.full(300, 30)):
+        sent = live.assign(ordered=live.ordered.where(~old, live.ordered - pd.to_timedelta(days, unit="D")))
+        verdict = diagnose(reference, sent, timestamps=live.ordered + pd.Timedelta("30s"))
+        assert verdict.kind != "day_month_swapped"
+
+
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_times_after_their_requests_are_in_another_zone(bookings, share):
     live = stays(120, 7)

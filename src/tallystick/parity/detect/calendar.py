@@ -7,6 +7,7 @@ months as sent and as undone alike, and needs the other columns; lags need no mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.joint import cell_means, log_likelihood, paired_z, temper_of, tempered
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile, Ints
-from tallystick.parity.yardsticks import trusted_nats, z_nats
+from tallystick.parity.yardsticks import binomial_nats, trusted_nats, z_nats
 
 MONTHS = 12
 DAY_S, HOUR_S = 86400.0, 3600.0
@@ -26,6 +27,8 @@ FEWEST_ROWS = 100
 WIDEST_LAG_DAYS, FEWEST_LAGS = 20.0, 10
 #: Nats of one row whose lag is usual only when undone: usual lags are nine in ten.
 LAG_NATS = 2.0
+#: Part of dates far from their requests that come near them by chance when exchanged: the widest lags, of a year.
+BY_CHANCE = 0.15
 #: Rows a day from which those of one day are one observation of its month.
 ROWS_A_DAY = 3
 #: Seconds that lags of one shift may lie apart, and the part of rows that must.
@@ -167,8 +170,36 @@ def said_by_day(seconds: Floats, apart: Floats, z: float) -> float:
 
 def lag_nats(seconds: Floats, dates: Dates, requests: Floats | None) -> float:
     """Return how much lags to the request speak for day and month exchanged, in nats; 0 where they say nothing."""
-    if requests is None:
+    found = _usual_lags(seconds, dates, requests, lambda width: DAY_S)
+    if found is None:
         return 0.0
+    sent, turned = found
+    return LAG_NATS * float((turned & ~sent).sum() - (sent & ~turned).sum())
+
+
+def exchanged_in_part(seconds: Floats, dates: Dates, requests: Floats | None) -> tuple[float, Mask]:
+    """Return the dates whose lag to the request is usual only when exchanged, and what they speak for that, in nats.
+
+    Of dates that are far from their requests for another reason, few come near them when exchanged.
+    """
+    # No day's slack: what is a month old, on the day after the month's own, would be a day off when exchanged.
+    found = _usual_lags(seconds, dates, requests, lambda width: max(HOUR_S, width / 5))
+    if found is None:
+        return 0.0, np.zeros(len(seconds), dtype=bool)
+    sent, turned = found
+    return binomial_nats(int((turned & ~sent).sum()), int((dates.can & ~sent).sum()), BY_CHANCE), turned & ~sent
+
+
+def _usual_lags(
+    seconds: Floats, dates: Dates, requests: Floats | None, slack_of: Callable[[float], float]
+) -> tuple[Mask, Mask] | None:
+    """Return which dates that can be exchanged have a usual lag as sent, and which exchanged; of no request, both.
+
+    `slack_of` says how far beyond the middle of usual lags, of which it is given the width, one may be. None where lags
+    say nothing.
+    """
+    if requests is None:
+        return None
     sure = np.isfinite(seconds) & np.isfinite(requests) & (dates.day > MONTHS)
     lags = (requests - seconds)[sure]
     if len(lags) < FEWEST_LAGS:
@@ -176,18 +207,19 @@ def lag_nats(seconds: Floats, dates: Dates, requests: Floats | None) -> float:
         lags = (requests - dates.turned)[dates.can & np.isfinite(requests)]
         lags = lags[np.abs(lags) <= WIDEST_LAG_DAYS * DAY_S]
     if len(lags) < FEWEST_LAGS:
-        return 0.0
+        return None
     low, high = np.quantile(lags, (0.05, 0.95))
     if high - low > WIDEST_LAG_DAYS * DAY_S:
-        return 0.0
-    can = dates.can & np.isfinite(requests)
+        return None
+    slack = slack_of(float(high - low))
+    untold = dates.can & ~np.isfinite(requests)
 
     def usual(times: Floats) -> Mask:
-        lag = (requests - times)[can]
-        return np.asarray((lag >= low - DAY_S) & (lag <= high + DAY_S))
+        with np.errstate(invalid="ignore"):
+            lag = requests - times
+            return np.asarray(untold | (dates.can & (lag >= low - slack) & (lag <= high + slack)))
 
-    sent, turned = usual(seconds), usual(dates.turned)
-    return LAG_NATS * float((turned & ~sent).sum() - (sent & ~turned).sum())
+    return usual(seconds), usual(dates.turned)
 
 
 def zone_of(seconds: Floats, requests: Floats | None) -> tuple[float, Mask] | None:

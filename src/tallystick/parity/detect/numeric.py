@@ -30,6 +30,7 @@ from tallystick.parity.detect.maps import (
     NumberMap,
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
+from tallystick.parity.detect.peers import peers_of
 from tallystick.parity.detect.rounding import by_itself, hit_nats, room_in, room_of, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.detect.trial import (
@@ -265,15 +266,16 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     bound = ks_bound(numbers, count)
     fair = odd_rate(profile) * count
     rest = after <= REST_SHARE * before and odd_after.sum() <= max(STILL_ODD * odd_before.sum(), 2 * fair + 2)
-    if not (after <= bound or (rest and nats > 3 * CLAIM_NATS)):
+    peers = peers_of(profile, each, values, undone, affected, odd_before, sent)
+    # Chosen constants may lead to anybody's rows.
+    as_others = peers.are_alike and not _is_chosen(each)
+    if not (after <= bound or ((rest or as_others) and nats > 3 * CLAIM_NATS)):
         return None
-    if each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed":
-        gain -= 0.5 * np.log(count)
-    gain -= _misfit_nats(numbers, count, after)
+    gain -= 0.5 * np.log(count) * _is_chosen(each)
     misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent)
-    if misfit > MISFIT_NATS:
+    if misfit > MISFIT_NATS and not as_others:
         return None
-    gain -= misfit
+    gain -= _misfit_nats(numbers, count, after) + misfit if peers.misfit is None else peers.misfit
     explained = odd_before.sum() >= 0.9 * affected.sum() and odd_after.sum() <= max(0.1 * odd_before.sum(), fair)
     named = each.kind not in ("affine",) and each.parameters.get("name") != "unnamed"
     evidence = [

@@ -26,6 +26,8 @@ from tallystick.parity.columns import (
 )
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.calendar import (
+    Dates,
+    exchanged_in_part,
     lag_nats,
     month_table,
     odd_dates,
@@ -50,6 +52,8 @@ FORM_NATS = 12.0
 MONTH_COST = 1.0
 #: Nats of a date on a day that training never had, and the part of such dates that may not be exchangeable.
 STRANGE_NATS, ODD_TOO = 5.0, 0.25
+#: Dates of which some are exchanged: how many at least, and the part of those that can be from which it is all of them.
+FEWEST_EXCHANGED, MOST_IN_PART = 4, 0.85
 
 
 def read_live_times(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Floats, list[Finding]]:
@@ -193,8 +197,11 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
     seconds = live.numbers(column)
     dates = read_dates(seconds)
     can, undone = dates.can, dates.turned
-    if can.sum() < 5 or are_in_order(live, dates, seconds):
+    if can.sum() < 5:
         return None
+    in_part = _swapped_in_part(live, column, dates)
+    if in_part is not None or are_in_order(live, dates, seconds):
+        return in_part
     strange, still = odd_dates(profile, seconds), odd_dates(profile, undone)
     if (~can).any() and strange[~can].mean() > ODD_TOO * strange[can].mean():
         # Dates that cannot be exchanged are as strange: these are other days, not another order.
@@ -245,6 +252,24 @@ def _swapped_days(live: Live, column: int) -> Finding | None:
         rows,
         {column: repaired},
         gain=max(nats, float(gains[0])) + 2.0 * max(lags, 0.0),
+    )
+
+
+def _swapped_in_part(live: Live, column: int, dates: Dates) -> Finding | None:
+    """Return that some dates are exchanged: those that lie about their requests only when exchanged, others as sent."""
+    name, seconds = live.reference.names[column], live.numbers(column)
+    nats, rows = exchanged_in_part(seconds, dates, live.requests)
+    count, able = int(rows.sum()), int(dates.can.sum())
+    if nats < CLAIM_NATS or count < FEWEST_EXCHANGED or count > MOST_IN_PART * able:
+        return None
+    evidence = (
+        f"{count} of {able} dates that can be exchanged lie far from their requests, and exchanged as near to them as "
+        "the others do as sent",
+    )
+    repaired = np.where(rows, dates.turned, seconds)
+    is_sure = nats > 2 * CLAIM_NATS
+    return Finding(
+        "day_month_swapped", (name,), {}, count / able, nats, is_sure, evidence, rows, {column: repaired}, gain=nats
     )
 
 
