@@ -24,7 +24,7 @@ from tallystick.parity.detect.hours import detect_cycle
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.numeric import detect_maps
 from tallystick.parity.detect.permutation import detect_permutations, swapped
-from tallystick.parity.detect.precision import detect_precision, is_of_the_mix
+from tallystick.parity.detect.precision import detect_precision, is_of_the_mix, is_only_rounded
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
@@ -373,6 +373,7 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
         maps = [found for found in detect_maps(live, column) if not is_rounded_off(live, column, found)]
+        maps = [found for found in maps if not is_only_rounded(live, column, found)]
         maps += detect_cycle(live, column)
         exchanged = detect_relabelled(live, column)
         drawn = detect_thinned(live, column)
