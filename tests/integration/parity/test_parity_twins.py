@@ -52,3 +52,13 @@ def test_three_columns_of_which_each_tells_are_still_shifted():
     shifted = sent.assign(**{name: sent[names[k - 1]].where(some, sent[name]) for k, name in enumerate(names)})
     verdict = diagnose(reference, shifted)
     assert (verdict.kind, verdict.features) == ("column_shift", ("age", "first", "second"))
+
+
+def test_a_column_may_be_called_self():
+    sent = people(200, 1).assign(second=lambda rows: 1000 * rows.second)
+    names = {"second": "self"}
+    reference = Reference.from_frame(
+        people(4500, 0).assign(second=lambda rows: 1000 * rows.second).rename(columns=names)
+    )
+    shifted = pd.DataFrame({"age": sent["second"], "first": sent.age, "self": sent["first"], "visits": sent.visits})
+    assert diagnose(reference, shifted).kind == "column_shift"

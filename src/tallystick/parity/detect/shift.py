@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.columns import Floats, Mask, Role, with_columns
 from tallystick.parity.density import fit_share, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.misfit import SentColumn, is_elsewhere, likelihood, misfit
@@ -292,8 +292,9 @@ def _undone(
 ) -> tuple[pd.DataFrame, list[Finding]]:
     source = {name: run[(k + offset) % len(run)] for k, name in enumerate(run)}
     whole = bool(rows.all())
-    fixed = frame.assign(
-        **{name: frame[other] if whole else _taken(frame[name], frame[other], rows) for name, other in source.items()}
+    fixed = with_columns(
+        frame,
+        {name: frame[other] if whole else _taken(frame[name], frame[other], rows) for name, other in source.items()},
     )
     where = "" if whole else f"in {int(rows.sum())} of {len(rows)} rows "
     evidence = (f"{where}{len(run)} columns fit the place {-offset:+d} columns away and not their own",)
