@@ -224,7 +224,8 @@ def over_training(live: Live, control: Live, i: int, j: int, share: float) -> fl
     in a few places; what each row says of that is summed, and a thousand rows say much.
     """
     ours, theirs = (_row_gains(each, i, j, share) for each in (live, control))
-    spread = float(np.sqrt(ours.var() / max(1, len(ours)) + theirs.var() / max(1, len(theirs))))
+    # Errors are those of rows without an exchange: a few that are exchanged are far off.
+    spread = float(theirs.std() * np.sqrt(1 / max(1, len(ours)) + 1 / max(1, len(theirs))))
     return float(ours.mean() - theirs.mean()) / max(spread, 1e-12)
 
 
