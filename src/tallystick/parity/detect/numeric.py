@@ -16,6 +16,7 @@ import numpy as np
 
 from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
+from tallystick.parity.detect.availability import SENTINELS
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import (
     Undone,
@@ -243,7 +244,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
     moved = affected & (undone != values)
-    if _may_be_default(numbers, values[moved], odd_before[moved]):
+    if _may_be_default(numbers, each, values[moved], odd_before[moved]):
         return None
     if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
@@ -299,18 +300,19 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     )
 
 
-def _may_be_default(numbers: NumberProfile, values: Floats, odd: Mask) -> bool:
+def _may_be_default(numbers: NumberProfile, each: NumberMap, values: Floats, odd: Mask) -> bool:
     """Whether the values that a map is to have made may be a default, however coarsely it may have been rounded.
 
-    Of a lattice most of whose values are one, nearly any map leads there: a value that people write is a default then.
-    Of two codes a map may have moved one.
+    Of a lattice most of whose values are one, nearly any map leads there: a value that people write is a default then,
+    and one that they write for "unknown" also where the constants have a name. Of two codes a map may have moved one.
     """
     if not numbers.is_lattice:
         return len(np.unique(values)) < FEWEST_VALUES
     if len(numbers.lattice) < FEWEST_VALUES or not odd.any() or odd.mean() < HALF:
         return False
     made, is_one = np.unique(values[odd]), numbers.counts.max() > HALF * numbers.counts.sum()
-    return bool(len(made) == 1 and is_one and has_decimals(made, WRITTEN).all())
+    is_written = has_decimals(made, WRITTEN) if _is_chosen(each) else np.isin(made, SENTINELS)
+    return bool(len(made) == 1 and is_one and is_written.all())
 
 
 def _misfit_nats(numbers: NumberProfile, rows: int, distance: float) -> float:
