@@ -33,6 +33,7 @@ from tallystick.monitor.replays import (
 )
 from tallystick.monitor.rows import LiveRows, Senders
 from tallystick.monitor.sent import Sent, as_decoded
+from tallystick.parity.columns import with_columns
 from tallystick.parity.conclude import FEWEST_ROWS
 from tallystick.parity.diagnose import Examination, examine
 from tallystick.parity.golden import scores
@@ -299,7 +300,7 @@ def cast_to_training(reference: Reference, frame: pd.DataFrame) -> pd.DataFrame:
             numbers = column.astype(np.float64).to_numpy()
             whole = [None if not math.isfinite(value) else math.trunc(value) for value in numbers.tolist()]
             changed[profile.name] = pd.Series(whole, dtype=object, index=frame.index)
-    return frame.assign(**changed) if changed else frame
+    return with_columns(frame, changed)
 
 
 def _how_answers_differ(reference: Reference, replicas: Replicas) -> tuple[str, float | None]:

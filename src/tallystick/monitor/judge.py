@@ -13,7 +13,7 @@ import pandas as pd
 from tallystick.monitor.rows import LiveRows
 from tallystick.monitor.sent import Sent
 from tallystick.parity.advice import fix_for
-from tallystick.parity.columns import Floats, Mask
+from tallystick.parity.columns import Floats, Mask, with_columns
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.diagnose import Examination
 from tallystick.parity.kinds import Family, Status
@@ -146,7 +146,7 @@ def _coherence(reference: Reference) -> Floats:
 def _frame(sent: Sent, without: set[str]) -> pd.DataFrame:
     frame = sent.rows.frame.drop(columns=[name for name in sent.rows.frame if name in without])
     nothing: pd.Series[Any] = pd.Series([None] * len(frame), dtype=object, index=frame.index)
-    return frame.assign(**dict.fromkeys(sent.withheld, nothing))
+    return with_columns(frame, dict.fromkeys(sent.withheld, nothing))
 
 
 def _of_sender(reference: Reference, sent: Sent, sender: Sender, look: Look) -> Examination | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -84,6 +85,14 @@ def is_null_word(text: str) -> bool:
     """Whether a text stands for no value, whatever is put around it: `(null)`, `[N/A]`, `.`."""
     bare = text.strip().lower()
     return bare in NULL_TOKENS or bare.strip("<>()[]{}_*.- ") in NULL_TOKENS
+
+
+def with_columns(frame: pd.DataFrame, changed: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the frame with some columns put in or replaced, by any name: `assign` knows no column `self`."""
+    made = frame.copy(deep=False)
+    for name, values in changed.items():
+        made[name] = values
+    return made
 
 
 def read_numbers(series: pd.Series[Any]) -> Numbers:

@@ -24,8 +24,8 @@ from tallystick.parity.detect.hours import detect_cycle
 from tallystick.parity.detect.keyed import detect_keyed
 from tallystick.parity.detect.later import without_newcomers, without_what_moved
 from tallystick.parity.detect.numeric import detect_maps
-from tallystick.parity.detect.permutation import detect_permutations, swapped
-from tallystick.parity.detect.precision import detect_precision, is_of_the_mix
+from tallystick.parity.detect.permutation import detect_permutations, over_training, swapped
+from tallystick.parity.detect.precision import detect_precision, is_of_the_mix, is_only_rounded
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
 from tallystick.parity.detect.stale import detect_stale
@@ -56,6 +56,8 @@ MOST_RIVALS = 4
 MOST_CONFIRMED = 4
 #: Share from which a cause is in all rows, and how many times training's own share any other must have.
 WHOLE, TIMES_TRAINING = 0.9, 3.0
+#: Standard errors by which live rows must tell an exchange better than training's rows.
+OVER_TRAINING_Z = 2.5
 #: How many times as much may speak for a factor with a name before a sum for a mean is out of the question.
 MORE_TOLD = 4.0
 #: Columns up to which evidence needs no surcharge for having been looked for in many places.
@@ -315,6 +317,8 @@ def _not_in_training(live: Live, found: list[Finding]) -> list[Finding]:
         columns = [live.reference.names.index(name) for name in finding.features] if finding in doubted else []
         again: list[Finding] = []
         if len(columns) == 2:
+            if over_training(live, control, min(columns), max(columns), finding.share) < OVER_TRAINING_Z:
+                continue
             again = [swap for swap in [swapped(control, min(columns), max(columns))] if swap is not None]
         elif columns:
             again = by_role(control, columns[0], live.reference.columns[columns[0]].role)
@@ -375,6 +379,7 @@ def by_role(live: Live, column: int, role: Role) -> list[Finding]:
         return [*detect_unseen(live, column), *detect_relabelled(live, column)]
     if role is Role.NUMBER:
         maps = [found for found in detect_maps(live, column) if not is_rounded_off(live, column, found)]
+        maps = [found for found in maps if not is_only_rounded(live, column, found)]
         maps += detect_cycle(live, column)
         exchanged = detect_relabelled(live, column)
         drawn = detect_thinned(live, column)

@@ -220,6 +220,8 @@ def profile_column(series: pd.Series[Any], name: str, *, is_coarse: bool = False
         values, encoding = times.seconds, times.encoding
     else:
         values = read_numbers(series).values
+        # What is not finite has no value that could be compared; live ones are missing then, too.
+        null_share = float((series.isna().to_numpy() | np.isinf(values)).mean()) if rows else 0.0
     numbers = _profile_coarsely(values) if is_coarse else profile_numbers(values)
     profile = ColumnProfile(name, role, str(series.dtype), rows, null_share, numbers=numbers, encoding=encoding)
     return _with_cells(profile, values)

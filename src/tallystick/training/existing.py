@@ -14,6 +14,7 @@ import yaml
 from tallystick.errors import AlreadyExists, InvalidParameter, NotFound, TallystickError
 from tallystick.gate import golden
 from tallystick.parity import storage
+from tallystick.parity.columns import with_columns
 from tallystick.parity.reference import Reference
 from tallystick.printable import listed_names, without_password
 from tallystick.training import lint
@@ -311,7 +312,7 @@ def _read(
     for name, kind in types.items():
         if kind in ("double", "float") and frame[name].dtype == object:
             # A file may have Decimals, where the endpoint takes floats.
-            frame = frame.assign(**{name: _as_floats(frame[name])})
+            frame = with_columns(frame, {name: _as_floats(frame[name])})
     return frame, labels, beside
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.parity.columns import with_columns
 
 #: What is in a column, by pandas' name for it, and what to give in its place.
 _NO_REQUEST_BRINGS = {
@@ -79,7 +80,7 @@ def for_signature(frame: pd.DataFrame) -> pd.DataFrame:
         for name in frame.columns
         if (is_truth(frame[name]) or _is_nullable_whole(frame[name])) and bool(frame[name].isna().any())
     }
-    return frame.assign(**changed) if changed else frame
+    return with_columns(frame, changed)
 
 
 def as_numbers(series: pd.Series[Any]) -> pd.Series[Any]:

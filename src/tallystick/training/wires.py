@@ -23,6 +23,7 @@ from tallystick.entities import Enforcement
 from tallystick.errors import TallystickError
 from tallystick.gate.forms import refusals
 from tallystick.gate.golden import Column, Wire
+from tallystick.parity.columns import with_columns
 from tallystick.protocol.codec import ARROW_STREAM, CSV, JSON
 from tallystick.protocol.enforce import compile_decoder
 from tallystick.protocol.signature import ScalarType, parse_signature
@@ -135,7 +136,7 @@ def _as_signed(
         else column
         for column in columns
     ]
-    return sent, frame.assign(**changed) if changed else frame
+    return sent, with_columns(frame, changed)
 
 
 def cutter(

@@ -179,6 +179,7 @@ def test_what_training_shows_as_well_is_no_fault(reference, live, monkeypatch, i
         return swap(in_training, control.rows) if in_training else None
 
     monkeypatch.setattr(inquire, "swapped", asked)
+    monkeypatch.setattr(inquire, "over_training", lambda *_: 9.0)
     assert bool(inquire._not_in_training(sent, [swap(0.11, 200)])) == is_kept
     assert inquire._not_in_training(sent, [swap(0.99, 200)])
 

@@ -153,3 +153,31 @@ def test_of_factors_that_rounding_allows_the_one_that_meets_training_exactly_is_
     live = winds(300, 1)
     found = diagnose(reference, live.assign(wind=(live["wind"] * factor).round(digits)))
     assert (found.kind, found.features, found.transformation["name"]) == ("unit", ("wind",), name)
+
+
+def winds(count: int, seed: int, step: float) -> pd.DataFrame:
+    """Whole numbers of one unit, kept in another, and a column that goes with them."""
+    rng = np.random.default_rng(seed)
+    force = rng.normal(0, 1, count)
+    whole = np.clip(np.round(10 + 5 * force + rng.normal(0, 2.5, count)), 0, None)
+    return pd.DataFrame(
+        {"wind": (whole * step).round(5), "other": 50 + 4 * force, "kind": rng.choice(list("abc"), count)}
+    )
+
+
+@pytest.mark.parametrize("step", [1.15078, 5 / 9, 0.3048], ids=["mph of knots", "°C of °F", "metres of feet"])
+def test_rounding_of_a_converted_column_is_no_other_unit(step):
+    whole, clear = winds(200, 1, step), np.random.default_rng(3).random(200) < 0.3
+    reference = Reference.from_frame(winds(4000, 0, step))
+    verdict = diagnose(reference, whole.assign(wind=whole.wind.round()))
+    assert (verdict.status, verdict.kind, verdict.features) == (Status.CAUSE_FOUND, "rounded", ("wind",))
+    # In few rows a cast is as likely as rounding.
+    verdict = diagnose(reference, whole.assign(wind=whole.wind.round().where(clear, whole.wind)))
+    assert verdict.kind in {"rounded", "lossy_cast"}
+
+
+@pytest.mark.parametrize("factor", [1 / 1.150779448, 0.9144, 2.54])
+def test_a_unit_stays_a_unit_where_training_was_converted_from_another(factor):
+    sent = winds(200, 1, 1.15078)
+    verdict = diagnose(Reference.from_frame(winds(4000, 0, 1.15078)), sent.assign(wind=sent.wind * factor))
+    assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "unit")

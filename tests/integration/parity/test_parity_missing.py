@@ -110,3 +110,13 @@ def test_rows_without_any_value_are_no_request_that_was_repeated(trained: Refere
     found = diagnose(trained, live, segments=pd.DataFrame({"client": np.where(empty, "nul", "web")}))
     assert (found.status, found.kind) == (Status.CAUSE_FOUND, "nulls")
     assert found.segment.get("value") == (None if whole else "nul")
+
+
+def test_infinities_that_training_had_as_often_are_no_fault():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(0, 1, 2000), "ratio": rng.lognormal(0, 1, 2000)})
+    frame.loc[rng.random(2000) < 0.05, "ratio"] = np.inf
+    known = Reference.from_frame(frame[:1500])
+    assert diagnose(known, frame[1500:]).status is Status.CONSISTENT
+    broken = frame[1500:].assign(ratio=frame.ratio[1500:].mask(rng.random(500) < 0.5, np.inf))
+    assert diagnose(known, broken).kind == "nulls"

@@ -159,3 +159,34 @@ def test_a_hundredfold_is_one_also_where_training_reaches_down_to_zero(share):
     broken = live.assign(level=np.where(np.arange(200) < share * 200, live.level * 100, live.level))
     verdict = diagnose(Reference.from_frame(table(4000, 0)), broken)
     assert (verdict.kind, verdict.transformation["factor"]) == ("unit", 100.0)
+
+
+def complaints(count: int, seed: int) -> pd.DataFrame:
+    """A count that is mostly zero, and a column that has nothing to do with it."""
+    rng = np.random.default_rng(seed)
+    many = np.where(rng.random(count) < 0.9, 0, rng.geometric(0.2, count))
+    return pd.DataFrame({"many": many, "other": rng.normal(0, 1, count)})
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_default_among_mostly_zeros_is_no_scaled_zero(seed):
+    sent, some = complaints(200, seed), np.random.default_rng(seed).random(200) < 0.3
+    known = Reference.from_frame(complaints(4000, 0))
+    verdict = diagnose(known, sent.assign(many=sent.many.mask(some, -1)))
+    assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "default_fill")
+    scaled = 2 * sent.many / complaints(4000, 0).many.max() - 1
+    assert diagnose(known, sent.assign(many=scaled)).kind == "minmax_scaled"
+
+
+def ratings(count: int, seed: int) -> pd.DataFrame:
+    """A rating that four films in five do not have, of which most have the same one."""
+    rng = np.random.default_rng(seed)
+    rating = np.where(rng.random(count) < 0.2, rng.choice(["R", "PG", "U"], count, p=[0.7, 0.1, 0.2]), None)
+    return pd.DataFrame({"rating": rating, "length": rng.normal(100, 20, count)})
+
+
+def test_a_renamed_level_is_no_word_for_null_where_as_many_are_missing_as_before():
+    known, sent = Reference.from_frame(ratings(5000, 0)), ratings(1000, 1)
+    renamed = diagnose(known, sent.assign(rating=sent.rating.replace({"R": "Restricted"})))
+    assert (renamed.kind, dict(renamed.transformation)) == ("renamed_level", {"map": {"Restricted": "R"}})
+    assert diagnose(known, sent.assign(rating=sent.rating.fillna("Unrated"))).kind == "null_token"

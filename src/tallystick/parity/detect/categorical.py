@@ -32,6 +32,8 @@ from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, trusted_nats
 
 #: Nulls that must be due, and nats, before a new level is taken for what stands in their place.
 FEWEST_NULLS, NULL_NATS = 5.0, 2.0
+#: Part by which another mix of the population may change how many have no value.
+REWEIGHTED = 0.1
 MOST_EXCHANGED = 40
 #: Gain that an exchange needs: what was found in few rows is as well found where part of the population is missing.
 EXCHANGE_GAIN = 15.0
@@ -105,8 +107,20 @@ def _words_for_null(live: Live, column: int, unseen: Mapping[str, int]) -> dict[
     text, count = max(unseen.items(), key=lambda each: each[1])
     if due < FEWEST_NULLS or is_fill_word(text) or count < MOST_ROWS * sum(unseen.values()):
         return {}
-    told = poisson_nats(nulls + count, due) - poisson_nats(nulls, due * (1 - count / live.rows)) - uncounted(count)
-    return {text: count} if float(told) > NULL_NATS else {}
+    token, other = nulls + count, due * (1 - count / live.rows)
+    told = float(poisson_nats(token, due) - poisson_nats(nulls, other))
+    # Rows that had a level got it where there are as many nulls as before.
+    told = min(told, _null_nats(token, due, live.rows) - _null_nats(nulls, due, live.rows))
+    return {text: count} if told - float(uncounted(count)) > NULL_NATS else {}
+
+
+def _null_nats(count: int, due: float, rows: int) -> float:
+    """Return the log-likelihood of so many nulls relative to its largest, with room for re-weighting by a tenth.
+
+    Where most rows have none, the few that have one tell.
+    """
+    few = due * (1 - due / rows)
+    return -((count - due) ** 2) / (2 * max(few + (REWEIGHTED * few) ** 2, 0.5))
 
 
 def _renamed(live: Live, column: int, renamed: Mapping[str, str], texts: Any, nats: float) -> Finding:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Mask, Role, read_numbers, read_texts
+from tallystick.parity.columns import Mask, Role, read_numbers, read_texts, with_columns
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.profile import ColumnProfile
 
@@ -77,8 +77,8 @@ def _exchanged(frame: pd.DataFrame, one: str, other: str, rows: Mask) -> pd.Data
     """Return the frame with two columns' values exchanged, also of rows in which one of both is empty if all are."""
     left, right = frame[one].astype(object), frame[other].astype(object)
     whole = rows | (frame[one].isna() | frame[other].isna()).to_numpy() if _is_whole(frame, one, other, rows) else rows
-    fixed = frame.assign(**{one: right.where(whole, left), other: left.where(whole, right)})
-    return fixed.assign(**{one: fixed[one].infer_objects(), other: fixed[other].infer_objects()})
+    fixed = {one: right.where(whole, left), other: left.where(whole, right)}
+    return with_columns(frame, {name: series.infer_objects() for name, series in fixed.items()})
 
 
 def _is_whole(frame: pd.DataFrame, one: str, other: str, rows: Mask) -> bool:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
+from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
+from tallystick.parity.detect.availability import SENTINELS
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import (
     Undone,
@@ -80,8 +81,8 @@ STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
 UNROUNDED_NATS, MOSTLY = 8.0, 0.95
 #: Nats that training's digits speak at most against a map that leaves hardly any: as many as others speak for one.
 SOUND_NATS = 4.0
-#: Different values of a fine column that a map has to have made.
-FEWEST_VALUES = 3
+#: Different values of a fine column that a map has to have made, and decimals of a default that people write.
+FEWEST_VALUES, WRITTEN = 3, 2
 #: Nats that refute a map.
 MISFIT_NATS = 7.0
 #: The same of odd values, of which some are beyond training's tails.
@@ -243,8 +244,8 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         share, affected = 1.0, known
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
-    if not numbers.is_lattice and len(np.unique(values[affected])) < FEWEST_VALUES:
-        # One value or two are a default, however coarsely a map may have been rounded.
+    moved = affected & (undone != values)
+    if _may_be_default(numbers, each, values[moved], odd_before[moved]):
         return None
     if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
@@ -299,6 +300,21 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         _forward(profile.name, each),
         gain + _exactly_back(numbers, each, values[affected & odd_before], sent),
     )
+
+
+def _may_be_default(numbers: NumberProfile, each: NumberMap, values: Floats, odd: Mask) -> bool:
+    """Whether the values that a map is to have made may be a default, however coarsely it may have been rounded.
+
+    Of a lattice most of whose values are one, nearly any map leads there: a value that people write is a default then,
+    and one that they write for "unknown" also where the constants have a name. Of two codes a map may have moved one.
+    """
+    if not numbers.is_lattice:
+        return len(np.unique(values)) < FEWEST_VALUES
+    if len(numbers.lattice) < FEWEST_VALUES or not odd.any() or odd.mean() < HALF:
+        return False
+    made, is_one = np.unique(values[odd]), numbers.counts.max() > HALF * numbers.counts.sum()
+    is_written = has_decimals(made, WRITTEN) if _is_chosen(each) else np.isin(made, SENTINELS)
+    return bool(len(made) == 1 and is_one and is_written.all())
 
 
 def _misfit_nats(numbers: NumberProfile, rows: int, distance: float) -> float:

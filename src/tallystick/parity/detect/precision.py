@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from tallystick.parity.columns import Floats
-from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.distribution import cdf, cdf_below
+from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.matched import matched
 from tallystick.parity.profile import MOST_DECIMALS, ColumnProfile, NumberProfile, has_decimals
 from tallystick.parity.readings import part_apart
-from tallystick.parity.yardsticks import CLAIM_NATS, binomial_nats, ks_bound, ks_distance, upper_share
+from tallystick.parity.yardsticks import (
+    CLAIM_NATS,
+    binomial_nats,
+    ks_bound,
+    ks_distance,
+    odd_rate,
+    upper_share,
+    z_nats,
+)
 
 #: 10 to the minus this, per row, for a training value to have so few digits by chance, is the most that counts.
 MOST_DIGITS_UP = -4
@@ -32,6 +41,9 @@ NOTHING_ELSE = 1000.0
 CAST_NATS = 1.0
 #: Distance to training that is not of digits lost past the seventh, nor in some of the rows.
 ELSEWHERE = 0.5
+#: Maps that rounding may be taken for, and the part of their rows that must be coarse. Nats that it is worth to need
+#: no constant, and that it is worth to a constant with a name that gives so coarse values without rounding.
+_NEAR_MAPS, MOSTLY_COARSE, SIMPLER_NATS = frozenset({"unit", "affine"}), 0.95, 4.0
 
 
 def detect_precision(live: Live, column: int) -> list[Finding]:
@@ -149,6 +161,7 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
             nats, usual, count, rows = others, rate, int((coarse & rest).sum()), int(rest.sum())
     if usual > 0.8 or nats < 1.5 * CLAIM_NATS:
         return None
+    nats = max(nats, _odd_nats(live, column, coarse, digits))
     share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))
     share = 1.0 if count / rows > 0.99 else share
     if not _rest_fits(profile, values[coarse], digits):
@@ -171,6 +184,31 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
         _forward(profile.name, kind, digits),
         gain=nats,
     )
+
+
+def _odd_nats(live: Live, column: int, coarse: Any, digits: int) -> float:
+    """Return how much coarse values that training never had, but has when it is rounded, speak against other rows.
+
+    Of one value it says nothing, which a bound or a default may be.
+    """
+    profile, values = live.reference.columns[column], live.numbers(column)
+    numbers = profile.numbers
+    assert numbers is not None
+    if not numbers.is_lattice:
+        return 0.0
+    odd = live.odd(column) & coarse
+    made = [_cut(numbers.lattice, digits, cut=cut) for cut in (True, False)]
+    odd &= np.isin(values, np.concatenate(made))
+    if not odd.any():
+        return 0.0
+    rows, usual = int(live.known(column).sum()), odd_rate(profile)
+    commonest = int(np.unique(values[odd], return_counts=True)[1].max())
+    others = binomial_nats(int(odd.sum()) - commonest, rows, usual)
+    return binomial_nats(int(odd.sum()), rows, usual) if others >= CLAIM_NATS else 0.0
+
+
+def _cut(values: Floats, digits: int, *, cut: bool) -> Floats:
+    return np.trunc(values) if cut and digits == 0 else np.round(values, digits)
 
 
 def _coarse_atoms(profile: ColumnProfile, digits: int) -> Floats:
@@ -259,6 +297,54 @@ def _over_cast(numbers: NumberProfile, values: Floats) -> float:
 def _forward(name: str, kind: str, digits: int) -> Any:
     def put(columns: Mapping[str, Any]) -> dict[str, Any]:
         given = np.asarray(columns[name], dtype=np.float64)
-        return {name: np.trunc(given) if kind == "lossy_cast" else np.round(given, digits)}
+        return {name: _cut(given, digits, cut=kind == "lossy_cast")}
 
     return put
+
+
+def is_only_rounded(live: Live, column: int, found: Finding) -> bool:
+    """Whether the loss of digits tells a lattice's values better than a map that needs rounding to lead back to it.
+
+    Rounding leaves a lattice coarser than one, or near it. Any factor near 1 then leads back to some value of training
+    within half a unit. What training's values give when they are rounded, and when they are mapped and rounded, tells.
+    """
+    numbers, values = live.reference.columns[column].numbers, live.numbers(column)
+    if numbers is None or not numbers.is_lattice or found.kind not in _NEAR_MAPS or column not in found.undo:
+        return False
+    for lost in detect_precision(live, column):
+        if lost.kind == "float32" or np.mean(lost.rows[found.rows]) < MOSTLY_COARSE:
+            continue
+        digits, sent = int(lost.transformation["decimals"]), values[lost.rows]
+        scaled = _put(found, numbers.lattice)
+        is_named = found.kind == "unit" and found.transformation.get("name") != "unnamed"
+        whole = float(numbers.counts @ has_decimals(scaled, digits)) / numbers.counts.sum()
+        is_exact = is_named and whole > MOSTLY_COARSE
+        for_map = _log_shares(numbers, np.round(scaled, digits), sent).sum()
+        if found.share == 1.0:
+            # Elsewhere the rows that a map is in were chosen for what the others say of them.
+            near = agreement(live, column, _nearest(numbers, values))
+            for_map += z_nats(paired_z(agreement(live, column, found.undo[column]) - near))
+        for_loss = _log_shares(numbers, _put(lost, numbers.lattice), sent).sum()
+        if for_loss - for_map > (SIMPLER_NATS if is_exact else -SIMPLER_NATS):
+            return True
+    return False
+
+
+def _put(found: Finding, values: Floats) -> Floats:
+    assert found.forward is not None
+    with np.errstate(all="ignore"):
+        return np.asarray(found.forward({found.features[0]: values})[found.features[0]], dtype=np.float64)
+
+
+def _nearest(numbers: NumberProfile, values: Floats) -> Floats:
+    """Return the value of training's lattice that each is next to: rounding took it from there, or nearly so."""
+    middles = (numbers.lattice[1:] + numbers.lattice[:-1]) / 2
+    return np.asarray(np.where(np.isfinite(values), numbers.lattice[np.searchsorted(middles, values)], np.nan))
+
+
+def _log_shares(numbers: NumberProfile, made: Floats, sent: Floats) -> Floats:
+    """Return the logarithm of the share that each value sent has among what was made of training's lattice."""
+    points, place = np.unique(np.round(made, MOST_DECIMALS), return_inverse=True)
+    shares = np.bincount(place, numbers.counts) / numbers.counts.sum()
+    at = np.minimum(np.searchsorted(points, sent), len(points) - 1)
+    return np.log(np.where(points[at] == sent, shares[at], 0.0) + 0.5 / numbers.rows)

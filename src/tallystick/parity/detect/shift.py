@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Mask, Role
+from tallystick.parity.columns import Floats, Mask, Role, with_columns
 from tallystick.parity.density import fit_share, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.misfit import SentColumn, is_elsewhere, likelihood, misfit
@@ -35,8 +35,10 @@ TOUCHED, FEWEST_TOUCHED, EDGE_NATS, RUN_NATS = 0.5, 2, 6.0, 30.0
 FIRST_ROUNDS = 4
 #: What one value may say for or against, and the last column of a run against: nothing may be left for it.
 MOST_A_VALUE, LAST_AGAINST = 12.0, 1.0
-#: Columns of a run that two of them alone may outdo.
+#: Columns of a run that two of them alone may tell.
 SHORT_RUN = 6
+#: Part of what two columns tell that the others of a run must add to it.
+PART_OF_PAIR = 0.1
 #: Times training's own share of such rows that live ones must have, and the most of training's that leaves no doubt.
 TIMES_TRAINING, NONE_IN_TRAINING = 3.0, 0.005
 
@@ -194,9 +196,14 @@ def _runs_of_some(told: _Told, order: list[str], offset: int) -> list[list[str]]
 
 
 def _is_exchange(told: _Told, run: list[str], gain: float) -> bool:
-    """Whether two columns of a short run that hold each other's values tell the rows better than the whole run does."""
+    """Whether two columns of a short run that hold each other's values tell the rows as well as the whole run does.
+
+    It is the simpler story: what the further columns hold must itself speak for the run, as that of one which is
+    distributed like its neighbour does not.
+    """
     pairs = [(one, two) for k, one in enumerate(run) for two in run[k + 1 :]] if len(run) <= SHORT_RUN else []
-    return any(float(fit_share(told.pair(one, two)[None, :])[1][0]) >= gain for one, two in pairs)
+    best = max((float(fit_share(told.pair(one, two)[None, :])[1][0]) for one, two in pairs), default=-np.inf)
+    return gain <= best + max(EDGE_NATS * (len(run) - 2), PART_OF_PAIR * best)
 
 
 def _widened(
@@ -285,8 +292,9 @@ def _undone(
 ) -> tuple[pd.DataFrame, list[Finding]]:
     source = {name: run[(k + offset) % len(run)] for k, name in enumerate(run)}
     whole = bool(rows.all())
-    fixed = frame.assign(
-        **{name: frame[other] if whole else _taken(frame[name], frame[other], rows) for name, other in source.items()}
+    fixed = with_columns(
+        frame,
+        {name: frame[other] if whole else _taken(frame[name], frame[other], rows) for name, other in source.items()},
     )
     where = "" if whole else f"in {int(rows.sum())} of {len(rows)} rows "
     evidence = (f"{where}{len(run)} columns fit the place {-offset:+d} columns away and not their own",)
