@@ -19,11 +19,25 @@ from tallystick.protocol.signature import ScalarType
 
 def cast(values: Sequence[Any], kind: ScalarType, by_frame: bool) -> Values:
     """Return the column as MLflow's server would hand it to the model. Raises whatever pandas or NumPy raise."""
-    if by_frame and kind in _CAST_BY_NUMPY:
-        column = held(values)
-        if column is not None:
-            return _narrowed(column, NUMPY_DTYPES[kind])
-    return cast_by_pandas(values, kind, by_frame)
+    column = _column_of(values, kind) if by_frame else None
+    return cast_by_pandas(values, kind, by_frame) if column is None else column
+
+
+def _column_of(values: Sequence[Any], kind: ScalarType) -> Array | None:
+    """Return a frame's column without a frame; None where pandas is to be asked."""
+    if kind is ScalarType.STRING and _is_kept(values):
+        return object_array(values)
+    column = held(values)
+    if column is None:
+        return None
+    if kind in _CAST_BY_NUMPY:
+        return _narrowed(column, NUMPY_DTYPES[kind])
+    if kind is ScalarType.STRING:
+        return object_array(column.tolist())
+    if kind is ScalarType.DATETIME and column.dtype.kind == "i":
+        # pandas takes whole numbers for nanoseconds since 1970.
+        return column.view(NUMPY_DTYPES[kind])
+    return None
 
 
 def cast_by_pandas(values: Sequence[Any], kind: ScalarType, by_frame: bool) -> Values:
@@ -98,6 +112,12 @@ def held(values: Sequence[Any]) -> Array | None:
     if bool in kinds or kinds == {_NULL}:
         return np.array(values, dtype=object)
     return np.array(values, dtype=np.float64)
+
+
+def _is_kept(values: Sequence[Any]) -> bool:
+    """Whether pandas holds values as they are: text beside whole numbers or truth values has no type of its own."""
+    kinds = set(map(type, values))
+    return kinds <= {str, int, bool, _NULL} and str in kinds and bool(kinds & {int, bool})
 
 
 def _narrowed(column: Array, dtype: np.dtype[Any]) -> Array:
