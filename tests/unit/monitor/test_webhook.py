@@ -9,21 +9,13 @@ from collections.abc import AsyncIterator
 import httpx
 import msgspec
 import pytest
+from incidents import incident
 
 from tallystick.monitor import webhook as webhooks
-from tallystick.monitor.incidents import Incident
 from tallystick.monitor.webhook import PAUSES_S, Webhook, payload
 from tallystick.protocol.monitoring import IncidentState
 
 URL = "https://hooks.example.org/T0/secret"
-
-
-def incident() -> Incident:
-    return Incident(
-        id=7, endpoint="churn", served_entity="m", served_entity_id="e1", state=IncidentState.OPEN,
-        opened_at="2026-01-31T14:02:11Z", updated_at="2026-01-31T14:02:11Z", verdict={"kind": "unit"},
-        text="CAUSE FOUND", rows=({"sent": {"temp": 2000}},),
-    )  # fmt: skip
 
 
 async def no_pause(_: float) -> None:
