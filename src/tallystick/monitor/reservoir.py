@@ -19,7 +19,8 @@ from tallystick.monitor.rows import hashes_of, is_judged_of
 from tallystick.records.added import Added
 from tallystick.records.reading import InferenceTable
 
-#: Hours that are held, and requests and bytes of one: at most 16 MB of a served entity. No retention is shorter.
+#: Hours that are held, and requests and bytes of one (and what the last request has beyond that): 16 MB of a served
+#: entity as a rule. No retention is shorter.
 HOURS, REQUESTS, BYTES = 24, 500, 640 << 10
 #: What a request takes beside its bodies, about.
 _BESIDE_BYTES = 400
