@@ -45,6 +45,9 @@ ANY_NATS = -np.inf
 ESTIMATED = frozenset({"window_changed"})
 #: Share of rows from which a cause is everybody's, and the chance of a column's rows below which they are far off.
 WHOLE, FAR_P = 0.97, 1e-6
+#: Columns that are odd in a segment, and in no other rows, from which it is inquired into before all rows are; and the
+#: part of its rows that its cause must be in.
+MANY_ODD, MOSTLY = 10, 0.5
 
 
 def inquire_segments(
@@ -58,38 +61,53 @@ def inquire_segments(
     """
     whole = begun(reference, frame, asked)
     if segments is not None:
+        ranked = _standing_out(whole.sent, segments)
+        # Each segment is one more look.
+        enough, parts = CLAIM_NATS + np.log(max(1, len(ranked))), _Parts(reference, frame, asked, whole.sent)
+        plain = _plain_one(whole, parts, ranked, enough)
+        if plain is not None:
+            return parts.inquire_again(plain[0].rows), plain[0].whose(plain[1].share)
         # Of all rows nothing but the first cause matters here; more are looked for where no segment has one.
         whole = carried_on(whole, ANY_NATS)
         if not (whole.findings and whole.findings[0].exact):
-            inquiry, whose = _of_segments(reference, frame, asked, segments, whole.told())
+            inquiry, whose = _of_segments(parts, ranked, enough, whole.told())
             if inquiry is not None:
                 return inquiry, whose
     return carried_on(whole).told(), {}
 
 
+def _plain_one(
+    whole: Begun, parts: _Parts, ranked: list[_Segment], enough: float
+) -> tuple[_Segment, Finding] | None:
+    """Return the segment in which many columns are wrong, with its cause, where the other rows are as in training.
+
+    What all rows show together is a mixture of the two then, and would be asked for in vain.
+    """
+    first = next(iter(ranked), None)
+    if first is None or whole.findings or len(first.odd) <= MANY_ODD or (~first.rows).sum() < FEWEST_ROWS:
+        return None
+    rest = whole.sent.taken(~first.rows)
+    if any(_is_far_off(rest, int(column)) for column in first.odd):
+        return None
+    strong = parts.strongest(first.rows, enough)
+    if strong is None or strong.share < MOSTLY or _is_made_up_for(whole.sent, strong):
+        return None
+    return (first, strong) if parts.is_sound(~first.rows) else None
+
+
 def _of_segments(
-    reference: Reference, frame: pd.DataFrame, asked: Asked, segments: pd.DataFrame, whole: Inquiry
+    parts: _Parts, ranked: list[_Segment], enough: float, whole: Inquiry
 ) -> tuple[Inquiry | None, dict[str, Any]]:
     """Return the inquiry into the segment with the clearest cause, and which it is; None where none has one."""
     best: tuple[float, Mask, dict[str, Any]] | None = None
-    ranked = _standing_out(whole.sent, segments)
-    # Each segment is one more look.
-    enough, parts = CLAIM_NATS + np.log(max(1, len(ranked))), _Parts(reference, frame, asked, whole)
     for each in ranked[:MOST_INQUIRIES]:
         if parts.looks <= 0 or _is_everybodys(whole, each) or _is_elsewhere(whole, each.rows):
             continue
-        strong = [finding for finding in parts.inquire(each.rows, enough).findings if finding.nats > enough]
-        if not strong or (best is not None and strong[0].gain <= best[0]) or _is_made_up_for(whole.sent, strong[0]):
+        strong = parts.strongest(each.rows, enough)
+        if strong is None or (best is not None and strong.gain <= best[0]) or _is_made_up_for(whole.sent, strong):
             continue
-        if not whole.findings or _tells_better(parts, strong[0], each.rows):
-            whose = {
-                "column": each.column,
-                "value": each.value,
-                "share_of_rows": float(each.rows.mean()),
-                "affected_inside": float(strong[0].share),
-                "affected_outside": 0.0,
-            }
-            best = strong[0].gain, each.rows, whose
+        if not whole.findings or _tells_better(parts, whole.findings[0], strong, each.rows):
+            best = strong.gain, each.rows, each.whose(strong.share)
     if best is None:
         return None, {}
     # Of the one segment that is told of, everything.
@@ -103,19 +121,33 @@ class _Parts:
     reference: Reference
     frame: pd.DataFrame
     asked: Asked
-    whole: Inquiry
+    sent: Live
     looks: int = MOST_LOOKS
     #: Inquiries that were made, by the bytes of their mask of rows: before the first round, and as far as they went.
     _made: dict[bytes, tuple[Begun, Begun]] = field(default_factory=dict)
 
-    def inquire(self, rows: Mask, enough_nats: float = np.inf) -> Inquiry:
-        """Return the inquiry into some of the rows."""
-        part = self.frame[rows].reset_index(drop=True)
-        first = begun(self.reference, part, self.asked.taken(rows), self.whole.sent)
-        first = replace(first, left=self.looks)
-        found = carried_on(first, enough_nats)
-        self._made[rows.tobytes()] = first, found
-        self.looks -= found.looks
+    def strongest(self, rows: Mask, enough_nats: float) -> Finding | None:
+        """Return the first cause of some of the rows that has more than enough nats."""
+        found = self.inquire(rows, enough_nats).findings
+        return next((finding for finding in found if finding.nats > enough_nats), None)
+
+    def is_sound(self, rows: Mask) -> bool:
+        """Whether no cause is found in some of the rows."""
+        self.looks = max(self.looks, FEWEST_LOOKS)
+        return not self.inquire(rows, ANY_NATS).findings
+
+    def inquire(self, rows: Mask, enough_nats: float) -> Inquiry:
+        """Return the inquiry into some of the rows; one that was made is carried on."""
+        key = rows.tobytes()
+        if key in self._made:
+            first, so_far = self._made[key]
+        else:
+            part = self.frame[rows].reset_index(drop=True)
+            first = begun(self.reference, part, self.asked.taken(rows), self.sent)
+            first = so_far = replace(first, left=self.looks)
+        found = carried_on(so_far, enough_nats)
+        self._made[key] = first, found
+        self.looks -= found.looks - so_far.looks
         return found.told()
 
     def inquire_again(self, rows: Mask) -> Inquiry:
@@ -136,6 +168,16 @@ class _Segment:
     rows: Mask
     odd: Ints
 
+    def whose(self, share: float) -> dict[str, Any]:
+        """Return the segment as a verdict names it; a cause is in this share of its rows and in no others."""
+        return {
+            "column": self.column,
+            "value": self.value,
+            "share_of_rows": float(self.rows.mean()),
+            "affected_inside": float(share),
+            "affected_outside": 0.0,
+        }
+
 
 def _is_everybodys(whole: Inquiry, segment: _Segment) -> bool:
     """Whether what is odd in a segment is far from training in the other rows, too.
@@ -146,8 +188,13 @@ def _is_everybodys(whole: Inquiry, segment: _Segment) -> bool:
     first, rest = next(iter(whole.findings), None), whole.sent.taken(~segment.rows)
     if first is not None and first.share >= WHOLE:
         names = whole.sent.reference.names
-        return any(alone(rest, names.index(name)).p < FAR_P for name in first.features if name in names)
-    return bool(len(segment.odd)) and all(alone(rest, int(column)).p < FAR_P for column in segment.odd)
+        return any(_is_far_off(rest, names.index(name)) for name in first.features if name in names)
+    return bool(len(segment.odd)) and all(_is_far_off(rest, int(column)) for column in segment.odd)
+
+
+def _is_far_off(live: Live, column: int) -> bool:
+    """Whether a column is far from training, by its own values or by how they go with the others."""
+    return alone(live, column).p < FAR_P or coherence_z(live, column) < LOST_Z
 
 
 def _is_made_up_for(whole: Live, found: Finding) -> bool:
@@ -182,15 +229,16 @@ def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:
     return any(each.kind == first.kind and each.nats > SURE_NATS for each in again)
 
 
-def _tells_better(parts: _Parts, found: Finding, rows: Mask) -> bool:
-    """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all."""
-    first = parts.whole.findings[0]
+def _tells_better(parts: _Parts, first: Finding, found: Finding, rows: Mask) -> bool:
+    """Whether a cause is in all rows of a segment and none in the rest, where all rows show another, or it in all.
+
+    `first` is what all rows show.
+    """
     # How long a window is, and in how many rows, tells one client's rows better than all rows together.
     is_told = found.kind == first.kind and first.share < WHOLE and found.kind not in ESTIMATED
     if is_told or found.share < WHOLE or (~rows).sum() < FEWEST_ROWS:
         return False
-    parts.looks = max(parts.looks, FEWEST_LOOKS)
-    return not parts.inquire(~rows, ANY_NATS).findings
+    return parts.is_sound(~rows)
 
 
 def _standing_out(sent: Live, segments: pd.DataFrame) -> list[_Segment]:
