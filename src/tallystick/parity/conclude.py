@@ -77,6 +77,8 @@ class Context:
     """What surrounds the rows: who sent them, since when, and what the interventions showed."""
 
     segment: dict[str, Any] = field(default_factory=dict)
+    #: How many rows there are, where those of the segment were judged by themselves; 0 where all were.
+    all_rows: int = 0
     first_seen: str = ""
     is_step: bool = False
     replayed: Replay | None = None
@@ -164,7 +166,8 @@ def trained_rows(reference: Reference) -> int:
 
 def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: Any) -> Verdict:
     also = (*fields.pop("also", ()), *_finer(inquiry))
-    return Verdict(status=status, degraded=reference.degraded, rows=inquiry.sent.rows, also=also, **fields)
+    fields = {"rows": inquiry.sent.rows} | fields
+    return Verdict(status=status, degraded=reference.degraded, also=also, **fields)
 
 
 def _finer(inquiry: Inquiry) -> tuple[str, ...]:
@@ -227,7 +230,10 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
     # Values that no population gives leave no doubt; what they do to predictions is shown by replay or repair only.
     is_certain = main.exact or is_repaired
     is_proven = is_repaired or (main.exact and (main.at_endpoint or main.is_replayed))
-    others = _others(inquiry, set(features), bool(context.segment))
+    # What the endpoint answers is told of the answers that were looked at; what is sent, of all rows.
+    rows = inquiry.sent.rows if main.at_endpoint else max(inquiry.sent.rows, context.all_rows)
+    part = inquiry.sent.rows / max(1, rows)
+    others = _others(inquiry, set(features), bool(context.segment), part)
     explained = context.transplanted.explained if context.transplanted else None
     has_model = reference.model is not None or context.repaired is not None
     return _verdict(
@@ -239,7 +245,8 @@ def _claimed(reference: Reference, inquiry: Inquiry, context: Context) -> Verdic
         kind=main.kind,
         features=features,
         transformation=plain(parameters_of(reference, same)),
-        share=float(max(finding.share for finding in same)),
+        rows=rows,
+        share=float(max(finding.share for finding in same)) * part,
         segment=plain(context.segment),
         stage=_stage(main, context),
         first_seen=context.first_seen,
@@ -282,9 +289,10 @@ def _confidence(main: Finding, is_certain: bool) -> float:
     return float(max(odds, 0.97)) if is_certain else float(min(odds, 0.95))
 
 
-def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tuple[str, OtherCause | None]]:
+def _others(inquiry: Inquiry, features: set[str], has_sender: bool, part: float) -> list[tuple[str, OtherCause | None]]:
     """Return the other strong findings in words, and as causes; on the same columns they are side effects of the first.
 
+    The rows of the inquiry are a `part` of all.
     One of rows that the first is not in is somebody else's, where the first is one sender's or of the same kind: that
     is in the words only.
     """
@@ -306,7 +314,7 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
             # A column has one cause: of those that the first has, nothing else is told.
             features=tuple(dict.fromkeys(n for f in alike for n in f.features if n not in features)),
             transformation=plain(parameters_of(inquiry.sent.reference, alike)),
-            share=float(max(finding.share for finding in alike)),
+            share=float(max(finding.share for finding in alike)) * part,
             fix=fix_for(kind, parameters_of(inquiry.sent.reference, alike)),
         )
         is_elsewhere = (has_sender or kind == main.kind) and _rate(rows, inside) < _rate(rows, ~inside)

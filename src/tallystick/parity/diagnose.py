@@ -187,6 +187,7 @@ def examine(
     repaired, moved = _interventions(reference, inquiry, outcomes, answered, rescore, asking, _taken(refused, judged))
     context = Context(
         segment=whose or _whose(reference, senders, inquiry, affected),
+        all_rows=len(kept) if whose else 0,
         first_seen=first_seen,
         is_step=is_step,
         replayed=replayed,

@@ -1,0 +1,62 @@
+"""One client whose rows are wrong in many columns: where the others are sound, its rows are judged before all rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Reference, diagnose, locate
+from tallystick.parity.inquire import carried_on
+
+ROWS, COLUMNS = 600, 14
+
+
+def _wide(count: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(count, 3))
+    return pd.DataFrame({f"x{k}": 10 + 3 * hidden[:, k % 3] + rng.normal(size=count) for k in range(COLUMNS)})
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference.from_frame(_wide(4000, 0))
+
+
+@pytest.fixture
+def carried(monkeypatch) -> list[int]:
+    """Return the numbers of rows of the inquiries that were carried on."""
+    counts: list[int] = []
+    monkeypatch.setattr(locate, "carried_on", lambda *given: counts.append(given[0].sent.rows) or carried_on(*given))
+    return counts
+
+
+CLIENT = pd.Series(np.where(np.arange(ROWS) % 10 < 3, "ios/4.2", "web"), name="client")
+IS_IOS = (CLIENT == "ios/4.2").to_numpy()
+
+
+def _with_ios(live: pd.DataFrame) -> pd.DataFrame:
+    return live.apply(lambda column: column.where(~IS_IOS, 2.54 * column + 40))
+
+
+def test_many_columns_of_one_client_are_judged_by_its_rows_alone(reference, carried):
+    verdict = diagnose(reference, _with_ios(_wide(ROWS, 1)), segments=CLIENT)
+    assert (verdict.kind, verdict.segment["value"]) == ("affine", "ios/4.2")
+    assert verdict.segment["affected_inside"] > 0.9
+    assert (verdict.rows, round(verdict.share, 2)) == (ROWS, 0.3)
+    assert len(verdict.features) > COLUMNS / 2
+    assert ROWS not in carried
+
+
+def test_what_everybody_has_is_told_first_though_one_client_has_much_more(reference, carried):
+    live = _wide(ROWS, 2)
+    verdict = diagnose(reference, _with_ios(live).assign(x0=100 * live.x0), segments=CLIENT)
+    assert (verdict.kind, verdict.features, verdict.segment) == ("unit", ("x0",), {})
+    assert ROWS in carried
+
+
+def test_many_columns_of_one_client_are_no_plain_case_where_the_others_go_together_otherwise(reference, carried):
+    """The other rows' own values are training's, and each column's are in another order."""
+    live = _wide(ROWS, 3)
+    rng = np.random.default_rng(3)
+    mixed = live.assign(**{name: live[name].where(IS_IOS, rng.permutation(live[name])) for name in ("x1", "x4", "x7")})
+    diagnose(reference, _with_ios(mixed), segments=CLIENT)
+    assert ROWS in carried
