@@ -76,9 +76,7 @@ def inquire_segments(
     return carried_on(whole).told(), {}
 
 
-def _plain_one(
-    whole: Begun, parts: _Parts, ranked: list[_Segment], enough: float
-) -> tuple[_Segment, Finding] | None:
+def _plain_one(whole: Begun, parts: _Parts, ranked: list[_Segment], enough: float) -> tuple[_Segment, Finding] | None:
     """Return the segment in which many columns are wrong, with its cause, where the other rows are as in training.
 
     What all rows show together is a mixture of the two then, and would be asked for in vain.

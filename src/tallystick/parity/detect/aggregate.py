@@ -43,8 +43,8 @@ KINDS = ("sum for mean", "mean for sum")
 #: are chosen by.
 ALL_JUDGED, MOST_JUDGED, TRIAL_ROWS, TRIAL_ROUNDS = 12, 6, 200, 15
 
-#: Part of the best one's gain that another pair must have in the trial.
-FAR_BEHIND = 0.5
+#: Part of the best one's gain that another pair must have in the trial, and how many are compared at once.
+FAR_BEHIND, AT_ONCE = 0.5, 8
 
 
 def detect_aggregate(live: Live, column: int) -> list[Finding]:
@@ -91,14 +91,17 @@ def _likeliest(live: Live, column: int) -> list[tuple[int, str]]:
     parts = np.where(known & (posterior(told, share[:, None]) > 0.5), undone, values)
     bound = ks_bound(numbers, len(rows)) + ks_bound(numbers, int(live.known(column).sum()))
     picked: list[int] = []
-    for k in np.argsort(-gain, kind="stable").tolist():
-        least = FAR_BEHIND * max(0.0, gain[picked[0]]) if picked else 0.0
-        if len(picked) == MOST_JUDGED or gain[k] < least:
-            break
+    order = np.argsort(-gain, kind="stable")[: int((gain >= 0).sum())]
+    for first in range(0, len(order), AT_ONCE):
+        some = order[first : first + AT_ONCE]
         # What leaves the column far from training, undone in all rows or in some, is none.
-        if _distances(numbers, np.stack((np.where(known[k], undone[k], values), parts[k]))).min() <= bound:
-            picked.append(k)
-    return [pairs[k] for k in picked]
+        wholly = np.where(known[some], undone[some], values)
+        is_near = _distances(numbers, np.concatenate((wholly, parts[some]))).reshape(2, -1).min(axis=0) <= bound
+        picked += some[is_near].tolist()
+        least = FAR_BEHIND * gain[picked[0]] if picked else 0.0
+        if len(picked) >= MOST_JUDGED or gain[some[-1]] < least:
+            break
+    return [pairs[k] for k in picked[:MOST_JUDGED] if gain[k] >= FAR_BEHIND * gain[picked[0]]]
 
 
 def _distances(numbers: NumberProfile, values: Floats) -> Floats:

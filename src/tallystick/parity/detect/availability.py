@@ -189,7 +189,8 @@ def _among_heaps(live: Live, column: int, value: float, count: int, expected: fl
     alike = as_round_as(value, numbers.heaps)
     if alike.sum() < FEWEST_HEAPS or value not in numbers.heaps:
         return float(np.inf)
-    there = int(np.isin(live.numbers(column), numbers.heaps[alike]).sum())
+    sample = live.sample(column)
+    there = int(sample.counts[np.isin(sample.points, numbers.heaps[alike])].sum())
     return binomial_nats(count, there, min(0.95, expected / float(numbers.heap_shares[alike].sum())))
 
 

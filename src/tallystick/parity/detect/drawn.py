@@ -65,9 +65,13 @@ class Drawn:
         ranks = np.clip((low + high) // 2, 0, len(self.sent) - 1)
         return np.asarray(np.where(np.isfinite(values), self.trained[ranks], np.nan))
 
-    def log_ratio(self, numbers: NumberProfile, values: Floats) -> Floats:
-        """Return how much likelier counts are over this window than over training's, in nats."""
-        return np.asarray(self.density[self.places(values)] - _usual(numbers, self.edges, values))
+    def log_ratio(self, numbers: NumberProfile, values: Floats, usual: Floats | None = None) -> Floats:
+        """Return how much likelier counts are over this window than over training's, in nats.
+
+        `usual` is the log probability of each in training, which is the same for all windows where it is known.
+        """
+        usual = _usual(numbers, self.edges, values) if usual is None else usual
+        return np.asarray(self.density[self.places(values)] - usual)
 
 
 def counts_over(numbers: NumberProfile, factor: float, trained: Floats) -> tuple[Floats, Floats]:
@@ -82,15 +86,29 @@ def draw(numbers: NumberProfile, factor: float, live: Floats, trained: Floats, o
     `trained` are `training_counts`, and `over` is `counts_over`, which are the same for any live counts.
     """
     drawn, sent = over
-    edges = np.unique(np.concatenate((sent, live)))[:-1]
-    if len(edges) >= BINS:
-        # Live counts weigh as much as drawn ones.
-        pooled = np.sort(np.concatenate((sent, np.repeat(live, max(1, DRAWS // max(1, len(live)))))))
-        edges = np.unique(pooled[np.linspace(0, len(pooled) - 1, BINS + 1)[1:-1].astype(np.int64)])
+    edges = _edges(sent, np.sort(live))
     counted = np.diff(np.searchsorted(sent, edges, side="right"), prepend=0, append=len(sent))
     range_ = _range(numbers, np.concatenate((sent, live)))
     density = _densities(np.append(edges, np.inf), range_, counted / len(sent))
     return Drawn(factor, trained, drawn, sent, edges, density)
+
+
+def _edges(sent: Floats, live: Floats) -> Floats:
+    """Return the bounds of bins, given both in order: one for each count, or by rank where there are more than BINS."""
+    points = np.unique(np.concatenate((_distinct(sent), _distinct(live))))
+    if len(points) <= BINS:
+        return points[:-1]
+    # Live counts weigh as much as drawn ones.
+    often = max(1, DRAWS // max(1, len(live)))
+    upto = np.searchsorted(sent, points, side="right") + often * np.searchsorted(live, points, side="right")
+    ranks = np.linspace(0, upto[-1] - 1, BINS + 1)[1:-1].astype(np.int64)
+    return np.unique(points[np.searchsorted(upto, ranks, side="right")])
+
+
+def _distinct(ordered: Floats) -> Floats:
+    is_new = np.ones(len(ordered), dtype=bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_new]
 
 
 def trial_ratios(numbers: NumberProfile, factors: Floats, live: Floats) -> Floats:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tallystick.parity.columns import Floats, Numbers, Role, Texts, read_numbers, read_texts
+from tallystick.parity.columns import Floats, Mask, Numbers, Role, Texts, read_numbers, read_texts
 from tallystick.parity.density import log_density
 from tallystick.parity.detect.times import read_live_times
 from tallystick.parity.profile import ColumnProfile, Ints
@@ -39,6 +39,11 @@ class SentColumn:
         return read_numbers(self.series)
 
     @cached_property
+    def is_empty(self) -> Mask:
+        """Where it has no value."""
+        return np.asarray(self.series.isna(), dtype=bool)
+
+    @cached_property
     def texts(self) -> Texts:
         """What it holds, read as levels."""
         return read_texts(self.series)
@@ -53,6 +58,12 @@ class SentColumn:
     def counts(self) -> Counter[str]:
         """How often each level is there."""
         return Counter(text for text in self.texts if text is not None)
+
+    @cached_property
+    def distinct(self) -> tuple[Floats, Ints]:
+        """Its numbers, each once, and where each row's stands among them; NaN is the last."""
+        points, place = np.unique(self.numbers.values, return_inverse=True)
+        return points, place
 
     @cached_property
     def sample(self) -> Sample:
@@ -122,13 +133,13 @@ def likelihood(profile: ColumnProfile, sent: SentColumn) -> Floats:
         return np.zeros(len(sent.series))
     if profile.numbers is not None:
         if profile.role is Role.TIME:
-            values, _ = read_live_times(profile, sent.series)
+            points, place = np.unique(read_live_times(profile, sent.series)[0], return_inverse=True)
         else:
-            values = sent.numbers.values
-        known = np.isfinite(values)
-        told = log_density(profile.numbers, profile.numbers.decimals, np.where(known, values, profile.numbers.median))
-        empty = np.asarray(sent.series.isna(), dtype=bool)
-        return np.asarray(np.where(known, told, np.where(empty, null, never)))
+            points, place = sent.distinct
+        known = np.isfinite(points)
+        told = log_density(profile.numbers, profile.numbers.decimals, np.where(known, points, profile.numbers.median))
+        told = np.where(known, told, np.nan)[place]
+        return np.asarray(np.where(np.isnan(told), np.where(sent.is_empty, null, never), told))
     assert profile.levels is not None
     total = float(profile.levels.counts.sum()) + 1.0
     shares, places = np.append(np.log((profile.levels.counts + 0.5) / total), (never, null)), profile.levels.places

@@ -47,7 +47,7 @@ from tallystick.parity.detect.trial import (
 )
 from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
-from tallystick.parity.profile import NumberProfile, cells_of, has_decimals
+from tallystick.parity.profile import Ints, NumberProfile, cells_of, has_decimals
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_of,
@@ -187,12 +187,15 @@ def _is_fitted(finding: Finding) -> bool:
 
 @dataclass(frozen=True)
 class _Own:
-    """A column as it was sent: without gaps, how likely, how far from training, and how much of it is impossible.
+    """A column as it was sent: without gaps, how far from training, and how much of it is impossible.
 
-    `ranks` are those of training at its distinct values.
+    `points` are its values, each once, `place` is where each row's stands among them, and `density` how likely they
+    are. `ranks` are those of training at its sample's points.
     """
 
     safe: Floats
+    points: Floats
+    place: Ints
     density: Floats
     distance: float
     impossible: float
@@ -208,9 +211,10 @@ def _as_sent(live: Live, column: int) -> _Own:
     numbers = profile.numbers
     assert numbers is not None
     safe = np.where(live.known(column), values, numbers.median)
-    density, sample = log_density(numbers, numbers.decimals, safe), live.sample(column)
+    points, place = np.unique(safe, return_inverse=True)
+    density, sample = log_density(numbers, numbers.decimals, points), live.sample(column)
     impossible = impossible_of(profile, values, live.odd(column))
-    return _Own(safe, density, ks_of(numbers, sample), impossible, cdf(numbers, sample.points))
+    return _Own(safe, points, place, density, ks_of(numbers, sample), impossible, cdf(numbers, sample.points))
 
 
 def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
@@ -221,8 +225,10 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     values = live.numbers(column)
     known, sent = live.known(column), _step_for(live, column, each)
     own = _own(live, column)
-    tried = undone_by(numbers, [each], own.safe, sent)
-    alone = np.where(known, map_ratios(profile, tried, own.density)[0], 0.0)
+    # Each value once: counts and codes repeat a few.
+    made, place = undone_by(numbers, [each], own.points, sent), own.place
+    tried = Undone(made.exact[:, place], made.settled[:, place], made.slope[:, place])
+    alone = np.where(known, map_ratios(profile, made, own.density)[0, place], 0.0)
     trained, made_odd = made_odd_by(profile, each, sent)
     odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
@@ -230,7 +236,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     alone = np.where(known & ~odd_before, alone + np.log(left), alone)
     undone, room = np.where(known, tried.settled[0], np.nan), room_in(tried.slope[0], own.safe, sent)
     table, rows = live.table(column), np.arange(live.rows)
-    here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, undone)]
+    here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, made.settled[0])[place]]
     heard = np.where(known, back - here, 0.0)
     shares, gains = fit_share((alone + heard)[None, known])
     share, gain = float(shares[0]), float(gains[0]) - each.cost

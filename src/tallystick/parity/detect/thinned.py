@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tallystick.parity.columns import Floats, Role
-from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
+from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.drawn import Drawn, counts_over, draw, training_counts, trial_ratios
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.window import (
@@ -182,7 +182,9 @@ def _told(live: Live, column: int, factor: float) -> _Told:
     trained, cells = live.of_training(f"counts of {column}", lambda: _trained(profile, numbers))
     over = live.of_training(f"{column} over {factor}", lambda: counts_over(numbers, factor, trained))
     drawn, safe = draw(numbers, factor, values[known], trained, over), np.where(known, values, numbers.median)
-    alone = np.where(known, drawn.log_ratio(numbers, safe), 0.0)
+    # Of a lattice each count's own probability is known, whatever the bins are.
+    usual = live.once(column, "usual", lambda: log_density(numbers, None, safe)) if numbers.is_lattice else None
+    alone = np.where(known, drawn.log_ratio(numbers, safe, usual), 0.0)
     return _Told(drawn, alone, drawn.cells(profile, cells), drawn.places(safe))
 
 
