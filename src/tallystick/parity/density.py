@@ -34,7 +34,7 @@ def log_density(numbers: NumberProfile, decimals: int | None, values: Floats) ->
                 np.abs(values - numbers.lattice[left]) <= np.abs(values - numbers.lattice[right]), left, right
             )
             hit = np.abs(values - numbers.lattice[near]) <= 1e-6 * numbers.gap
-            result = np.where(hit, np.log(numbers.counts[near] / numbers.counts.sum()), far)
+            result = np.where(hit, numbers.log_shares[near], far)
         else:
             result = _continuous(numbers, values, far - np.log(width), beyond)
             if decimals is not None and decimals <= 6:

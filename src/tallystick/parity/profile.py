@@ -135,6 +135,16 @@ class NumberProfile(msgspec.Struct, frozen=True, dict=True):
         return np.asarray(np.concatenate(([0.0], np.cumsum(self.counts))) / self.counts.sum())
 
     @cached_property
+    def singles(self) -> int:
+        """How many points of the lattice came once."""
+        return int(np.sum(self.counts == 1))
+
+    @cached_property
+    def log_shares(self) -> Floats:
+        """Share of training at each point of the lattice, as a logarithm."""
+        return np.asarray(np.log(self.counts / self.counts.sum()))
+
+    @cached_property
     def steps(self) -> Steps:
         """The grid as steps of ranks."""
         grid = self.grid

@@ -125,7 +125,7 @@ def odd_rate(profile: ColumnProfile) -> float:
     """Return the share of odd values that a fair sample may have: unseen mass after Good and Turing, with room."""
     numbers = profile.numbers
     assert numbers is not None
-    singles = float(np.sum(numbers.counts == 1)) if numbers.is_lattice else 2.0
+    singles = float(numbers.singles) if numbers.is_lattice else 2.0
     return min(0.5, ODD_ALLOWANCE + 2.0 * singles / max(1, numbers.rows))
 
 
