@@ -116,6 +116,20 @@ def test_what_was_before_the_time_that_was_asked_for_is_not_told(
     assert asked(working(clock), place, since_s=180)["status"] == "consistent"
 
 
+def test_of_a_minute_only_what_came_in_the_time_that_was_asked_for_is_judged(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    # Its first 200 rows are sick: they came from six to four seconds ago.
+    minutes(table, {0: slice(0, 200)})
+    work = working(clock)
+    found = asked(work, place, since_s=6)
+    assert (found["status"], found["kind"]) == ("cause_found", "unit")
+    for since_s in (1, 3):
+        found = asked(work, place, since_s=since_s)
+        assert (found["status"], found["kind"]) == ("consistent", "")
+        assert not any("moved" in each for each in found["degraded"])
+
+
 def test_rows_like_training_have_no_moment(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
     minutes(table, {}, count=12)
     watch = Watch(place)
