@@ -17,7 +17,7 @@ VERDICT = {
     "served_entity": "churn-3",
     "incident_id": 7,
     "text": "CAUSE FOUND (proof)   preprocessing · unit · column temp",
-    "verdict": {"status": "cause_found"},
+    "verdict": {"status": "cause_found", "first_seen": "2026-01-31 14:02:11Z"},
     "rows": [
         {
             "request_id": "r1",
@@ -44,6 +44,7 @@ LISTED = INCIDENT | {
     "strength": "proof",
     "features": ["temp"],
     "segment": {"column": "client", "value": "ios/4.2"},
+    "first_seen": "2026-01-31 14:02:11Z",
 }
 
 
@@ -214,10 +215,11 @@ def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path
 def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     _, out, _ = said("churn", "--incidents")
     assert "\t2026-01-31 15:00:00Z" in out
-    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:30Z" in out
+    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:11Z" in out
     _, out, _ = said("churn", "--incident", "7")
     assert out.startswith(
-        "churn · churn-3 · incident 7, open since 2026-01-31 14:02:30Z, last seen 2026-01-31 15:00:00Z"
+        "churn · churn-3 · incident 7, open; opened 2026-01-31 14:02:30Z, "
+        "seen from 2026-01-31 14:02:11Z to 2026-01-31 15:00:00Z\n"
     )
     assert "2010" not in out
     _, out, _ = said("churn", "--incident", "7", "--rows")

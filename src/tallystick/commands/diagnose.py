@@ -14,7 +14,7 @@ import typer
 
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
-from tallystick.commands.parity_words import moment
+from tallystick.commands.parity_words import first_seen, moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
 from tallystick.tables import is_location
@@ -294,7 +294,7 @@ def _list(session: Session, name: str) -> None:
     found = session.client.list_incidents(name)
     session.table(
         {"incidents": found},
-        ["incident", "state", "served entity", "cause", "columns", "who", "opened", "last seen"],
+        ["incident", "state", "served entity", "cause", "columns", "who", "first seen", "last seen"],
         [
             [
                 str(each["id"]),
@@ -303,7 +303,7 @@ def _list(session: Session, name: str) -> None:
                 f"{each['family']} · {each['kind']} ({each['strength']})",
                 ", ".join(each["features"]),
                 _who(each["segment"]),
-                moment(each["opened_at"]),
+                first_seen(each) or moment(each["opened_at"]),
                 moment(_last_seen(each)),
             ]
             for each in found
@@ -332,7 +332,9 @@ def _last_seen(incident: Json) -> str:
 
 
 def _state(found: Json) -> str:
+    # Its rows come before a diagnosis opens it: without when the first one did, that would read as a contradiction.
+    first, last = first_seen(found["verdict"]), moment(_last_seen(found))
+    seen = f"opened {moment(found['opened_at'])}, " + (f"seen from {first} to {last}" if first else f"last seen {last}")
     if found["state"] == "open":
-        return f"open since {moment(found['opened_at'])}, last seen {moment(_last_seen(found))}"
-    closed, opened = moment(found["closed_at"]), moment(found["opened_at"])
-    return f"closed {closed} ({found['closed_because']}), opened {opened}"
+        return f"open; {seen}"
+    return f"closed {moment(found['closed_at'])} ({found['closed_because']}); {seen}"
