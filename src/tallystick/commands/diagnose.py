@@ -17,6 +17,7 @@ from tallystick.commands.config_edit import BadUsage, Json
 from tallystick.commands.parity_words import first_seen, moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
+from tallystick.printable import listed_names
 from tallystick.tables import is_location
 
 #: Kinds whose columns were left out of the body: an example has no value of them, not even null.
@@ -301,7 +302,7 @@ def _list(session: Session, name: str) -> None:
                 each["state"],
                 each["served_entity"],
                 f"{each['family']} · {each['kind']} ({each['strength']})",
-                ", ".join(each["features"]),
+                listed_names(each["features"], 8),
                 _who(each["segment"]),
                 first_seen(each) or moment(each["opened_at"]),
                 moment(_last_seen(each)),

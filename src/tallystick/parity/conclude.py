@@ -24,6 +24,7 @@ from tallystick.parity.segments import Senders, are_apart
 from tallystick.parity.told import parameters_of, with_time
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
+from tallystick.printable import listed_names
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -170,8 +171,7 @@ def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: A
 def _finer(inquiry: Inquiry) -> tuple[str, ...]:
     if not inquiry.finer:
         return ()
-    names = ", ".join(inquiry.finer[:5]) + (f" and {len(inquiry.finer) - 5} more" if len(inquiry.finer) > 5 else "")
-    return (f"more digits than in training: {names} (compared at training's)",)
+    return (f"more digits than in training: {listed_names(inquiry.finer, 5)} (compared at training's)",)
 
 
 def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
@@ -311,7 +311,7 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool) -> list[tupl
         )
         is_elsewhere = (has_sender or kind == main.kind) and _rate(rows, inside) < _rate(rows, ~inside)
         if is_elsewhere:
-            found.append((f"{kind} in other rows: {', '.join(other.features[:5])}", None))
+            found.append((f"{kind} in other rows: {listed_names(other.features, 5)}", None))
         else:
             found.append((brief_name(other), other))
     return found
