@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -162,6 +164,19 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     assert "This Python is not the one that the model asks for: numpy: 1 is needed" in out
     assert "models:/churn/4 is" not in out
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
+
+
+def test_a_model_is_looked_for_in_the_server_s_store(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def remembered(argv: list[str], **_: Any) -> Any:
+        asked.append(json.loads(Path(argv[-1]).read_bytes()))
+        return SimpleNamespace(stdout='{"problem": "none of it"}', stderr="", returncode=1)
+
+    monkeypatch.setattr(parity.subprocess, "run", remembered)
+    monkeypatch.setenv("TALLYSTICK_TRACKING_URI", "https://mlflow.example.org")
+    assert run("parity", "check", "churn/4") == 1
+    assert asked[0]["tracking_uri"] == "https://mlflow.example.org"
 
 
 def test_an_alias_is_of_a_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
