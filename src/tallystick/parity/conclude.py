@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
+from tallystick.parity.parameters import percent
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.segments import Senders, are_apart
@@ -321,6 +323,18 @@ def _rate(rows: Mask, inside: Mask) -> float:
     return float(rows[inside].mean()) if inside.any() else 0.0
 
 
+def _to_the_second(time: str) -> str:
+    """Return a time to the second, with the zone that it has.
+
+    >>> _to_the_second("2026-01-31 14:02:11.5+00:00"), _to_the_second("2026-01-31 14:02:11.5+02:00")
+    ('2026-01-31 14:02:11Z', '2026-01-31 14:02:11+02:00')
+    >>> _to_the_second("2026-01-31 14:02:11.5")
+    '2026-01-31 14:02:11'
+    """
+    zone = re.search(r"[+-]\d\d:\d\d$", time[19:])
+    return time[:19] + (zone[0].replace("+00:00", "Z") if zone else "")
+
+
 def _is_strong(finding: Finding) -> bool:
     return finding.exact or finding.nats > STRONG_NATS
 
@@ -351,13 +365,13 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     )
     lines += _reweighting(main, inquiry)
     if context.first_seen and context.is_step:
-        lines.append((f"it began in a step at {context.first_seen[:19]}", "onset"))
+        lines.append((f"it began in a step at {_to_the_second(context.first_seen)}", "onset"))
     if context.segment:
         s = context.segment
         lines.append(
             (
-                f"{s['affected_inside']:.0%} of rows with {s['column']} = {s['value']}, "
-                f"{s['affected_outside']:.0%} of the others",
+                f"{percent(s['affected_inside'])} of rows with {s['column']} = {s['value']}, "
+                f"{percent(s['affected_outside'])} of the others",
                 "segment",
             )
         )

@@ -74,6 +74,7 @@ def test_the_client_that_sends_it_and_since_when(reference, live):
     assert verdict.segment["value"] == "ios 4.2"
     assert verdict.segment["affected_outside"] == 0.0
     assert abs(pd.Timestamp(verdict.first_seen) - stamps[100]) < pd.Timedelta("15min")
+    assert any(each.text.endswith(" of rows with client = ios 4.2, 0 % of the others") for each in verdict.evidence)
 
 
 def test_a_fault_of_one_segment_that_all_rows_hide(reference):
