@@ -197,6 +197,9 @@ class Work:
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:
+                # What is over says nothing of how it stands now.
+                if not looked.found[0].is_past:
+                    self._latest[entity.id] = (looked.found[0].verdict.status.value, time_text(now))
                 # A proof in the newest rows opens an incident. What is long ago opens none, and nothing closes one.
                 proven = tuple(
                     each for each in looked.found if each.verdict.status is Status.CAUSE_FOUND and not each.is_past

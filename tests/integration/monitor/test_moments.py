@@ -103,6 +103,18 @@ def test_what_is_over_opens_no_incident_when_somebody_asks(place: WatchedEndpoin
     assert open_incidents(work, place) == ()
 
 
+def test_how_an_endpoint_stands_is_what_the_latest_diagnosis_said_whoever_asked_for_it(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    minutes(table, {})
+    work = working(clock)
+    assert asked(work, place)["status"] == "consistent"
+    clock.now += timedelta(seconds=30)
+    asked(work, place, since_s=60)
+    standing = work.standing({place.name: place})[place.name].entities["m"]
+    assert (standing.status, standing.diagnosed_at) == ("consistent", "2026-01-31T12:30:00Z")
+
+
 def test_the_newest_of_several_is_told(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
     minutes(table, {4: slice(0, 600), 2: slice(100, 200)})
     found = asked(working(clock), place)
