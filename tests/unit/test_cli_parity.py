@@ -200,7 +200,7 @@ def test_live_requests_are_told_in_lines_and_not_as_a_document():
         "status": "cause_found",
         "diagnosed_at": "2026-01-31T14:02:11Z",
     }
-    known |= {"violations": {"age": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
+    known |= {"violations": {"age, years": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
     live = {"monitor": "connected", "served_entities": {"churn-4": known}}
     incident = {"id": 7, "state": "open", "served_entity": "churn-4", "kind": "unit", "features": ["age"]}
     incident |= {"segment": {"column": "client", "value": "ios/4.2"}, "opened_at": "2026-01-31T14:02:30Z"}
@@ -210,7 +210,7 @@ def test_live_requests_are_told_in_lines_and_not_as_a_document():
         "  live      monitor connected",
         "  live      churn-4: 1,520 rows counted, cause found at 2026-01-31 14:02:11Z, open incident 7",
         "              values that are counted; whether training had as many, a diagnosis tells:",
-        "              age: 12 without a value, 3 of another type",
+        "              'age, years': 12 without a value, 3 of another type",
         "  incident  7 open, seen since 2026-01-31 14:02:11Z: churn-4, unit, age, client ios/4.2; "
         "see tallystick diagnose churn --incident 7",
     ]

@@ -10,7 +10,7 @@ import msgspec
 
 from tallystick.commands.session import print_table, print_text
 from tallystick.gate.report import GateReport
-from tallystick.printable import listed_names
+from tallystick.printable import listed_names, named
 
 _FIELDS = ("encoding", "step", "column", "row", "expected", "got")
 
@@ -116,7 +116,7 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield f"  live      {entity}: {', '.join(_standing(known))}"
         counted = [
-            f"              {column}: {', '.join(told)}"
+            f"              {named(column)}: {', '.join(told)}"
             for column, kinds in (known.get("violations") or {}).items()
             if (told := [f"{count:,} {violation_words(kind)}" for kind, count in kinds.items() if count])
         ]
