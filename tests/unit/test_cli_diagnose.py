@@ -58,6 +58,9 @@ class Api:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/2.0/serving-endpoints/churn/parity/")
+        if path == "/api/2.0/serving-endpoints/churn":
+            served = [{"name": f"churn-{version}", "entity_version": version} for version in ("3", "4")]
+            return httpx.Response(200, json={"name": "churn", "config": {"served_entities": served}})
         if path == "diagnose":
             self.asked.append(json.loads(request.content))
             return httpx.Response(200, json={"verdicts": self.verdicts})
@@ -95,6 +98,14 @@ def test_a_verdict_is_told_in_words_with_its_incident(api: Api, said: Said) -> N
     assert "2010 → 20.1" in out
     (asked,) = api.asked
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
+
+
+def test_a_served_entity_is_named_by_its_version_as_elsewhere(api: Api, said: Said) -> None:
+    assert said("churn", "--entity", "4")[0] == 0
+    assert said("churn", "--served-entity", "churn-4")[0] == 0
+    assert [each["served_entity"] for each in api.asked] == ["churn-4", "churn-4"]
+    code, _, err = said("churn", "--entity", "9")
+    assert (code, "No served entity is called '9'. There are churn-3" in err, len(api.asked)) == (2, True, 2)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,10 @@ def diagnose(
         str, typer.Argument(metavar="ENDPOINT|TABLE", help="Endpoint, or a table's path or URL.", show_default=False)
     ],
     served_entity: Annotated[
-        str, typer.Option("--served-entity", metavar="NAME", help="One served entity. Default: all.")
+        str,
+        typer.Option(
+            "--served-entity", "--entity", metavar="NAME", help="Served entity: its name or version. Default: all."
+        ),
     ] = "",
     since: Annotated[
         str | None,
@@ -92,6 +95,9 @@ def diagnose(
         _show_incident(session, name, incident, rows)
         return
     since_s = None if since is None else _age(since).total_seconds()
+    if served_entity:
+        config = session.client.get_endpoint(name).get("config") or {}
+        served_entity = config_edit.find_entity(config, served_entity)
     with session.progress() as say:
         say("diagnosing")
         found = session.client.diagnose(
