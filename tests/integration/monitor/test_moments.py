@@ -113,6 +113,12 @@ def test_how_an_endpoint_stands_is_what_the_latest_diagnosis_said_whoever_asked_
     asked(work, place, since_s=60)
     standing = work.standing({place.name: place})[place.name].entities["m"]
     assert (standing.status, standing.diagnosed_at) == ("consistent", "2026-01-31T12:30:00Z")
+    assert standing.rows == 6 * BUSY
+    # Also after a restart, before a row comes.
+    work.close()
+    again = working(clock)
+    again.turn({place.name: place})
+    assert again.standing({place.name: place})[place.name].entities["m"] == standing
 
 
 def test_the_newest_of_several_is_told(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
