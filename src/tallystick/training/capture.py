@@ -124,6 +124,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
         findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV or Arrow")
+    findings += lint.modules(folder)
     findings += lint.truths(wires.truths_as_numbers(plan.rows.frame, saved.signature))
     if ask is None:
         if saved.predict is None:
