@@ -163,7 +163,7 @@ def test_a_change_is_told_with_what_was_before_and_not_the_whole_state(
     assert run("endpoints", "inference-table", "churn", *options.split()) == 0
     assert capsys.readouterr().out.splitlines() == [
         "churn: durability is process-crash",
-        "churn: left out are no columns (was: request.ssn)",
+        "churn: columns left out: none (was: request.ssn)",
         "churn: rows are kept 7 days (was: 90 days)",
         "All settings: tallystick endpoints inference-table churn",
     ]

@@ -119,13 +119,12 @@ def _in_words(key: str, value: Any) -> tuple[str, str]:
         case "durability":
             return "durability is", value
         case "required":
-            return "an invocation that cannot be recorded", "is answered 503" if value else "is answered all the same"
+            return "an invocation that cannot be recorded is", "answered 503" if value else "answered all the same"
         case "max_payload_bytes":
             return "bodies are kept up to", f"{value / 1024:.6g} KiB"
         case "retention_days":
             return "rows are kept", count(value, "day") if value else "for ever"
-    word = "left out are" if key == "drop_columns" else "hashed are"
-    return word, ", ".join(value) or "no columns"
+    return f"columns {'left out' if key == 'drop_columns' else 'hashed'}:", ", ".join(value) or "none"
 
 
 def described(name: str, found: Json) -> list[str]:
