@@ -240,6 +240,24 @@ def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     assert "has no incidents" in said("churn", "--incidents")[1]
 
 
+def test_incidents_are_told_in_sentences_on_a_terminal_that_no_table_of_them_fits(
+    api: Api, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    title = "Since 2026-01-31 14:02:11Z client ios/4.2 (31 % of requests) sends temp 100 times as large as in training."
+    api.incidents = [LISTED | {"title": title}, LISTED | {"id": 6, "title": ""}]
+    assert said("churn", "--incidents")[1].splitlines() == [
+        "incident 7 · open · churn-3 · last seen 2026-01-31 15:00:00Z",
+        "    Since 2026-01-31 14:02:11Z client ios/4.2 (31 % of requests) sends temp 100",
+        "    times as large as in training.",
+        "incident 6 · open · churn-3 · last seen 2026-01-31 15:00:00Z",
+        "    preprocessing · unit (proof) temp client ios/4.2",
+        "",
+        "One of them whole: tallystick diagnose churn --incident 7",
+    ]
+
+
 def test_a_table_needs_a_reference_to_be_compared_with(said: Said, tmp_path: Path) -> None:
     code, _, err = said(str(tmp_path / "churn_payload"))
     assert (code, "--reference" in err) == (2, True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,8 @@ from tallystick.commands.table import parse_since
 from tallystick.printable import listed_names
 from tallystick.tables import is_location
 
+#: As wide as verdicts are.
+MOST_COLUMNS = 100
 #: Kinds whose columns were left out of the body: an example has no value of them, not even null.
 NOT_SENT = ("missing_column", "renamed_column")
 
@@ -299,6 +303,14 @@ def _write_html(session: Session, found: list[Json], html: Path) -> None:
 
 def _list(session: Session, name: str) -> None:
     found = session.client.list_incidents(name)
+    if found and not session.as_json and sys.stdout.isatty():
+        # Eight columns fit no terminal: the number, which is asked for next, would be cut off.
+        width = min(MOST_COLUMNS, shutil.get_terminal_size().columns)
+        for each in found:
+            print_text(incident_heading(each))
+            print_text(textwrap.fill(_what(each), width, initial_indent="    ", subsequent_indent="    "))
+        print_text(f"\nOne of them whole: tallystick diagnose {name} --incident {found[0]['id']}")
+        return
     session.table(
         {"incidents": found},
         ["incident", "state", "served entity", "cause", "columns", "who", "first seen", "last seen"],
@@ -317,6 +329,21 @@ def _list(session: Session, name: str) -> None:
         ],
         empty=f"'{name}' has no incidents.",
     )
+
+
+def incident_heading(each: Json) -> str:
+    """Return which incident it is, how it stands, and when it was seen.
+
+    >>> incident_heading({"id": 7, "state": "open", "served_entity": "m-3", "last_seen": "2026-01-31T15:00:00Z"})
+    'incident 7 · open · m-3 · last seen 2026-01-31 15:00:00Z'
+    """
+    return f"incident {each['id']} · {each['state']} · {each['served_entity']} · last seen {moment(_last_seen(each))}"
+
+
+def _what(each: Json) -> str:
+    # An incident of an earlier version has no sentence.
+    told = f"{each['family']} · {each['kind']} ({each['strength']}) {listed_names(each['features'])}"
+    return str(each.get("title") or f"{told} {_who(each['segment'])}")
 
 
 def _who(segment: Json) -> str:
