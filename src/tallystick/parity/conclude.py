@@ -378,7 +378,9 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     if context.repaired is not None:
         r = context.repaired
         text = f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}"
-        if r.before <= r.bound:
+        if r.before <= r.bound and r.live is not None and r.live > r.bound:
+            text = f"live predictions' distance to training {r.live:.2f}, with it undone {r.after:.2f}"
+        elif r.before <= r.bound:
             text = f"predictions are hardly odd yet: distance to training {r.before:.2f}, up to {r.bound:.2f} is fair"
         lines.append((text, "intervention"))
     if context.transplanted is not None and np.isfinite(context.transplanted.broken):

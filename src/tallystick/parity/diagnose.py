@@ -394,10 +394,11 @@ def _interventions(
         return None, None
     main = inquiry.of_one_cause
     outcomes, scores = _labelled(reference, labels, predictions)
+    answered = _as_numbers(reference, predictions)
     return (
         asking.of(
             "what undoing the cause does to predictions is not known",
-            lambda: repair(reference, inquiry.sent, inquiry.undone, predict, refused),
+            lambda: repair(reference, inquiry.sent, inquiry.undone, predict, refused, answered),
         ),
         asking.of(
             "what the cause does to the metric is not known",

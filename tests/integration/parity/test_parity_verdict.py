@@ -38,6 +38,25 @@ def test_a_suspicion_becomes_proof_when_undoing_it_restores_predictions(modelled
     assert any("undone on live rows" in piece.text for piece in verdict.evidence)
 
 
+def in_summer(frame: pd.DataFrame) -> np.ndarray:
+    """A model of a level, to which a level in capitals is none that it knows."""
+    return np.where(frame["season"].astype(object) == "summer", 0.9, np.where(frame["season"] == "winter", 0.1, 0.5))
+
+
+def test_what_was_answered_to_levels_in_another_spelling_is_not_called_fair(live):
+    # As an endpoint is diagnosed: by its replicas, without the model at hand.
+    reference = msgspec.structs.replace(Reference.from_frame(rows_of(2000, 3), model=in_summer), model=None)
+    broken = live.assign(season=live.season.str.upper())
+    verdict = diagnose(reference, broken, predictions=in_summer(broken), rescore=in_summer)
+    assert verdict.kind == "letter_case"
+    texts = [piece.text for piece in verdict.evidence]
+    assert any(each.startswith("live predictions' distance to training 0.28, with it undone") for each in texts), texts
+    assert not any("hardly odd" in each for each in texts)
+    # Where the model takes them as they are it is so.
+    fair = diagnose(reference, broken, predictions=in_summer(live), rescore=in_summer)
+    assert any("predictions are hardly odd yet" in piece.text for piece in fair.evidence)
+
+
 def test_the_gap_is_explained_by_putting_the_fault_into_labelled_rows(modelled):
     live = rows_of(1500, 9)
     label = (np.random.default_rng(1).random(1500) < chance(live)).astype(int)
