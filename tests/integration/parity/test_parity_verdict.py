@@ -57,6 +57,19 @@ def test_what_was_answered_to_levels_in_another_spelling_is_not_called_fair(live
     assert any("predictions are hardly odd yet" in piece.text for piece in fair.evidence)
 
 
+def test_answers_to_rows_that_are_read_otherwise_than_they_were_sent_accuse_no_endpoint(live):
+    reference = Reference.from_frame(rows_of(2000, 3), model=in_summer)
+    broken = live.assign(season=live.season.str.upper())
+    assert diagnose(reference, broken, predictions=in_summer(broken)).kind == "letter_case"
+    half = np.arange(len(live)) % 2 == 0
+    some = live.assign(season=live.season.where(half, broken.season))
+    verdict = diagnose(reference, some, predictions=in_summer(some))
+    assert (verdict.kind, verdict.share) == ("letter_case", pytest.approx(0.5))
+    assert any("scored again by the model: equal" in piece.text for piece in verdict.evidence)
+    # The others do.
+    assert diagnose(reference, some, predictions=1 - in_summer(some)).kind == "class_order"
+
+
 def test_the_gap_is_explained_by_putting_the_fault_into_labelled_rows(modelled):
     live = rows_of(1500, 9)
     label = (np.random.default_rng(1).random(1500) < chance(live)).astype(int)
