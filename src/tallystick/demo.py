@@ -366,7 +366,7 @@ def _query(client: Any, trained: Trained) -> None:
     print(f"   {each_ms:.1f} ms an answer, the client's part included\n")
     print_table(
         ("version", "wanted", "answered", "share"),
-        [(str(v), f"{share} %", str(served[v]), f"{served[v] / _QUERIES:.1%}") for v, share in _SPLIT.items()],
+        [(str(v), f"{share} %", str(served[v]), f"{100 * served[v] / _QUERIES:.1f} %") for v, share in _SPLIT.items()],
         drawn=True,
     )
     by_version = [next((each for each in asked if each[1] == version), None) for version in _SPLIT]
