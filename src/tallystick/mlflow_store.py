@@ -21,8 +21,21 @@ def store_of(model_uri: str) -> str:
 
 
 def missing_store_of(model_uri: str) -> str:
-    """Return the local store that MLflow would ask for a model and make, as it is not there; empty otherwise."""
-    return missing_store(store_of(model_uri)) if model_uri.startswith(("models:/", "runs:/")) else ""
+    """Return the local store that MLflow would ask for a model and make, as it is not there; empty otherwise.
+
+    Where only a registry is named, MLflow would make a store of runs, too: it is told to ask the registry for both.
+    """
+    import mlflow
+
+    if not model_uri.startswith(("models:/", "runs:/")):
+        return ""
+    store = store_of(model_uri)
+    if path := missing_store(store):
+        return path
+    # Registries of Databricks are no stores of runs.
+    if missing_store(mlflow.get_tracking_uri()) and not store.startswith(("databricks", "uc")):
+        mlflow.set_tracking_uri(store)
+    return ""
 
 
 def missing_store(uri: str) -> str:

@@ -29,6 +29,13 @@ def empty_folder(tmp_path, monkeypatch):
     mlflow.set_tracking_uri(before)
 
 
+def test_no_store_is_made_beside_a_registry(mlflow_store, empty_folder, monkeypatch):
+    monkeypatch.setattr(mlflow.tracking._model_registry.utils, "_registry_uri", (mlflow_store / "mlruns").as_uri())
+    with pytest.raises(DeploymentFailed, match=r"nobody.* not found .*asked file:.*mlruns"):
+        resolve(WorkerSpec("r", "", "", "models:/nobody/1", "", str(empty_folder / "cache"), WorkerOptions(), 1))
+    assert {path.name for path in empty_folder.iterdir()} == {"cache"}
+
+
 @pytest.mark.parametrize("uri", ["models:/nobody/1", "models:/nobody@best", "models:/m-1234", "runs:/nobody/model"])
 def test_no_store_is_made_where_a_model_is_looked_for(empty_folder, uri):
     told = r"could not be fetched: there is no MLflow store at mlflow\.db; to name the one that has it, {}"
