@@ -43,6 +43,9 @@ _STOP_TIMEOUT_S = 45.0
 _DEPLOY_TIMEOUT = timedelta(minutes=5)
 
 
+_Child = subprocess.Popen[bytes]
+
+
 class DemoFailed(TallystickError):
     """The demo cannot go on; the message says where to look."""
 
@@ -86,7 +89,7 @@ def _demo(folder: Path, once: bool, port: int, environ: Mapping[str, str]) -> No
     print("1. Train two models on scikit-learn's breast cancer data, register both with MLflow")
     trained = _train(folder, store)
     print("\n2. Start the server")
-    with _server(folder, store, port or _free_port(), environ) as (url, token):
+    with _server(folder, store, port or _free_port(), environ) as (url, token, child):
         print(f"   It answers at {url}")
         print("\n3. Create an endpoint with databricks-sdk: version 1 gets 90 %, version 2 gets 10 %")
         client = _workspace(url, token)
@@ -99,8 +102,7 @@ def _demo(folder: Path, once: bool, port: int, environ: Mapping[str, str]) -> No
         if once:
             return
         print("\n".join(_next_steps(folder, url, trained)))
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+        _wait(child, _log_of(folder))
         print("\nStopping the server ...")
 
 
@@ -232,8 +234,8 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _server(folder: Path, store: str, port: int, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    data_dir, log = folder / "server", folder / "server.log"
+def _server(folder: Path, store: str, port: int, environ: Mapping[str, str]) -> Iterator[tuple[str, str, _Child]]:
+    data_dir, log = folder / "server", _log_of(folder)
     argv = [
         sys.executable, "-m", "tallystick", "serve",
         "--data-dir", str(data_dir), "--port", str(port), "--tracking-uri", store,
@@ -252,7 +254,7 @@ def _server(folder: Path, store: str, port: int, environ: Mapping[str, str]) -> 
             preexec_fn=die_with_parent,
         )
     try:
-        yield _when_ready(child, data_dir, log)
+        yield *_when_ready(child, data_dir, log), child
     finally:
         child.terminate()
         try:
@@ -262,7 +264,7 @@ def _server(folder: Path, store: str, port: int, environ: Mapping[str, str]) -> 
             child.wait()
 
 
-def _when_ready(child: subprocess.Popen[bytes], data_dir: Path, log: Path) -> tuple[str, str]:
+def _when_ready(child: _Child, data_dir: Path, log: Path) -> tuple[str, str]:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if child.poll() is not None:
@@ -282,6 +284,20 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health", trust_env=False, timeout=2.0).is_success
     except httpx.TransportError:
         return False
+
+
+def _wait(child: _Child, log: Path) -> None:
+    """Wait for Ctrl-C. Raises DemoFailed when the server ends before: then there is nothing to wait for."""
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        return
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    raise DemoFailed(f"The server {how}, and the demo with it. Its log: {log}")
+
+
+def _log_of(folder: Path) -> Path:
+    return folder / "server.log"
 
 
 def _tail(log: Path) -> str:
@@ -350,7 +366,7 @@ def _query(client: Any, trained: Trained) -> None:
     print(f"   {each_ms:.1f} ms an answer, the client's part included\n")
     print_table(
         ("version", "wanted", "answered", "share"),
-        [(str(v), f"{share} %", str(served[v]), f"{served[v] / _QUERIES:.1%}") for v, share in _SPLIT.items()],
+        [(str(v), f"{share} %", str(served[v]), f"{100 * served[v] / _QUERIES:.1f} %") for v, share in _SPLIT.items()],
         drawn=True,
     )
     by_version = [next((each for each in asked if each[1] == version), None) for version in _SPLIT]

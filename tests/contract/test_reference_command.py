@@ -85,6 +85,7 @@ def test_what_is_in_a_reference_is_shown(trained, run):
     assert code == 0
     for words in ("Made from    2 columns, 500 rows", "Privacy      pay bucketed", "Lacks", "Warnings     none"):
         assert words in out
+    assert "\t0 %\t" in out
     shown = json.loads(run("show", uri, "--json")[1])
     assert [column["name"] for column in shown["columns"]] == ["age", "pay"]
     assert any("privacy takes out pay" in line for line in shown["degraded"])

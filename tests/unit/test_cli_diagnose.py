@@ -17,7 +17,7 @@ VERDICT = {
     "served_entity": "churn-3",
     "incident_id": 7,
     "text": "CAUSE FOUND (proof)   preprocessing · unit · column temp",
-    "verdict": {"status": "cause_found"},
+    "verdict": {"status": "cause_found", "first_seen": "2026-01-31 14:02:11Z"},
     "rows": [
         {
             "request_id": "r1",
@@ -44,6 +44,7 @@ LISTED = INCIDENT | {
     "strength": "proof",
     "features": ["temp"],
     "segment": {"column": "client", "value": "ios/4.2"},
+    "first_seen": "2026-01-31 14:02:11Z",
 }
 
 
@@ -57,6 +58,9 @@ class Api:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/2.0/serving-endpoints/churn/parity/")
+        if path == "/api/2.0/serving-endpoints/churn":
+            served = [{"name": f"churn-{version}", "entity_version": version} for version in ("3", "4")]
+            return httpx.Response(200, json={"name": "churn", "config": {"served_entities": served}})
         if path == "diagnose":
             self.asked.append(json.loads(request.content))
             return httpx.Response(200, json={"verdicts": self.verdicts})
@@ -94,6 +98,14 @@ def test_a_verdict_is_told_in_words_with_its_incident(api: Api, said: Said) -> N
     assert "2010 → 20.1" in out
     (asked,) = api.asked
     assert asked == {"served_entity": "churn-3", "rows": True, "html": False, "since_s": pytest.approx(7200, abs=2)}
+
+
+def test_a_served_entity_is_named_by_its_version_as_elsewhere(api: Api, said: Said) -> None:
+    assert said("churn", "--entity", "4")[0] == 0
+    assert said("churn", "--served-entity", "churn-4")[0] == 0
+    assert [each["served_entity"] for each in api.asked] == ["churn-4", "churn-4"]
+    code, _, err = said("churn", "--entity", "9")
+    assert (code, "No served entity is called '9'. There are churn-3" in err, len(api.asked)) == (2, True, 2)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +226,11 @@ def test_a_page_that_cannot_be_made_is_said(api: Api, said: Said, tmp_path: Path
 def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     _, out, _ = said("churn", "--incidents")
     assert "\t2026-01-31 15:00:00Z" in out
-    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:30Z" in out
+    assert "7\topen\tchurn-3\tpreprocessing · unit (proof)\ttemp\tclient ios/4.2\t2026-01-31 14:02:11Z" in out
     _, out, _ = said("churn", "--incident", "7")
     assert out.startswith(
-        "churn · churn-3 · incident 7, open since 2026-01-31 14:02:30Z, last seen 2026-01-31 15:00:00Z"
+        "churn · churn-3 · incident 7, open; opened 2026-01-31 14:02:30Z, "
+        "seen from 2026-01-31 14:02:11Z to 2026-01-31 15:00:00Z\n"
     )
     assert "2010" not in out
     _, out, _ = said("churn", "--incident", "7", "--rows")
@@ -225,6 +238,24 @@ def test_incidents_are_listed_and_shown(api: Api, said: Said) -> None:
     assert said("churn", "--incident", "8")[0] == 5
     api.incidents = []
     assert "has no incidents" in said("churn", "--incidents")[1]
+
+
+def test_incidents_are_told_in_sentences_on_a_terminal_that_no_table_of_them_fits(
+    api: Api, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    title = "Since 2026-01-31 14:02:11Z client ios/4.2 (31 % of requests) sends temp 100 times as large as in training."
+    api.incidents = [LISTED | {"title": title}, LISTED | {"id": 6, "title": ""}]
+    assert said("churn", "--incidents")[1].splitlines() == [
+        "incident 7 · open · churn-3 · last seen 2026-01-31 15:00:00Z",
+        "    Since 2026-01-31 14:02:11Z client ios/4.2 (31 % of requests) sends temp 100",
+        "    times as large as in training.",
+        "incident 6 · open · churn-3 · last seen 2026-01-31 15:00:00Z",
+        "    preprocessing · unit (proof) temp client ios/4.2",
+        "",
+        "One of them whole: tallystick diagnose churn --incident 7",
+    ]
 
 
 def test_a_table_needs_a_reference_to_be_compared_with(said: Said, tmp_path: Path) -> None:

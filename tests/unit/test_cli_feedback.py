@@ -41,6 +41,7 @@ class FakeServer:
         self.requests: list[tuple[str, str, Any]] = []
         self.healthy_requests = 1000
         self.own: dict[str, Any] = {}
+        self.after = SETTINGS
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
@@ -52,7 +53,7 @@ class FakeServer:
         if path.endswith("/feedback"):
             return httpx.Response(200, json={"accepted": len(body["feedback"])})
         if path.endswith("/inference-table"):
-            return httpx.Response(200, json=SETTINGS)
+            return httpx.Response(200, json=self.after if request.method == "PUT" else SETTINGS)
         return httpx.Response(200, json={"name": "churn", "inference_table": self.own})
 
     @property
@@ -152,6 +153,32 @@ def test_settings_that_no_option_names_stay(server: FakeServer, run: Run) -> Non
             "max_payload_bytes": 64 << 10,
         },
     )
+
+
+def test_a_change_is_told_with_what_was_before_and_not_the_whole_state(
+    server: FakeServer, run: Run, capsys: Output
+) -> None:
+    server.after = SETTINGS | {"retention_days": 7, "drop_columns": [], "durability": "process-crash"}
+    options = "--retention 7d --drop none --durability process-crash"
+    assert run("endpoints", "inference-table", "churn", *options.split()) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "churn: durability is process-crash",
+        "churn: columns left out: none (was: request.ssn)",
+        "churn: rows are kept 7 days (was: 90 days)",
+        "All settings: tallystick endpoints inference-table churn",
+    ]
+    assert run("endpoints", "inference-table", "churn", "--retention", "7d", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == server.after
+
+
+def test_a_change_says_when_nothing_is_recorded_all_the_same(server: FakeServer, run: Run, capsys: Output) -> None:
+    server.after = SETTINGS | {"enabled": False}
+    assert run("endpoints", "inference-table", "churn", "--on") == 0
+    assert "Nothing is recorded all the same: this server was started without" in capsys.readouterr().out
+    assert run("endpoints", "inference-table", "churn", "--retention", "90d") == 0
+    assert "Nothing is recorded.\n" in capsys.readouterr().out
+    assert run("endpoints", "inference-table", "churn", "--off") == 0
+    assert capsys.readouterr().out.startswith("churn: recording is off (was: on)\nAll settings")
 
 
 def test_without_options_nothing_is_changed_and_all_is_told(server: FakeServer, run: Run, capsys: Output) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -164,6 +166,19 @@ def test_a_model_that_was_not_shown_to_be_right_does_not_pass_in_ci(
     assert run("parity", "check", "models:/churn/4", "--entity", "x") == 2
 
 
+def test_a_model_is_looked_for_in_the_server_s_store(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def remembered(argv: list[str], **_: Any) -> Any:
+        asked.append(json.loads(Path(argv[-1]).read_bytes()))
+        return SimpleNamespace(stdout='{"problem": "none of it"}', stderr="", returncode=1)
+
+    monkeypatch.setattr(parity.subprocess, "run", remembered)
+    monkeypatch.setenv("TALLYSTICK_TRACKING_URI", "https://mlflow.example.org")
+    assert run("parity", "check", "churn/4") == 1
+    assert asked[0]["tracking_uri"] == "https://mlflow.example.org"
+
+
 def test_an_alias_is_of_a_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     found = {"resolved_uri": "models:/churn/4", "report": GOOD, "environment": [], "problem": ""}
@@ -185,17 +200,18 @@ def test_live_requests_are_told_in_lines_and_not_as_a_document():
         "status": "cause_found",
         "diagnosed_at": "2026-01-31T14:02:11Z",
     }
-    known |= {"violations": {"age": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
+    known |= {"violations": {"age, years": {"null": 12, "type": 3}, "ward": {}}, "open_incidents": [7]}
     live = {"monitor": "connected", "served_entities": {"churn-4": known}}
     incident = {"id": 7, "state": "open", "served_entity": "churn-4", "kind": "unit", "features": ["age"]}
     incident |= {"segment": {"column": "client", "value": "ios/4.2"}, "opened_at": "2026-01-31T14:02:30Z"}
+    incident |= {"first_seen": "2026-01-31 14:02:11Z", "last_seen": "2026-01-31T14:02:29Z"}
     found = {"settings": SETTINGS, "gate": {}, "live": live, "incidents": [incident]}
     assert list(parity.described("churn", found))[-5:] == [
         "  live      monitor connected",
         "  live      churn-4: 1,520 rows counted, cause found at 2026-01-31 14:02:11Z, open incident 7",
         "              values that are counted; whether training had as many, a diagnosis tells:",
-        "              age: 12 without a value, 3 of another type",
-        "  incident  7 open since 2026-01-31 14:02:30Z: churn-4, unit, age, client ios/4.2; "
+        "              'age, years': 12 without a value, 3 of another type",
+        "  incident  7 open, seen since 2026-01-31 14:02:11Z: churn-4, unit, age, client ios/4.2; "
         "see tallystick diagnose churn --incident 7",
     ]
     known["rows"] = 0

@@ -24,6 +24,30 @@ class Child:
         return self.ends.pop(0)
 
 
+class Ended(Child):
+    """A server that somebody waits for."""
+
+    def __init__(self, end: int | BaseException) -> None:
+        self.end = end
+
+    def wait(self) -> int:
+        if isinstance(self.end, BaseException):
+            raise self.end
+        return self.end
+
+
+@pytest.mark.parametrize(("code", "how"), [(-9, "was ended by signal 9"), (1, "ended with exit code 1")])
+def test_the_demo_ends_with_its_server_and_says_so(tmp_path: Path, code: int, how: str) -> None:
+    child: Any = Ended(code)
+    with pytest.raises(demo.DemoFailed, match=rf"The server {how}, and the demo with it\. Its log: .*server\.log"):
+        demo._wait(child, tmp_path / "server.log")
+
+
+def test_ctrl_c_ends_the_demo_in_order(tmp_path: Path) -> None:
+    child: Any = Ended(KeyboardInterrupt())
+    demo._wait(child, tmp_path / "server.log")
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadUsage, match=r"file cannot be the demo's folder: File exists\. Give --data-dir another one"):

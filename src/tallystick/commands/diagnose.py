@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,11 +16,14 @@ import typer
 
 from tallystick.commands import config_edit
 from tallystick.commands.config_edit import BadUsage, Json
-from tallystick.commands.parity_words import moment
+from tallystick.commands.parity_words import first_seen, moment
 from tallystick.commands.session import Session, print_table, print_text, with_session
 from tallystick.commands.table import parse_since
+from tallystick.printable import listed_names
 from tallystick.tables import is_location
 
+#: As wide as verdicts are.
+MOST_COLUMNS = 100
 #: Kinds whose columns were left out of the body: an example has no value of them, not even null.
 NOT_SENT = ("missing_column", "renamed_column")
 
@@ -30,7 +35,10 @@ def diagnose(
         str, typer.Argument(metavar="ENDPOINT|TABLE", help="Endpoint, or a table's path or URL.", show_default=False)
     ],
     served_entity: Annotated[
-        str, typer.Option("--served-entity", metavar="NAME", help="One served entity. Default: all.")
+        str,
+        typer.Option(
+            "--served-entity", "--entity", metavar="NAME", help="Served entity: its name or version. Default: all."
+        ),
     ] = "",
     since: Annotated[
         str | None,
@@ -91,6 +99,9 @@ def diagnose(
         _show_incident(session, name, incident, rows)
         return
     since_s = None if since is None else _age(since).total_seconds()
+    if served_entity:
+        config = session.client.get_endpoint(name).get("config") or {}
+        served_entity = config_edit.find_entity(config, served_entity)
     with session.progress() as say:
         say("diagnosing")
         found = session.client.diagnose(
@@ -292,24 +303,47 @@ def _write_html(session: Session, found: list[Json], html: Path) -> None:
 
 def _list(session: Session, name: str) -> None:
     found = session.client.list_incidents(name)
+    if found and not session.as_json and sys.stdout.isatty():
+        # Eight columns fit no terminal: the number, which is asked for next, would be cut off.
+        width = min(MOST_COLUMNS, shutil.get_terminal_size().columns)
+        for each in found:
+            print_text(incident_heading(each))
+            print_text(textwrap.fill(_what(each), width, initial_indent="    ", subsequent_indent="    "))
+        print_text(f"\nOne of them whole: tallystick diagnose {name} --incident {found[0]['id']}")
+        return
     session.table(
         {"incidents": found},
-        ["incident", "state", "served entity", "cause", "columns", "who", "opened", "last seen"],
+        ["incident", "state", "served entity", "cause", "columns", "who", "first seen", "last seen"],
         [
             [
                 str(each["id"]),
                 each["state"],
                 each["served_entity"],
                 f"{each['family']} · {each['kind']} ({each['strength']})",
-                ", ".join(each["features"]),
+                listed_names(each["features"], 8),
                 _who(each["segment"]),
-                moment(each["opened_at"]),
+                first_seen(each) or moment(each["opened_at"]),
                 moment(_last_seen(each)),
             ]
             for each in found
         ],
         empty=f"'{name}' has no incidents.",
     )
+
+
+def incident_heading(each: Json) -> str:
+    """Return which incident it is, how it stands, and when it was seen.
+
+    >>> incident_heading({"id": 7, "state": "open", "served_entity": "m-3", "last_seen": "2026-01-31T15:00:00Z"})
+    'incident 7 · open · m-3 · last seen 2026-01-31 15:00:00Z'
+    """
+    return f"incident {each['id']} · {each['state']} · {each['served_entity']} · last seen {moment(_last_seen(each))}"
+
+
+def _what(each: Json) -> str:
+    # An incident of an earlier version has no sentence.
+    told = f"{each['family']} · {each['kind']} ({each['strength']}) {listed_names(each['features'])}"
+    return str(each.get("title") or f"{told} {_who(each['segment'])}")
 
 
 def _who(segment: Json) -> str:
@@ -332,7 +366,9 @@ def _last_seen(incident: Json) -> str:
 
 
 def _state(found: Json) -> str:
+    # Its rows come before a diagnosis opens it: without when the first one did, that would read as a contradiction.
+    first, last = first_seen(found["verdict"]), moment(_last_seen(found))
+    seen = f"opened {moment(found['opened_at'])}, " + (f"seen from {first} to {last}" if first else f"last seen {last}")
     if found["state"] == "open":
-        return f"open since {moment(found['opened_at'])}, last seen {moment(_last_seen(found))}"
-    closed, opened = moment(found["closed_at"]), moment(found["opened_at"])
-    return f"closed {closed} ({found['closed_because']}), opened {opened}"
+        return f"open; {seen}"
+    return f"closed {moment(found['closed_at'])} ({found['closed_because']}); {seen}"

@@ -53,7 +53,7 @@ def inference_table(
         int | None, typer.Option(metavar="KIB", help="Leave out bodies larger than this, in KiB.", min=0)
     ] = None,
 ) -> None:
-    """Show what is recorded of an endpoint's invocations, and where; with options, change it.
+    """Show what is recorded of an endpoint's invocations, and where; with options, change it, and show what changed.
 
     What no option names stays as it is.
     """
@@ -69,11 +69,13 @@ def inference_table(
     }
     changes = {key: value for key, value in asked.items() if value is not None}
     if changes:
-        before = session.client.get_endpoint(name).get("inference_table") or {}
-        found = session.client.put_inference_table(name, before | changes)
+        own = session.client.get_endpoint(name).get("inference_table") or {}
+        before = session.client.inference_table(name)
+        found = session.client.put_inference_table(name, own | changes)
+        session.result(found, *changed(name, changes, before, found))
     else:
         found = session.client.inference_table(name)
-    session.result(found, *described(name, found))
+        session.result(found, *described(name, found))
 
 
 def parse_days(text: str) -> int:
@@ -86,6 +88,43 @@ def parse_days(text: str) -> int:
     if not days.is_integer():
         raise BadUsage(f"'{text}' is not a number of whole days, as in 90d.")
     return int(days)
+
+
+def changed(name: str, changes: Json, before: Json, after: Json) -> list[str]:
+    """Return a line for each setting that was asked for, what it was where that is another, and how to see the rest.
+
+    >>> after = {"enabled": True, "retention_days": 7}
+    >>> changed("churn", {"retention_days": 7}, {"retention_days": 0}, after)[0]
+    'churn: rows are kept 7 days (was: for ever)'
+    """
+    lines = []
+    for key in changes:
+        thing, value = _in_words(key, after[key])
+        was = "" if before[key] == after[key] else f" (was: {_in_words(key, before[key])[1]})"
+        lines.append(f"{name}: {thing} {value}{was}")
+    if not after["enabled"] and changes.get("enabled") is not False:
+        # A server without inference tables records none, whatever an endpoint wants.
+        why = " all the same: this server was started without inference tables" if changes.get("enabled") else ""
+        lines.append(f"Nothing is recorded{why}.")
+    return [*lines, f"All settings: tallystick endpoints inference-table {name}"]
+
+
+def _in_words(key: str, value: Any) -> tuple[str, str]:
+    """Return what a setting is of, and its value."""
+    match key:
+        case "enabled":
+            return "recording is", "on" if value else "off"
+        case "sampling_fraction":
+            return "the share of the invocations that is recorded is", f"{value:.4g}"
+        case "durability":
+            return "durability is", value
+        case "required":
+            return "an invocation that cannot be recorded is", "answered 503" if value else "answered all the same"
+        case "max_payload_bytes":
+            return "bodies are kept up to", f"{value / 1024:.6g} KiB"
+        case "retention_days":
+            return "rows are kept", count(value, "day") if value else "for ever"
+    return f"columns {'left out' if key == 'drop_columns' else 'hashed'}:", ", ".join(value) or "none"
 
 
 def described(name: str, found: Json) -> list[str]:

@@ -180,6 +180,9 @@ def offline(session: Session, model: str, scratch: Path) -> Json:
             model_uri=entity.model_uri,
             model_version=entity.entity_version or "",
             cache_dir=str(scratch / "models"),
+            # As `serve` and `reference` take them; MLflow reads its own names.
+            tracking_uri=session.environ.get("TALLYSTICK_TRACKING_URI", ""),
+            registry_uri=session.environ.get("TALLYSTICK_REGISTRY_URI", ""),
             options=entity.options,
             threads=1,
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from tallystick.commands.session import print_table, print_text
 from tallystick.gate.report import GateReport
-from tallystick.printable import listed_names
+from tallystick.printable import listed_names, named
 
 _FIELDS = ("encoding", "step", "column", "row", "expected", "got")
 
@@ -55,20 +55,33 @@ _SECONDS = re.compile(r" \(\d+(\.\d+)? s\)")
 def incident_line(incident: Mapping[str, Any], endpoint: str) -> str:
     """Return an incident in a line: what is wrong, with which columns, who sends it, since when, and where more is.
 
+    Since when is told by its rows: an incident is opened after they came.
+
     >>> incident_line({"id": 1, "state": "open", "served_entity": "m-3", "kind": "unit", "features": ["temp"],
-    ...     "segment": {}, "opened_at": "2026-01-31T14:02:30Z"}, "m")
-    'incident  1 open since 2026-01-31 14:02:30Z: m-3, unit, temp; see tallystick diagnose m --incident 1'
+    ...     "segment": {}, "opened_at": "2026-01-31T14:02:30Z", "first_seen": "2026-01-31 14:02:11Z"}, "m")
+    'incident  1 open, seen since 2026-01-31 14:02:11Z: m-3, unit, temp; see tallystick diagnose m --incident 1'
     """
     segment = incident.get("segment") or {}
     whose = f"{segment['column']} {segment['value']}" if segment.get("column") else ""
     columns = listed_names(incident.get("features") or (), 4)
     told = ", ".join(filter(None, (incident.get("served_entity"), incident.get("kind"), columns, whose)))
-    since = f" since {moment(incident['opened_at'])}" if incident.get("opened_at") else ""
+    opened = f", opened {moment(incident['opened_at'])}" if incident.get("opened_at") else ""
+    since = f", seen since {first_seen(incident)}" if first_seen(incident) else opened
     number = incident.get("id", "")
     return (
         f"incident  {number} {incident.get('state', '')}{since}: {told}; "
         f"see tallystick diagnose {endpoint} --incident {number}"
     )
+
+
+def first_seen(incident: Mapping[str, Any]) -> str:
+    """Return when the first row with an incident's cause came; empty where nobody knows.
+
+    >>> first_seen({"first_seen": "2026-01-31 14:02:11Z", "is_older": True})
+    '2026-01-31 14:02:11Z or before'
+    """
+    known = str(incident.get("first_seen") or "")
+    return f"{known} or before" if known and incident.get("is_older") else known
 
 
 def moment(text: str) -> str:
@@ -103,7 +116,7 @@ def live_lines(live: Mapping[str, Any]) -> Iterator[str]:
             continue
         yield f"  live      {entity}: {', '.join(_standing(known))}"
         counted = [
-            f"              {column}: {', '.join(told)}"
+            f"              {named(column)}: {', '.join(told)}"
             for column, kinds in (known.get("violations") or {}).items()
             if (told := [f"{count:,} {violation_words(kind)}" for kind, count in kinds.items() if count])
         ]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.commands.config_edit import BadUsage, parse_model
+from tallystick.commands.parity_profile import percent
 from tallystick.commands.session import JsonOption, Session, print_table
 from tallystick.errors import TallystickError
 
@@ -113,7 +114,7 @@ def show_reference(
     session.result(found, *show.lines(found))
     if columns and not as_json:
         rows = [
-            (entry["name"], entry["role"], entry["dtype"], f"{entry['null_share']:.1%}", entry["values"])
+            (entry["name"], entry["role"], entry["dtype"], percent(entry["null_share"]), entry["values"])
             for entry in found["columns"]
         ]
         print_table(("column", "role", "dtype", "null", "values"), rows)

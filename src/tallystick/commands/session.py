@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NOT_AUTHORISED, EXIT_NOT_FOUND, EXIT_TIMEOUT = range(1, 7)
 
+#: A column of prose is wrapped to no less; and what a drawn column takes beside its text.
+_NARROWEST, _PADDING = 12, 3
 _PANEL = "Server and output"
 HostOption = Annotated[
     str, typer.Option("--host", help="Address of the server. Default: the one that runs here.", rich_help_panel=_PANEL)
@@ -142,7 +144,10 @@ def print_text(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, drawn: bool | None = None) -> None:
-    """Print a table: drawn on a terminal (or if `drawn`), separated by tabs elsewhere so that scripts can cut it."""
+    """Print a table: drawn on a terminal (or if `drawn`), separated by tabs elsewhere so that scripts can cut it.
+
+    On a terminal that it does not fit, each row is a block with a line for each of its cells: cells would be cut off.
+    """
     if not (sys.stdout.isatty() if drawn is None else drawn):
         for row in (columns, *rows):
             print("\t".join(printable(" ".join(cell.split())) for cell in row))
@@ -151,13 +156,39 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, drawn:
     from rich.table import Table
     from rich.text import Text
 
+    console = _console()
+    if not _fits(columns, rows, console.width):
+        print_text("\n\n".join(_block(columns, row) for row in rows))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         # Names are to be copied, so they stay in one piece; the last column has the prose.
         table.add_column(column, overflow="fold", no_wrap=column != columns[-1])
     for row in rows:
         table.add_row(*(Text(printable(cell, kept="\n")) for cell in row))
-    _console().print(table)
+    console.print(table)
+
+
+def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether a drawn table shows all of its cells: those of the last column are wrapped, the others are not."""
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(line) for cell in cells for line in (cell.splitlines() or [""]))
+        for cells in zip(columns, *rows, strict=False)
+    ]
+    return sum(widths[:-1]) + min(widths[-1], _NARROWEST) + _PADDING * len(widths) <= width
+
+
+def _block(columns: Sequence[str], row: Sequence[str]) -> str:
+    """Return a row as lines.
+
+    >>> print(_block(("name", "state"), ("churn", "ready")))
+    name   churn
+    state  ready
+    """
+    indent = max(map(len, columns))
+    return "\n".join(f"{name:<{indent}}  {' '.join(cell.split())}" for name, cell in zip(columns, row, strict=False))
 
 
 def _console(*, stderr: bool = False) -> Console:

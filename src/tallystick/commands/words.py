@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tallystick.printable import named
 from tallystick.protocol.ledger import Coercion
 
 WORDS: Mapping[str, str] = {
-    Coercion.FRACTION_DROPPED: "fraction dropped, as the model takes whole numbers: 1.9 became 1",
+    Coercion.FRACTION_DROPPED: "fraction dropped (1.9 becomes 1), as the model takes whole numbers",
     Coercion.OVERFLOW: "beyond what the column's type holds: the model got another number",
     Coercion.FLOAT_OVERFLOW: "too large for a float: became infinity",
     Coercion.FLOAT_UNDERFLOW: "too small for a float: became 0",
@@ -37,7 +38,7 @@ def describe_coercions(coercions: Mapping[str, Mapping[str, int]]) -> list[str]:
     ['x: too small for a float: became 0 (2 values)']
     """
     return [
-        f"{column}: {WORDS.get(kind, kind)} ({count} value{'s' if count != 1 else ''})"
+        f"{named(column)}: {WORDS.get(kind, kind)} ({count} value{'s' if count != 1 else ''})"
         for column, kinds in coercions.items()
         for kind, count in kinds.items()
     ]

@@ -260,5 +260,17 @@ def _in_short(incident: dict[str, Any]) -> dict[str, Any]:
         "closed_because",
         "title",
     )
-    told = ("status", "family", "kind", "features", "segment", "strength", "share", "rows", "also")
+    told = (
+        "status",
+        "family",
+        "kind",
+        "features",
+        "segment",
+        "strength",
+        "share",
+        "rows",
+        "first_seen",
+        "is_older",
+        "also",
+    )
     return {key: incident.get(key) for key in kept} | {key: verdict.get(key) for key in told}

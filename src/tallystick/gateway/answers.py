@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,8 @@ Header = tuple[bytes, bytes]
 _MAX_COERCIONS_HEADER = 1024
 #: Likewise for keys that were ignored: clients and proxies give up at 4 to 64 KB of headers.
 _MAX_IGNORED_HEADER = 1024
+#: What `quote` leaves as it is (RFC 3986, 2.3: unreserved characters).
+_UNQUOTED = (string.ascii_letters + string.digits + "-._~").encode()
 
 
 def answer_headers(answer: Answer, entity: EntityRoute, request_id: str) -> list[Header]:
@@ -44,14 +47,23 @@ def render_coercions(coercions: dict[str, dict[str, int]]) -> bytes:
     """
     parts = []
     size = 0
+    # To quote each of many names that need none takes longer than all the rest.
+    is_plain = _is_unquoted("".join(coercions))
     for column, kinds in coercions.items():
-        part = quote(column[:100], safe="") + "".join(f";{kind}={count}" for kind, count in kinds.items())
+        part = column[:100] if is_plain else quote(column[:100], safe="")
+        for kind, count in kinds.items():
+            part += f";{kind}={count}"
         size += len(part) + 2
         if size > _MAX_COERCIONS_HEADER:
             parts.append("...")
             break
         parts.append(part)
     return ", ".join(parts).encode("latin-1")
+
+
+def _is_unquoted(text: str) -> bool:
+    """Whether a text stays as it is when it is quoted."""
+    return text.isascii() and not text.encode().translate(None, _UNQUOTED)
 
 
 def render_ignored(names: Iterable[str]) -> bytes:

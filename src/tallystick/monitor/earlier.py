@@ -86,11 +86,14 @@ class Earlier:
             return None
         return self._chosen(chosen, until, sender)
 
-    def of_moment(self, moment: Moment) -> Sent | None:
-        """Return a fair sample of the rows of a moment; None where there are none."""
+    def of_moment(self, moment: Moment, since: datetime) -> Sent | None:
+        """Return a fair sample of the rows of a moment that came at `since` or later; None where there are none."""
+        begin = max(moment.begin, since)
+        if begin >= moment.end:
+            return None
         try:
             here = self if moment.held is None else replace(self, table=self.table.holding(moment.held))
-            chosen = sampled_between(here.table, self.entity_id, moment.begin, moment.end, MOMENT_ROWS, READ_ROWS)
+            chosen = sampled_between(here.table, self.entity_id, begin, moment.end, MOMENT_ROWS, READ_ROWS)
         except NotFound:
             return None
         sent = here._chosen(chosen, moment.end, None)

@@ -46,6 +46,8 @@ class EntityWatch:
     #: Flags that the latest diagnosis was about, and when it was.
     diagnosed: frozenset[Flag] = frozenset()
     diagnosed_at: datetime | None = None
+    #: What the latest one said, whoever asked for it, and when, as it is told; also one before a restart.
+    latest: tuple[str, str] = "", ""
     #: Whether the latest diagnosis named a cause, or an incident is open: then it is looked at again until it is gone.
     is_claimed: bool = False
     is_open: bool = False

@@ -42,6 +42,7 @@ from tallystick.parity.intervene import relation
 from tallystick.parity.kinds import Status
 from tallystick.parity.reference import Reference
 from tallystick.parity.verdict import Verdict
+from tallystick.printable import listed_names
 
 #: Causes of different senders that are told apart in one diagnosis.
 MOST_CAUSES = 5
@@ -187,7 +188,7 @@ def _explain(
     rows = sent.rows
     limits = [*notes, *sent.notes]
     if sent.withheld:
-        limits.append(f"not compared, as they are not recorded as they were sent: {', '.join(sent.withheld[:20])}")
+        limits.append(f"not compared, as they are not recorded as they were sent: {listed_names(sent.withheld, 20)}")
     if checked.problem:
         limits.append(f"replicas were not asked which model they hold, nor to replay golden rows: {checked.problem}")
     limits += not_reached(checked)

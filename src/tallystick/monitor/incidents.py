@@ -103,6 +103,9 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
             opened_at=self.opened_at,
             updated_at=self.updated_at,
             closed_at=self.closed_at,
+            first_seen=verdict.get("first_seen", ""),
+            is_older=verdict.get("is_older", False),
+            last_seen=self.last_seen,
             title=self.title,
             also=tuple(verdict.get("also", ())),
         )
@@ -277,6 +280,8 @@ def _claimed(
         return replace(book, suspicions=(*book.suspicions, diagnosis)), ()
     number = book.last_id + 1
     began = min([other["first_seen"] for _, other in told if other["first_seen"]], default="")
+    # A diagnosis told it beside another after its rows had come: when the first of them did may be known by now.
+    is_known = len(diagnosis.verdict["first_seen"]) > 0 and diagnosis.verdict["first_seen"] <= began
     opened = Incident(
         id=number,
         endpoint=book.endpoint,
@@ -288,7 +293,13 @@ def _claimed(
         last_seen=diagnosis.seen_until(stamp),
         rows_affected=affected(diagnosis.verdict),
         rows=diagnosis.rows,
-        **_told(diagnosis, book.endpoint, number, (began, False), _since(diagnosis, diagnosis.verdict, (), stamp)),
+        **_told(
+            diagnosis,
+            book.endpoint,
+            number,
+            ("" if is_known else began, False),
+            _since(diagnosis, diagnosis.verdict, (), stamp),
+        ),
     )
     book = replace(book, open=(*book.open, opened), last_id=opened.id)
     return book, (Change(opened, True),)

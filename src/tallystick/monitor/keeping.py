@@ -58,6 +58,7 @@ class KeptEntity(msgspec.Struct, frozen=True):
     #: Column and value of segments that are counted, with their counts and the errors of these, and up to which day.
     frequent: list[tuple[str, str, int, int]] = []
     day: int = 0
+    latest: tuple[str, str] = "", ""
 
 
 class KeptSketches(msgspec.Struct, frozen=True):
@@ -200,6 +201,7 @@ def to_kept(watch: EntityWatch) -> KeptEntity:
         [(column, value, _rings(rings)) for (column, value), rings in watch.segments.items()],
         [(*key, count, watch.frequent.errors[key]) for key, count in watch.frequent.counts.items()],
         watch.day,
+        watch.latest,
     )
 
 
@@ -223,7 +225,7 @@ def restore(watch: EntityWatch, reference: Reference, kept: KeptEntity) -> None:
     watch.segments = {
         (column, value): _restored_rings(rings, Rings.of_segment(), shape) for column, value, rings in kept.segments
     }
-    watch.day = kept.day
+    watch.day, watch.latest = kept.day, kept.latest
     for column, value, count, error in kept.frequent:
         watch.frequent.counts[column, value], watch.frequent.errors[column, value] = count, error
 

@@ -16,7 +16,7 @@ from tallystick.parity.kinds import Status
 from tallystick.parity.segments import blame, segment_frame
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of
 from tallystick.parity.words import brief_name
-from tallystick.printable import count
+from tallystick.printable import count, listed_names, named
 from tallystick.protocol.ledger import Coercion
 
 #: Kind of a coercion -> kind of a cause. What is left out gives the model what was meant, or may be so in training.
@@ -51,7 +51,7 @@ def verdict_of_ledger(live: LiveRows, rows: int, names: Collection[str]) -> Verd
     kind = max(counted, key=lambda each: sum(counted[each].values()))
     columns = sorted(counted[kind], key=lambda each: -counted[kind][each])
     cause = CAUSES[kind]
-    texts = [f"{column}: {count(counted[kind][column], 'value')}, {kind}" for column in columns[:5]]
+    texts = [f"{named(column)}: {count(counted[kind][column], 'value')}, {kind}" for column in columns[:5]]
     return Verdict(
         status=Status.CAUSE_FOUND,
         family=family_of(cause),
@@ -105,6 +105,6 @@ def with_ledger(verdict: Verdict, told: Verdict) -> Verdict:
     )
     senders = [(each.segment.get("column"), each.segment.get("value")) for each in (verdict, told)]
     if senders[0] != senders[1] and verdict.segment:
-        words = f"{told.kind} in other rows: {', '.join(told.features[:5])}"
+        words = f"{told.kind} in other rows: {listed_names(told.features, 5)}"
         return msgspec.structs.replace(verdict, also=(*verdict.also, words))
     return msgspec.structs.replace(verdict, also=(*verdict.also, brief_name(other)), others=(*verdict.others, other))

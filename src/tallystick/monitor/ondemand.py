@@ -131,7 +131,8 @@ def _look(
     looked = with_moments(
         looked,
         asked.moments(entity),
-        earlier.of_moment,
+        # Counts are of whole minutes: of the first one, what came before then was not asked for.
+        lambda moment: earlier.of_moment(moment, begin if floor is None else max(begin, floor)),
         lambda some: explain_more(reference, some, place, replicas, notes, looked),
     )
     return _dated(looked, earlier, now, lambda explained: asked.looks_back(entity, explained))

@@ -28,6 +28,7 @@ from tallystick.parity.columns import Role
 from tallystick.parity.distribution import number_shares
 from tallystick.parity.profile import LEVEL_CELLS, MAX_LEVELS, ColumnProfile, LevelProfile, NumberProfile, has_decimals
 from tallystick.parity.reference import Reference
+from tallystick.printable import listed_names
 from tallystick.protocol.monitoring import AskProfile, Window
 
 WIDTHS: Mapping[Window, int] = {Window.HOUR: HOUR, Window.DAY: DAY}
@@ -69,8 +70,9 @@ def profile_of(endpoint: WatchedEndpoint, name: str, watch: EntityWatch, asked: 
     reference = watch.reference
     assert reference is not None
     if asked.column and asked.column not in reference.names:
-        known = ", ".join(reference.names[:20]) + (", …" if len(reference.names) > 20 else "")
-        raise NotFound(f"Training of '{name}' had no column '{asked.column[:80]}'; it had {known}.")
+        raise NotFound(
+            f"Training of '{name}' had no column '{asked.column[:80]}'; it had {listed_names(reference.names, 20)}."
+        )
     width = WIDTHS[asked.window]
     number = now_s // width - asked.ago
     segment = _segment(asked.segment)

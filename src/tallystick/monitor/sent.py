@@ -24,6 +24,7 @@ from tallystick.monitor.rows import NOBODY, REFUSED_STATUS, LiveRows, client_of,
 from tallystick.parity.columns import Mask
 from tallystick.parity.parameters import count
 from tallystick.parity.reference import Reference
+from tallystick.printable import listed_names
 from tallystick.records import schema
 from tallystick.records.decode import is_json
 from tallystick.records.reading import InferenceTable
@@ -319,7 +320,7 @@ def _without_odd(sent: Sent, odd: Mapping[str, Mask]) -> Sent:
     out = np.logical_or.reduce(list(odd.values()))
     names = sorted(odd, key=lambda name: -int(odd[name].sum()))
     rows = count(int(out.sum()), "row")
-    note = f"{rows} not compared, for lists or objects in {', '.join(names[:20])}"
+    note = f"{rows} not compared, for lists or objects in {listed_names(names, 20)}"
     return replace(sent.taken(~out), notes=(*sent.notes, note))
 
 

@@ -178,13 +178,18 @@ class Watch:
         begin = max(now - SPAN, watch.diagnosed_at or now - SPAN, floor or now - SPAN)
         return self.moments(entity_id, begin.timestamp())
 
-    def counted(self, entity_id: str) -> EntityParity:
-        """Return what was counted of a served entity."""
-        watch = self.entities.get(entity_id)
-        if watch is None or watch.reference is None:
+    def counted(self, entity: WatchedEntity) -> EntityParity:
+        """Return what was counted of a served entity, before a restart too, and what was said of it last."""
+        watch = self.entities.get(entity.id)
+        if watch is None and entity.id in self._kept and entity.reference is not None:
+            watch = self._entity(entity)
+        if watch is None:
             return EntityParity()
+        status, at = watch.latest
+        if watch.reference is None:
+            return EntityParity(status=status, diagnosed_at=at)
         violations = {} if watch.total is None else violations_of(watch.reference, watch.total)
-        return EntityParity(rows=watch.rows, passed_over=watch.passed_over, violations=violations)
+        return EntityParity("", watch.rows, watch.passed_over, status, at, violations)
 
     def of(self, entity: WatchedEntity) -> EntityWatch:
         """Return what is known of a served entity, also before any of its rows was looked at."""

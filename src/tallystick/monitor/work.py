@@ -71,8 +71,6 @@ class Work:
         #: By endpoint id.
         self._books: dict[str, Book] = {}
         self._watches: dict[str, Watch] = {}
-        #: Latest diagnosis, by served entity id: its status, and when.
-        self._latest: dict[str, tuple[str, str]] = {}
 
     @_quietly
     def turn(self, watched: Mapping[str, WatchedEndpoint], first: Callable[[], None] = lambda: None) -> None:
@@ -89,8 +87,6 @@ class Work:
         for endpoint_id in gone:
             del self._watches[endpoint_id]
             self._books.pop(endpoint_id, None)
-        served = {entity.id for endpoint in watched.values() for entity in endpoint.entities}
-        self._latest = {key: latest for key, latest in self._latest.items() if key in served}
         self._ablations.tick()
 
     @property
@@ -197,6 +193,9 @@ class Work:
         documents = []
         for entity, looked in diagnose_endpoint(endpoint, asked.served_entity, wanted, self._line, now):
             if since is None and endpoint.is_watched:
+                # What is over says nothing of how it stands now.
+                if not looked.found[0].is_past:
+                    self._say(endpoint, entity, looked, now)
                 # A proof in the newest rows opens an incident. What is long ago opens none, and nothing closes one.
                 proven = tuple(
                     each for each in looked.found if each.verdict.status is Status.CAUSE_FOUND and not each.is_past
@@ -250,10 +249,9 @@ class Work:
         watch = self._watches.get(endpoint.id)
         entities = {}
         for each in endpoint.entities:
-            status, at = self._latest.get(each.id, ("", ""))
-            counted = watch.counted(each.id) if watch is not None else EntityParity()
+            counted = watch.counted(each) if watch is not None else EntityParity()
             problem = each.problem if endpoint.is_watched else "Watching is off for this endpoint."
-            entities[each.name] = msgspec.structs.replace(counted, problem=problem, status=status, diagnosed_at=at)
+            entities[each.name] = msgspec.structs.replace(counted, problem=problem)
         incidents = tuple(each.summary() for each in self._book(endpoint).open)
         return EndpointParity(endpoint.id, entities, incidents)
 
@@ -266,11 +264,15 @@ class Work:
         before: datetime | None = None,
     ) -> None:
         """Note what a look found; `before` is when the look before was."""
-        self._latest[entity.id] = (looked.found[0].verdict.status.value, time_text(now))
+        self._say(endpoint, entity, looked, now)
         found = tuple(_diagnosis(entity, each) for each in looked.found)
         is_replayed = any(each.replays for each in looked.found)
         look = Look(entity.id, found, looked.is_clean, looked.senders(before), is_replayed, frozenset(looked.withheld))
         self._keep(endpoint, *note(self._book(endpoint), look, now))
+
+    def _say(self, endpoint: WatchedEndpoint, entity: WatchedEntity, looked: Looked, now: datetime) -> None:
+        """Note what is said of a served entity from now on."""
+        self._watch(endpoint).of(entity).latest = looked.found[0].verdict.status.value, time_text(now)
 
     def _keep(self, endpoint: WatchedEndpoint, book: Book, changes: tuple[Change, ...]) -> None:
         self._books[endpoint.id] = book

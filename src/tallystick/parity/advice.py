@@ -15,7 +15,7 @@ _FIXES: dict[str, str] = {
     "boolean_as_text": "send true and false as JSON booleans, in training's words if it had words",
     "letter_case": "normalise levels inside the saved pipeline, or send them as training had them",
     "whitespace": "strip levels where they are read",
-    "encoding_damage": "read and send text as UTF-8, once, without escaping",
+    "encoding_damage": "read and send text as UTF-8, once, without escaping or transcribing it",
     "renamed_level": "map the new name to the old one before the request, until a model knows it",
     "new_level": "decide what the model should do with a level it never saw; map it, or refuse it",
     "null_token": "send null for a missing value",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +19,14 @@ from tallystick.parity.endpoint import Environment, Routing, cleared
 from tallystick.parity.intervene import Repair, Replay, Transplant
 from tallystick.parity.kinds import Family, Status
 from tallystick.parity.live import Live
+from tallystick.parity.parameters import percent
 from tallystick.parity.population import is_undecidable, reweighted_distance, slice_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.segments import Senders, are_apart
 from tallystick.parity.told import parameters_of, with_time
 from tallystick.parity.verdict import Evidence, OtherCause, Verdict, family_of, plain
 from tallystick.parity.words import brief_name
+from tallystick.printable import listed_names
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -173,8 +176,7 @@ def _verdict(reference: Reference, inquiry: Inquiry, status: Status, **fields: A
 def _finer(inquiry: Inquiry) -> tuple[str, ...]:
     if not inquiry.finer:
         return ()
-    names = ", ".join(inquiry.finer[:5]) + (f" and {len(inquiry.finer) - 5} more" if len(inquiry.finer) > 5 else "")
-    return (f"more digits than in training: {names} (compared at training's)",)
+    return (f"more digits than in training: {listed_names(inquiry.finer, 5)} (compared at training's)",)
 
 
 def _population(reference: Reference, inquiry: Inquiry, context: Context) -> Verdict:
@@ -319,7 +321,7 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool, part: float)
         )
         is_elsewhere = (has_sender or kind == main.kind) and _rate(rows, inside) < _rate(rows, ~inside)
         if is_elsewhere:
-            found.append((f"{kind} in other rows: {', '.join(other.features[:5])}", None))
+            found.append((f"{kind} in other rows: {listed_names(other.features, 5)}", None))
         else:
             found.append((brief_name(other), other))
     return found
@@ -327,6 +329,18 @@ def _others(inquiry: Inquiry, features: set[str], has_sender: bool, part: float)
 
 def _rate(rows: Mask, inside: Mask) -> float:
     return float(rows[inside].mean()) if inside.any() else 0.0
+
+
+def _to_the_second(time: str) -> str:
+    """Return a time to the second, with the zone that it has.
+
+    >>> _to_the_second("2026-01-31 14:02:11.5+00:00"), _to_the_second("2026-01-31 14:02:11.5+02:00")
+    ('2026-01-31 14:02:11Z', '2026-01-31 14:02:11+02:00')
+    >>> _to_the_second("2026-01-31 14:02:11.5")
+    '2026-01-31 14:02:11'
+    """
+    zone = re.search(r"[+-]\d\d:\d\d$", time[19:])
+    return time[:19] + (zone[0].replace("+00:00", "Z") if zone else "")
 
 
 def _is_strong(finding: Finding) -> bool:
@@ -359,20 +373,22 @@ def _evidence(main: Finding, inquiry: Inquiry, context: Context) -> tuple[Eviden
     )
     lines += _reweighting(main, inquiry)
     if context.first_seen and context.is_step:
-        lines.append((f"it began in a step at {context.first_seen[:19]}", "onset"))
+        lines.append((f"it began in a step at {_to_the_second(context.first_seen)}", "onset"))
     if context.segment:
         s = context.segment
         lines.append(
             (
-                f"{s['affected_inside']:.0%} of rows with {s['column']} = {s['value']}, "
-                f"{s['affected_outside']:.0%} of the others",
+                f"{percent(s['affected_inside'])} of rows with {s['column']} = {s['value']}, "
+                f"{percent(s['affected_outside'])} of the others",
                 "segment",
             )
         )
     if context.repaired is not None:
         r = context.repaired
         text = f"undone on live rows, predictions' distance to training {r.before:.2f} → {r.after:.2f}"
-        if r.before <= r.bound:
+        if r.before <= r.bound and r.live is not None and r.live > r.bound:
+            text = f"live predictions' distance to training {r.live:.2f}, with it undone {r.after:.2f}"
+        elif r.before <= r.bound:
             text = f"predictions are hardly odd yet: distance to training {r.before:.2f}, up to {r.bound:.2f} is fair"
         lines.append((text, "intervention"))
     if context.transplanted is not None and np.isfinite(context.transplanted.broken):

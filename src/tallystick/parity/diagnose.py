@@ -39,12 +39,13 @@ from tallystick.parity.hiding import without_hidden
 from tallystick.parity.history import Asked, History, asked_of, unread
 from tallystick.parity.intervene import Repair, Replay, Transplant, repair, replay, replay_finding, transplant
 from tallystick.parity.joint import one_thread
+from tallystick.parity.kinds import Family
 from tallystick.parity.live import Live
 from tallystick.parity.locate import affected_rows, inquire_segments, one_segment
 from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_tables
 from tallystick.parity.profile import Ints
 from tallystick.parity.segments import blame, onset, segment_frame
-from tallystick.parity.verdict import Verdict
+from tallystick.parity.verdict import Verdict, family_of
 from tallystick.printable import printable
 
 if TYPE_CHECKING:
@@ -304,8 +305,10 @@ def _with_predictions(
         answered = reference.numbers_of(predictions)
         rescored = _predicted(reference, inquiry.sent, asking)
         pair = None if rescored is None else comparable(reference, rescored, answered, inquiry.sent.frame())
-        if pair is not None:
-            found = paired_difference(pair[1], pair[0], "live", segments)
+        told = ~_read_otherwise(inquiry)
+        if pair is not None and told.any():
+            beside = None if segments is None else segments[told].reset_index(drop=True)
+            found = _of_all(paired_difference(pair[1][told], pair[0][told], "live", beside), told)
             equal = found is None
         elif rescored is None and not inquiry.findings:
             quiet = not any(part.is_flagged for part in inquiry.first)
@@ -313,6 +316,27 @@ def _with_predictions(
     if found is None:
         return inquiry, equal
     return replace(inquiry, findings=(found, *inquiry.findings)), equal
+
+
+def _read_otherwise(inquiry: Inquiry) -> Mask:
+    """Return the rows that are not predicted again as they were sent: other answers to them accuse no endpoint.
+
+    Levels in another spelling, numbers as text and the like are read as what they are.
+    """
+    found = np.zeros(inquiry.sent.rows, dtype=bool)
+    for each in inquiry.findings:
+        if family_of(each.kind) is Family.SCHEMA and each.kind != "extra_column":
+            found |= each.rows
+    return found
+
+
+def _of_all(found: Finding | None, told: Mask) -> Finding | None:
+    """Return a finding in some rows as one in all of them."""
+    if found is None or told.all():
+        return found
+    rows = np.zeros(len(told), dtype=bool)
+    rows[told] = found.rows
+    return replace(found, rows=rows, share=float(rows.mean()))
 
 
 def _are_tables(reference: Reference, predictions: Any) -> bool:
@@ -327,8 +351,11 @@ def _with_tables(
     given = golden.table_of(predictions)
     assert given is not None
     rescored = _predicted(reference, inquiry.sent, asking, given.shape[1])
+    told = ~_read_otherwise(inquiry)
+    if rescored is not None and not told.any():
+        return None, None
     if rescored is not None:
-        found = paired_tables(reference, given, rescored, "live")
+        found = _of_all(paired_tables(reference, given[told], rescored[told], "live"), told)
         return found, found is None
     return (None if inquiry.findings else unpaired_tables(inquiry.sent, given)), None
 
@@ -395,10 +422,11 @@ def _interventions(
         return None, None
     main = inquiry.of_one_cause
     outcomes, scores = _labelled(reference, labels, predictions)
+    answered = _as_numbers(reference, predictions)
     return (
         asking.of(
             "what undoing the cause does to predictions is not known",
-            lambda: repair(reference, inquiry.sent, inquiry.undone, predict, refused),
+            lambda: repair(reference, inquiry.sent, inquiry.undone, predict, refused, answered),
         ),
         asking.of(
             "what the cause does to the metric is not known",

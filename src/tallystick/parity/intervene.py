@@ -15,7 +15,7 @@ import pandas as pd
 
 from tallystick.gate.report import Difference, GateReport, Outcome, Rung
 from tallystick.parity import golden
-from tallystick.parity.answer_form import as_stored, comparable
+from tallystick.parity.answer_form import as_stored, comparable, differ_in_form
 from tallystick.parity.apart import apart
 from tallystick.parity.columns import Floats, Mask, in_dtype
 from tallystick.parity.detect.finding import Finding
@@ -72,11 +72,16 @@ class Replay:
 
 @dataclass(frozen=True)
 class Repair:
-    """Distance of predictions to training as sent and as undone; `bound` is what a fair sample stays under."""
+    """Distance of predictions to training as sent and as undone; `bound` is what a fair sample stays under.
+
+    As sent is as read: numbers in texts and levels in another spelling are read as what they are. `live` is the
+    distance of what was answered to the rows as they came, where that is known: it is told, and proves nothing.
+    """
 
     before: float
     after: float
     bound: float
+    live: float | None = None
 
     @property
     def is_proof(self) -> bool:
@@ -253,25 +258,32 @@ def repair(
     undone: Live,
     predict: Callable[[pd.DataFrame], Any],
     refused: Mask | None = None,
+    answered: Floats | None = None,
 ) -> Repair | None:
     """Return how far predictions are from training's, before and after undoing; None where none can be compared.
 
     Rows that were `refused` are left out where undoing changes nothing of them: they would be refused again, and the
-    others with them. Raises what the model raises for the rows: models refuse what they were not fitted on (nulls,
-    unseen levels).
+    others with them. `answered` are the predictions that the rows got. Raises what the model raises for the rows:
+    models refuse what they were not fitted on (nulls, unseen levels).
     """
     score = reference.score
     if score is None or score.numbers is None:
         return None
     if refused is not None and refused.any():
         asked = ~refused | _changed(sent, undone)
-        sent, undone = sent.taken(asked), undone.taken(asked)
+        sent, undone, answered = sent.taken(asked), undone.taken(asked), None
     answers = as_stored(reference, predict, (sent.frame(), undone.frame())) if sent.rows else None
     if answers is None:
         return None
     before, after = answers
+    is_like = (
+        answered is not None and answered.shape == before.shape and not differ_in_form(reference, before, answered)
+    )
     return Repair(
-        ks_distance(score.numbers, before), ks_distance(score.numbers, after), ks_bound(score.numbers, sent.rows)
+        ks_distance(score.numbers, before),
+        ks_distance(score.numbers, after),
+        ks_bound(score.numbers, sent.rows),
+        ks_distance(score.numbers, answered) if answered is not None and is_like else None,
     )
 
 

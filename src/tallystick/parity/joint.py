@@ -366,10 +366,10 @@ def _spearman(rank: list[Floats]) -> Floats:
 
 
 def paired_z(difference: Floats) -> float:
-    """Return mean / standard error of paired differences; 0 where nothing differs.
+    """Return mean / standard error of paired differences, but for those that are 0; 0 where fewer than five are left.
 
-    >>> paired_z(np.array([1.0, 1.0, 1.1, 0.9])) > 20
-    True
+    >>> paired_z(np.array([1.0, 1.0, 1.1, 0.9, 1.0])) > 20, paired_z(np.array([1.0, 1.0, 1.1, 0.9, 0.0]))
+    (True, 0.0)
     """
     used: NDArray[np.float64] = difference[difference != 0]
     if len(used) < 5:

@@ -39,7 +39,7 @@ MEANINGS: dict[Family, dict[str, str]] = {
         "boolean_as_text": "truth values are sent as words such as 'true' or 'no'",
         "letter_case": "levels differ from training in upper and lower case only",
         "whitespace": "levels carry spaces that training did not have, or lack them",
-        "encoding_damage": "text went through a wrong codec or was escaped",
+        "encoding_damage": "text went through a wrong codec, was escaped or transcribed",
         "renamed_level": "a known level arrives under another name",
         "new_level": "a level that training never saw",
         "null_token": "missing values are sent as words such as 'NA' or 'null'",

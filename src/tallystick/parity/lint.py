@@ -10,6 +10,7 @@ from tallystick.parity.columns import Floats, Role
 from tallystick.parity.golden import auc, holds_scaler
 from tallystick.parity.joint import Values
 from tallystick.parity.profile import ColumnProfile, Ints, cells_of
+from tallystick.printable import listed_names, named
 
 #: A single column that ranks the label this well has probably seen it.
 LABEL_LIKE = 0.98
@@ -18,6 +19,7 @@ FEWEST_ROWS = 100
 #: Values of a label up to which they are classes.
 MOST_CLASSES = 20
 SCALED_TOLERANCE = 0.02
+_MOST_NAMES = 5
 
 
 def label_strength(
@@ -62,11 +64,11 @@ def findings(profiles: tuple[ColumnProfile, ...], strength: dict[str, float], mo
     scaled = [profile.name for profile in profiles if is_standardized(profile)]
     if scaled and not holds_scaler(model):
         found.append(
-            f"{_listed(scaled)}: already standardised, and the model holds no scaler: who sends raw values gets wrong "
-            "predictions; put the scaler into the saved pipeline"
+            f"{listed_names(scaled, _MOST_NAMES)}: already standardised, and the model holds no scaler: who sends raw "
+            "values gets wrong predictions; put the scaler into the saved pipeline"
         )
     found += [
-        f"{name}: ranks the label with AUC {auc:.3f} alone; is it known when the prediction is made?"
+        f"{named(name)}: ranks the label with AUC {auc:.3f} alone; is it known when the prediction is made?"
         for name, auc in strength.items()
         if auc > LABEL_LIKE and profiles[0].rows >= FEWEST_ROWS
     ]
@@ -89,22 +91,19 @@ def is_standardized(profile: ColumnProfile) -> bool:
 
 def _column_findings(profile: ColumnProfile) -> list[str]:
     found = []
+    name = named(profile.name)
     numbers, levels = profile.numbers, profile.levels
     distinct = numbers.distinct if numbers is not None else len(levels.levels) if levels is not None else 0
     if distinct <= 1:
-        found.append(f"{profile.name}: constant in training")
+        found.append(f"{name}: constant in training")
     if numbers is not None and profile.role is Role.NUMBER:
         whole = numbers.decimals == 0 and numbers.rows > 50
         if whole and numbers.distinct == numbers.rows and numbers.maximum - numbers.minimum < 1.5 * numbers.rows:
-            found.append(f"{profile.name}: a number of its own for each row; it looks like an identifier")
+            found.append(f"{name}: a number of its own for each row; it looks like an identifier")
         if whole and numbers.minimum >= 19_000_101 and numbers.maximum <= 21_001_231:
-            found.append(f"{profile.name}: dates written as numbers")
+            found.append(f"{name}: dates written as numbers")
     if levels is not None and levels.rows and profile.role is Role.LEVEL:
         once = int(np.sum(levels.counts == 1))
         if once > 0.3 * len(levels.levels) and once > 3:
-            found.append(f"{profile.name}: {once} of {len(levels.levels)} levels were seen once only")
+            found.append(f"{name}: {once} of {len(levels.levels)} levels were seen once only")
     return found
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tallystick.errors import InvalidParameter
+from tallystick.printable import listed_names
 
 #: What makes a table of something that has such a method.
 _HINTS = {"toarray": "X.toarray() makes an array of sparse rows", "collect": "X.collect() makes a frame of it"}
@@ -79,7 +80,7 @@ def checked_frame(frame: pd.DataFrame) -> pd.DataFrame:
     named = frame.set_axis([str(name) for name in frame.columns], axis=1)
     if named.columns.has_duplicates:
         twice = sorted(set(named.columns[named.columns.duplicated()]))
-        raise InvalidParameter(f"column names stand twice: {', '.join(twice[:5])}")
+        raise InvalidParameter(f"column names stand twice: {listed_names(twice, 5)}")
     return named.reset_index(drop=True)
 
 

@@ -20,6 +20,7 @@ from tallystick.parity.lags import DAY, Lag, compared, lag_of
 from tallystick.parity.parameters import percent, span
 from tallystick.parity.profile import ColumnProfile, Ints
 from tallystick.parity.windows import Window, trained_window
+from tallystick.printable import named
 
 #: Rows of one key are apart by up to a minute, an hour, a day, a week, or more: rates of change are counted by that.
 GAPS_S = (60.0, 3600.0, DAY, 7 * DAY)
@@ -103,8 +104,8 @@ def from_the_future(timing: Mapping[str, Timing]) -> list[str]:
         lag = each.lag
         if lag is not None and lag.is_told and lag.lag_s < 0:
             found.append(
-                f"{name}: equals the source's value {span(-lag.lag_s)} AFTER the row's time in {percent(lag.share)} of "
-                f"rows, and its value at that time in {percent(lag.share_without)}; serving will not know it: join as "
-                "of the row's time"
+                f"{named(name)}: equals the source's value {span(-lag.lag_s)} AFTER the row's time in "
+                f"{percent(lag.share)} of rows, and its value at that time in {percent(lag.share_without)}; "
+                "serving will not know it: join as of the row's time"
             )
     return found

@@ -58,7 +58,7 @@ WORDS: dict[str, Words] = {
     "boolean_as_text": Words("{columns} as words where training had truth values[ ({map})]", "{pair}"),
     "letter_case": Words("levels of {columns} in another letter case than in training[ ({map})]", "{pair}"),
     "whitespace": Words("levels of {columns} with other spaces than in training[ ({map})]", "{pair}"),
-    "encoding_damage": Words("text in {columns} that went through a wrong codec[ ({map})]", "{pair}"),
+    "encoding_damage": Words("text in {columns} that went through a wrong codec or transcription[ ({map})]", "{pair}"),
     "renamed_level": Words("[{map}|new names for known levels] in {columns}", "{pair}", Subject.LEVELS),
     "new_level": Words("levels of {columns} that training never had[ ({levels})]", "{levels}"),
     "null_token": Words("words in {columns} for what is missing[ ({tokens})]", "{tokens}"),

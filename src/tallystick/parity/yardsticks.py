@@ -141,8 +141,8 @@ def binomial_nats(hits: int, rows: int, rate: float) -> float:
 def upper_share(share: float, rows: float) -> float:
     """Return what a share that so many rows showed may be at most: Wilson's bound (1927) at three deviations.
 
-    >>> round(upper_share(0.0, 300), 3), round(upper_share(0.5, 300), 3), upper_share(1.0, 300)
-    (0.029, 0.585, 1.0)
+    >>> [round(upper_share(share, 300), 3) for share in (0.0, 0.5, 1.0)]
+    [0.029, 0.585, 1.0]
     """
     rows = max(1.0, rows)
     centre = share + _DEVIATIONS**2 / (2 * rows)

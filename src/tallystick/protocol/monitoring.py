@@ -49,6 +49,11 @@ class IncidentSummary(msgspec.Struct, frozen=True):
     opened_at: str
     updated_at: str
     closed_at: str = ""
+    #: When the first of its affected rows came, as the verdict tells it, and the last one; a diagnosis opens it after
+    #: that. Empty where no single rows are affected, or nobody knows.
+    first_seen: str = ""
+    is_older: bool = False
+    last_seen: str = ""
     #: The verdict in a sentence, and what else was found.
     title: str = ""
     also: tuple[str, ...] = ()

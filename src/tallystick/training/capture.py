@@ -25,7 +25,7 @@ from tallystick.parity.golden import label_numbers, metric_with_interval
 from tallystick.parity.history import Asked, History, asked_of
 from tallystick.parity.reference import Reference
 from tallystick.parity.tables import Rows, read_rows
-from tallystick.printable import count
+from tallystick.printable import count, listed_names, named
 from tallystick.training import fit, lint, origin, served, wires
 from tallystick.training.kinds import check_kinds, is_nested
 from tallystick.training.tabular import drawn, sampled
@@ -124,6 +124,7 @@ def capture(plan: Plan, model: Any, ask: Callable[[Any], Any] | None, folder: Pa
     degraded, findings = list(plan.degraded), [*plan.findings, *saved.findings]
     if saved.signature is None:
         findings.append("no signature: nothing checks or converts what requests bring, and they cannot be CSV or Arrow")
+    findings += lint.modules(folder)
     findings += lint.truths(wires.truths_as_numbers(plan.rows.frame, saved.signature))
     if ask is None:
         if saved.predict is None:
@@ -208,7 +209,7 @@ def _without_nested(plan: Plan) -> tuple[str | Mapping[str, str], list[str]]:
     if not nested:
         return options, []
     each = dict.fromkeys(frame.columns, options) if isinstance(options, str) else dict(options)
-    notes = [f"column {name}: lists, objects and bytes are not profiled" for name in nested]
+    notes = [f"column {named(name)}: lists, objects and bytes are not profiled" for name in nested]
     return each | dict.fromkeys(nested, "none"), notes
 
 
@@ -227,12 +228,11 @@ class _GoldenRows:
 def _golden_rows(reference: Reference, plan: Plan, predict: Callable[[pd.DataFrame], Any]) -> _GoldenRows:
     hidden = [name for name in reference.names if name not in reference.rows]
     if hidden:
-        names = ", ".join(hidden[:5]) + (f" and {len(hidden) - 5} more" if len(hidden) > 5 else "")
         is_private = not all(is_nested(plan.rows.frame[name]) for name in hidden)
         why = "privacy takes out" if is_private else "they cannot hold what is in"
         return _GoldenRows(
             reference.rows,
-            degraded=(f"no predictions, bodies and steps of golden rows: {why} {names}",),
+            degraded=(f"no predictions, bodies and steps of golden rows: {why} {listed_names(hidden, 5)}",),
         )
     frame, labels = reference.rows, reference.labels
     infinite = np.zeros(len(frame), dtype=bool)

@@ -13,6 +13,7 @@ import yaml
 
 from tallystick.errors import AlreadyExists, InvalidParameter, NotFound, TallystickError
 from tallystick.gate import golden
+from tallystick.mlflow_store import missing_store_of, store_of
 from tallystick.parity import storage
 from tallystick.parity.columns import with_columns
 from tallystick.parity.reference import Reference
@@ -76,14 +77,18 @@ def locate(uri: str, scratch: Path) -> Place:
         raise InvalidParameter(
             f"{uri}: name a version or an alias, such as models:/{named['name']}/1 or models:/{named['name']}@champion"
         )
+    if path := missing_store_of(uri):
+        raise NotFound(
+            f"{uri} could not be fetched: there is no MLflow store at {path}; to name the one "
+            "that has it, set MLFLOW_TRACKING_URI or give --tracking-uri"
+        )
     try:
         place = Place(uri, Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))))
         if place.described:
             return Place(uri, place.folder, _upload(uri, place.described))
     except MlflowException as error:
         kind = NotFound if error.error_code == "RESOURCE_DOES_NOT_EXIST" else InvalidParameter
-        store = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
-        asked = f"asked {without_password(store)}; MLFLOW_TRACKING_URI names another store"
+        asked = f"asked {without_password(store_of(uri))}; MLFLOW_TRACKING_URI names another store"
         raise kind(f"{uri} could not be fetched: {error.message} ({asked})") from error
     except OSError as error:
         raise NotFound(f"{uri} could not be fetched: {error.strerror or error}") from error

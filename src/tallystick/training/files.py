@@ -12,6 +12,7 @@ import pandas as pd
 from tallystick.errors import InvalidParameter, NotFound
 from tallystick.parity.columns import EPOCH_RANGE_S, read_times
 from tallystick.parity.history import History, seconds_of
+from tallystick.printable import listed_names
 
 #: How a date in ISO 8601 begins, a text that is a number, and the part of a column's values that have to be times.
 _DATE = r"\d{4}-\d{2}-\d{2}"
@@ -61,8 +62,8 @@ def _there(path: Path, frame: pd.DataFrame, names: Sequence[str]) -> None:
     """Raise InvalidParameter when a column is not there."""
     missing = [name for name in names if name not in frame]
     if missing:
-        has = ", ".join(str(name) for name in list(frame.columns)[:8])
-        raise InvalidParameter(f"{path.name}: there is no column {', '.join(missing)}; it has {has}")
+        told = f"there is no column {listed_names(missing)}; it has {listed_names(frame.columns)}"
+        raise InvalidParameter(f"{path.name}: {told}")
 
 
 def _holds_times(series: pd.Series[Any]) -> bool:

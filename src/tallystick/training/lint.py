@@ -16,6 +16,7 @@ import yaml
 from tallystick.gate.golden import Matrix
 from tallystick.printable import listed_names
 from tallystick.training import origin
+from tallystick.training.own_modules import left_out
 
 #: One machine, one process, minutes apart: what is further apart than rounding is another model.
 ROUNDING = 1e-9
@@ -103,6 +104,16 @@ def truths(names: list[str]) -> list[str]:
         f"truth values are numbers in the signature: {listed_names(names)}; clients send 1, 0 and null for them "
         "(true and false become numbers and are counted, and --strict refuses them)"
     ]
+
+
+def modules(folder: Path) -> list[str]:
+    """Return a line when the model refers to files of the script's folder that are not in its artifact."""
+    files = left_out(folder)
+    if not files:
+        return []
+    needs = "a module" if len(files) == 1 else "modules"
+    paths = ", ".join(f'"{file}"' for file in files)
+    return [f"the model needs {needs} of yours that a worker does not find: log it with code_paths=[{paths}]"]
 
 
 def requirements(path: Path) -> list[str]:

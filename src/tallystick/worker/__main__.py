@@ -35,7 +35,7 @@ from tallystick.worker.batch import BatchRule
 from tallystick.worker.bring_up import load_checked
 from tallystick.worker.gate import Gate, GateClosed
 from tallystick.worker.resolve import needed_environment, resolve
-from tallystick.worker.scrub import public_text
+from tallystick.worker.scrub import loading_text
 from tallystick.worker.serve import Server
 
 #: New objects between two looks for garbage while the model is brought up: it makes a million that stay, and to look
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         _give_up(lifeline, closed.report.summary(), render_detail(FailedDetail(closed.report)))
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
-        _give_up(lifeline, f"Loading the model raised {public_text(error, secrets)}")
+        _give_up(lifeline, loading_text(error, secrets))
     # What is there now stays: a full collection would walk a million objects of libraries, again and again.
     gc.collect()
     gc.freeze()

@@ -18,7 +18,7 @@ from tallystick.protocol.worker_spec import EXIT_FAILED, OfflineCheck, WorkerSpe
 from tallystick.worker.bring_up import load_checked
 from tallystick.worker.gate import Gate, GateClosed
 from tallystick.worker.resolve import needed_environment, resolve
-from tallystick.worker.scrub import public_text
+from tallystick.worker.scrub import loading_text
 
 
 def main(arguments: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         found = OfflineCheck(problem=error.message)
     except BaseException as error:  # noqa: BLE001  the model's code; SystemExit at import must not look like success
         traceback.print_exception(error)
-        found = OfflineCheck(problem=f"Loading the model raised {public_text(error)}")
+        found = OfflineCheck(problem=loading_text(error))
     document.write(msgspec.json.encode(found).decode())
     document.flush()
     # Not sys.exit: a model's threads could keep the process from ending.

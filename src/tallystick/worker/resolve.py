@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from tallystick.entities import EnvironmentChoice, ResolvedModel
 from tallystick.errors import DeploymentFailed
 from tallystick.gate.golden import FILE, FOLDER
+from tallystick.mlflow_store import missing_store_of, store_of
 from tallystick.printable import without_password
 from tallystick.protocol.worker_spec import NeedsEnvironment, WorkerSpec
 from tallystick.worker.disk import sync_all, sync_one
@@ -59,6 +60,11 @@ def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
     if spec.registry_uri:
         mlflow.set_registry_uri(spec.registry_uri)
     uri, run_id = spec.model_uri, None
+    if path := missing_store_of(uri):
+        how = "start the server with --tracking-uri" if spec.socket else "set MLFLOW_TRACKING_URI"
+        raise DeploymentFailed(
+            f"{uri} could not be fetched: there is no MLflow store at {path}; to name the one that has it, {how}"
+        )
     try:
         named = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/]+)|@(?P<alias>.+))", uri)
         if named:
@@ -75,8 +81,7 @@ def _download(spec: WorkerSpec, scratch: Path) -> tuple[Path, str, str | None]:
             uri, run_id = f"models:/{named['name']}/{version.version}", version.run_id
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(scratch))), uri, run_id
     except MlflowException as error:
-        where = mlflow.get_registry_uri() if uri.startswith("models:") else mlflow.get_tracking_uri()
-        asked = f"asked {without_password(where)}"
+        asked = f"asked {without_password(store_of(uri))}"
         if not (spec.tracking_uri or spec.registry_uri):
             asked += "; MLFLOW_TRACKING_URI names another store"
         raise DeploymentFailed(f"{spec.model_uri} could not be fetched: {error.message} ({asked})") from error

@@ -19,6 +19,22 @@ _PATH = re.compile(r"(?:[A-Za-z]:)?(?:/[\w.@+~-]+){2,}/?")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff\U00010000-\U0010ffff]+")
 
 
+def loading_text(error: BaseException, secrets: Iterable[str] = ()) -> str:
+    """Return what a model raised while it was loaded, and what mends that as far as it is known.
+
+    >>> loading_text(ModuleNotFoundError("No module named 'a'", name="a")).partition(". ")[2]
+    'Where a is a file of yours, log the model with code_paths=["a.py"]; where it is a package, require it there.'
+    """
+    told = f"Loading the model raised {public_text(error, secrets)}"
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not name.isidentifier():
+        return told
+    return (
+        f'{told}. Where {name} is a file of yours, log the model with code_paths=["{name}.py"]; where it is a package, '
+        "require it there."
+    )
+
+
 def public_text(error: BaseException, secrets: Iterable[str] = ()) -> str:
     """Return the type and the bounded, scrubbed words of an exception.
 

@@ -147,14 +147,13 @@ def test_what_is_served_no_longer_is_forgotten_without_new_rows(place: WatchedEn
     Table(place).add(frame(60, 1), at=NOON)
     work = working(clock)
     work.turn({"churn": place})
-    work._latest[ENTITY] = ("consistent", "")
     nothing = dataclasses.replace(place, entities=())
     Watch(nothing).keep_to(nothing, NOON)
     assert ENTITY in keeping.load(place.folder).entities, "what is stopped may come back"
     other = dataclasses.replace(place, entities=(dataclasses.replace(place.entities[0], id="f" * 32),))
     work.turn({"churn": other})
     assert keeping.load(place.folder).entities == {}
-    assert work._latest == {}
+    assert work.standing({"churn": other})["churn"].entities["m"].rows == 0
 
 
 # -- a profile that is asked for -------------------------------------------------------------------------------

@@ -103,6 +103,24 @@ def test_what_is_over_opens_no_incident_when_somebody_asks(place: WatchedEndpoin
     assert open_incidents(work, place) == ()
 
 
+def test_how_an_endpoint_stands_is_what_the_latest_diagnosis_said_whoever_asked_for_it(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    minutes(table, {})
+    work = working(clock)
+    assert asked(work, place)["status"] == "consistent"
+    clock.now += timedelta(seconds=30)
+    asked(work, place, since_s=60)
+    standing = work.standing({place.name: place})[place.name].entities["m"]
+    assert (standing.status, standing.diagnosed_at) == ("consistent", "2026-01-31T12:30:00Z")
+    assert standing.rows == 6 * BUSY
+    # Also after a restart, before a row comes.
+    work.close()
+    again = working(clock)
+    again.turn({place.name: place})
+    assert again.standing({place.name: place})[place.name].entities["m"] == standing
+
+
 def test_the_newest_of_several_is_told(place: WatchedEndpoint, table: Table, clock: Clock) -> None:
     minutes(table, {4: slice(0, 600), 2: slice(100, 200)})
     found = asked(working(clock), place)
@@ -114,6 +132,20 @@ def test_what_was_before_the_time_that_was_asked_for_is_not_told(
 ) -> None:
     minutes(table, {4: slice(0, 600)})
     assert asked(working(clock), place, since_s=180)["status"] == "consistent"
+
+
+def test_of_a_minute_only_what_came_in_the_time_that_was_asked_for_is_judged(
+    place: WatchedEndpoint, table: Table, clock: Clock
+) -> None:
+    # Its first 200 rows are sick: they came from six to four seconds ago.
+    minutes(table, {0: slice(0, 200)})
+    work = working(clock)
+    found = asked(work, place, since_s=6)
+    assert (found["status"], found["kind"]) == ("cause_found", "unit")
+    for since_s in (1, 3):
+        found = asked(work, place, since_s=since_s)
+        assert (found["status"], found["kind"]) == ("consistent", "")
+        assert not any("moved" in each for each in found["degraded"])
 
 
 def test_rows_like_training_have_no_moment(place: WatchedEndpoint, table: Table, clock: Clock) -> None:

@@ -73,11 +73,11 @@ def test_each_row_is_counted_once_over_restarts_and_commits(place: WatchedEndpoi
     table.add(frame(20, 3), at=now() - timedelta(minutes=5))
     watch.advance(place, now())
     watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 100
+    assert watch.counted(place.entities[0]).rows == 100
     table.add(frame(7, 4))
     again = Watch(place)
     again.advance(place, now())
-    assert again.counted(ENTITY).rows == 107
+    assert again.counted(place.entities[0]).rows == 107
     days = again.entities[ENTITY].rings.by_width[DAY].total()
     assert days is not None
     assert days.rows == 107
@@ -88,7 +88,7 @@ def test_rows_are_read_where_the_endpoint_keeps_who_asked_off_its_records(place:
     table.add(rows, user_agent=None, requester=None, usage_context=None)
     watch = Watch(place)
     watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 200
+    assert watch.counted(place.entities[0]).rows == 200
     ((_, explained),) = diagnosed(place, "", Asked(), Line(), now())
     assert (explained.verdict.kind, explained.verdict.features) == ("unit", ("temp",))
 
@@ -112,9 +112,9 @@ def test_rows_are_counted_once_though_a_turn_broke_off_in_the_middle(
     monkeypatch.setattr(watching, "count", breaking)
     with pytest.raises(ZeroDivisionError):
         watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 50
+    assert watch.counted(place.entities[0]).rows == 50
     watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 110
+    assert watch.counted(place.entities[0]).rows == 110
     days = watch.entities[ENTITY].rings.by_width[DAY].total()
     assert days is not None
     assert days.rows == 110
@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_decoded_were_not_passed_over_for_want_of_time(
     table.add(frame(30, 2))
     watch = Watch(place)
     watch.advance(place, now())
-    assert (watch.counted(ENTITY).rows, watch.counted(ENTITY).passed_over) == (30, 0)
+    assert (watch.counted(place.entities[0]).rows, watch.counted(place.entities[0]).passed_over) == (30, 0)
 
 
 def test_without_a_table_there_is_nothing_to_do_and_one_that_was_made_anew_is_read_whole(
@@ -150,7 +150,7 @@ def test_without_a_table_there_is_nothing_to_do_and_one_that_was_made_anew_is_re
     assert watch.advance(place, now()) == []
     Table(place).add(frame(5, 2))
     watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 45
+    assert watch.counted(place.entities[0]).rows == 45
 
 
 def test_copies_of_traffic_failed_requests_and_other_entities_do_not_count(
@@ -162,7 +162,7 @@ def test_copies_of_traffic_failed_requests_and_other_entities_do_not_count(
     table.add(frame(3, 1), arm="pinned")
     watch = Watch(place)
     watch.advance(place, now())
-    assert watch.counted(ENTITY).rows == 3
+    assert watch.counted(place.entities[0]).rows == 3
 
 
 def test_of_more_than_a_turn_has_time_for_a_sample_is_counted_and_the_rest_is_told(
@@ -174,11 +174,11 @@ def test_of_more_than_a_turn_has_time_for_a_sample_is_counted_and_the_rest_is_to
     watch._random = np.random.default_rng(0)
     table.add(frame(100, 1))
     watch.advance(place, now())
-    assert (watch.counted(ENTITY).rows, watch.counted(ENTITY).passed_over) == (100, 0)
+    assert (watch.counted(place.entities[0]).rows, watch.counted(place.entities[0]).passed_over) == (100, 0)
     # They took eight seconds, so four are reckoned for the next hundred, and a tenth of 20 is two.
     table.add(frame(400, 2))
     watch.advance(place, now() + timedelta(seconds=20))
-    counted = watch.counted(ENTITY)
+    counted = watch.counted(place.entities[0])
     assert counted.rows + counted.passed_over == 500
     # An eighth, within four standard deviations.
     assert counted.rows - 100 == pytest.approx(50, abs=26)

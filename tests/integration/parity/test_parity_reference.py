@@ -75,6 +75,18 @@ def test_a_scaler_left_in_the_notebook_is_seen_at_capture(training):
     assert (verdict.kind, set(verdict.features)) == ("not_standardized", {"temp", "distance", "fare"})
 
 
+def test_names_that_read_as_something_else_are_in_quotes_in_what_is_seen_at_capture(training):
+    numbers = training[["temp", "distance", "fare"]].set_axis(["temp, °C", "way and back", "fare"], axis=1)
+    scaled = Reference.from_frame((numbers - numbers.mean()) / numbers.std(ddof=0))
+    assert scaled.lint[0].startswith("'temp, °C', 'way and back', fare: already standardised")
+    label = (training.fare > 8).astype(int)
+    odd = Reference.from_frame(training.assign(**{"paid: late": label, "5": 1}), y=label)
+    assert any(line.startswith("'paid: late': ranks the label") for line in odd.lint)
+    assert "'5': constant in training" in odd.lint
+    verdict = diagnose(scaled, ((numbers - numbers.mean()) / numbers.std(ddof=0)).head(100)[["fare"]])
+    assert any(each.text == "not sent: 'temp, °C', 'way and back'" for each in verdict.evidence)
+
+
 def test_a_column_that_knows_the_label_is_seen_at_capture(training):
     label = (training.fare > 8).astype(int)
     reference = Reference.from_frame(training.assign(paid_late=label), y=label)

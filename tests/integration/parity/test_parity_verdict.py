@@ -38,6 +38,38 @@ def test_a_suspicion_becomes_proof_when_undoing_it_restores_predictions(modelled
     assert any("undone on live rows" in piece.text for piece in verdict.evidence)
 
 
+def in_summer(frame: pd.DataFrame) -> np.ndarray:
+    """A model of a level, to which a level in capitals is none that it knows."""
+    return np.where(frame["season"].astype(object) == "summer", 0.9, np.where(frame["season"] == "winter", 0.1, 0.5))
+
+
+def test_what_was_answered_to_levels_in_another_spelling_is_not_called_fair(live):
+    # As an endpoint is diagnosed: by its replicas, without the model at hand.
+    reference = msgspec.structs.replace(Reference.from_frame(rows_of(2000, 3), model=in_summer), model=None)
+    broken = live.assign(season=live.season.str.upper())
+    verdict = diagnose(reference, broken, predictions=in_summer(broken), rescore=in_summer)
+    assert verdict.kind == "letter_case"
+    texts = [piece.text for piece in verdict.evidence]
+    assert any(each.startswith("live predictions' distance to training 0.28, with it undone") for each in texts), texts
+    assert not any("hardly odd" in each for each in texts)
+    # Where the model takes them as they are it is so.
+    fair = diagnose(reference, broken, predictions=in_summer(live), rescore=in_summer)
+    assert any("predictions are hardly odd yet" in piece.text for piece in fair.evidence)
+
+
+def test_answers_to_rows_that_are_read_otherwise_than_they_were_sent_accuse_no_endpoint(live):
+    reference = Reference.from_frame(rows_of(2000, 3), model=in_summer)
+    broken = live.assign(season=live.season.str.upper())
+    assert diagnose(reference, broken, predictions=in_summer(broken)).kind == "letter_case"
+    half = np.arange(len(live)) % 2 == 0
+    some = live.assign(season=live.season.where(half, broken.season))
+    verdict = diagnose(reference, some, predictions=in_summer(some))
+    assert (verdict.kind, verdict.share) == ("letter_case", pytest.approx(0.5))
+    assert any("scored again by the model: equal" in piece.text for piece in verdict.evidence)
+    # The others do.
+    assert diagnose(reference, some, predictions=1 - in_summer(some)).kind == "class_order"
+
+
 def test_the_gap_is_explained_by_putting_the_fault_into_labelled_rows(modelled):
     live = rows_of(1500, 9)
     label = (np.random.default_rng(1).random(1500) < chance(live)).astype(int)
@@ -74,6 +106,7 @@ def test_the_client_that_sends_it_and_since_when(reference, live):
     assert verdict.segment["value"] == "ios 4.2"
     assert verdict.segment["affected_outside"] == 0.0
     assert abs(pd.Timestamp(verdict.first_seen) - stamps[100]) < pd.Timedelta("15min")
+    assert any(each.text.endswith(" of rows with client = ios 4.2, 0 % of the others") for each in verdict.evidence)
 
 
 def test_a_fault_of_one_segment_that_all_rows_hide(reference):

@@ -221,7 +221,13 @@ def keep(data_dir: Path, endpoint_id: str, number: int, **fields: Any) -> None:
     folder = data_dir / "parity" / endpoint_id / "incidents"
     folder.mkdir(parents=True, exist_ok=True)
     whole = {"id": number, "endpoint": "churn", "served_entity": "m", "state": "open", "rows": [{"sent": {"a": 1}}]}
-    verdict = {"status": "cause_found", "kind": "unit", "features": ["temp"], "evidence": []}
+    verdict = {
+        "status": "cause_found",
+        "kind": "unit",
+        "features": ["temp"],
+        "evidence": [],
+        "first_seen": "2026-01-31 14:02:11Z",
+    }
     (folder / f"{number}.json").write_text(json.dumps(whole | {"verdict": verdict} | fields))
 
 
@@ -232,6 +238,7 @@ def test_incidents_are_listed_in_short_the_newest_first_and_damaged_ones_are_pas
     found = list_incidents(tmp_path, "i")
     assert [each["id"] for each in found] == [10, 2, 1]
     assert (found[0]["kind"], "evidence" in found[0], found[0]["rows"]) == ("unit", False, None)
+    assert found[0]["first_seen"] == "2026-01-31 14:02:11Z"
     assert list_incidents(tmp_path, "nothing") == []
 
 

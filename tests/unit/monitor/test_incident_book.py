@@ -224,6 +224,14 @@ def test_an_incident_was_last_seen_when_its_last_affected_row_came() -> None:
     assert book.open[0].last_seen == "2026-01-31T14:01:30Z"
 
 
+def test_an_incident_is_seen_from_its_first_affected_row_to_its_last_one_and_opened_after_them() -> None:
+    rows = replace(found(first_seen="2026-01-31 13:59:00Z", is_older=True), last_at=after(-5))
+    book, _ = note(Book("churn"), rows, after(0))
+    short = book.open[0].summary()
+    assert (short.first_seen, short.is_older, short.last_seen) == ("2026-01-31 13:59:00Z", True, "2026-01-31T13:59:55Z")
+    assert short.opened_at == "2026-01-31T14:00:00Z"
+
+
 def test_what_no_single_rows_show_was_last_seen_when_it_was_found() -> None:
     assert book_of((0, found()), (300, found())).open[0].last_seen == "2026-01-31T14:05:00Z"
 
@@ -388,6 +396,16 @@ def test_the_second_cause_becomes_an_incident_at_the_first_look_without_the_firs
     (incident,) = book.open
     assert incident.verdict["first_seen"] == "2026-01-31 14:00:00Z"
     assert incident.title == "Since 2026-01-31 14:00:00Z log."
+
+
+def test_a_cause_that_was_told_beside_another_is_there_since_its_first_row_and_not_since_it_was_told() -> None:
+    second = found("log", ("hum",), first_seen="2026-01-31 13:58:00Z", is_older=True, title_since=True)
+    second = replace(second, title=second.title.replace("Z", "Z or before"), last_at=after(-10))
+    book, _ = states((0, look(both())), (1800, look(second, is_clean=True)))
+    (incident,) = book.open
+    assert (incident.verdict["first_seen"], incident.verdict["is_older"]) == ("2026-01-31 13:58:00Z", True)
+    assert incident.title == "Since 2026-01-31 13:58:00Z or before log."
+    assert incident.verdict["first_seen"] < incident.last_seen.replace("T", " ")
 
 
 def test_another_first_cause_keeps_a_known_one_open() -> None:

@@ -32,6 +32,7 @@ from tallystick.parity.detect.times import read_live_times
 from tallystick.parity.joint import Values
 from tallystick.parity.live import Live
 from tallystick.parity.profile import ColumnProfile
+from tallystick.printable import listed_names
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
@@ -92,11 +93,11 @@ def _match_names(reference: Reference, frame: pd.DataFrame) -> tuple[pd.DataFram
         found.append(_exact("renamed_column", (old,), {"from": old, "to": new}, rows, text))
     lost = [name for name in missing if name not in renamed]
     if lost:
-        text = f"not sent: {', '.join(lost[:10])}"
+        text = f"not sent: {listed_names(lost, 10)}"
         found.append(_exact("missing_column", tuple(lost), {"columns": lost}, rows, text))
     more = [name for name in extra if name not in renamed.values()]
     if more:
-        text = f"not in training: {', '.join(more[:10])}"
+        text = f"not in training: {listed_names(more, 10)}"
         found.append(_exact("extra_column", tuple(more), {"columns": more}, rows, text, nats=FORM_NATS / 2))
     return frame.rename(columns={new: old for old, new in renamed.items()}), found
 
