@@ -1,6 +1,6 @@
 """What is converted together is, bit for bit, what pandas and NumPy make of each column by itself, and counted alike.
 
-Two claims, of columns of any numbers, truth values, texts and nulls:
+Two claims, of columns of any numbers, truth values, texts, nulls and lists:
 
 * `bulk.convert`, where it has an answer for all columns together, has the array and the changes that `scalars.judge`
   and `lossy.cast_by_pandas` have for one after another, and no answer where one of them is refused;
@@ -34,7 +34,17 @@ FLOATS = (
         [0.0, -0.0, 5e-324, 7e-46, 1.4e-45, 3.4028235e38, 3.4028236e38, 1e300, -1e300, NAN, INF, -INF, 16777217.0]
     )
     | st.sampled_from(
-        [2.0**31, 2.0**31 - 0.5, -(2.0**31) - 0.5, -(2.0**31) - 1, 2.0**53, 2.0**53 + 2, 2.0**63, -(2.0**63)]
+        [
+            2.0**31,
+            2.0**31 - 0.5,
+            2.0**31 + 0.5,
+            -(2.0**31) - 0.5,
+            -(2.0**31) - 1,
+            2.0**53,
+            2.0**53 + 2,
+            2.0**63,
+            -(2.0**63),
+        ]
     )
 )
 TEXTS = (
@@ -73,6 +83,8 @@ POOLS: list[st.SearchStrategy[Any]] = [
     LONG,
     st.integers(-9, 9),
     st.floats(-9, 9),
+    st.sampled_from([2.0**63, -(2.0**64), 1e300, 2**63, 2**64 - 1, -(2**63) - 1]),
+    st.sampled_from([[], {}, [0], {"a": None}, [[1.5]], [1, 2]]),
 ]
 
 
@@ -132,7 +144,7 @@ def test_together_is_one_by_one(columns: list[list[Any]], kind: ScalarType, by_f
             expected.setdefault(coercion, []).extend(position * rows + place for place in places)
     assert array.dtype == scalars.NUMPY_DTYPES[kind] == arrays[0].dtype
     assert array.tobytes() == np.concatenate(arrays).tobytes()
-    assert {coercion: places.tolist() for coercion, places in changes} == expected
+    assert {coercion: list(places) for coercion, places in changes} == expected
     assert len(dict(changes)) == len(changes)
 
 

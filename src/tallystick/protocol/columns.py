@@ -184,9 +184,9 @@ def _count(names: Sequence[str | int], rows: int, changes: bulk.Changes, report:
     """Count changes of values that stood in these columns, one column after another."""
     for coercion, places in changes:
         if rows == 1:
-            report.count_each([str(names[place]) for place in places.tolist()], coercion)
+            report.count_each([str(names[place]) for place in bulk.listed(places)], coercion)
             continue
-        for name, values in zip(names, np.bincount(places // rows).tolist(), strict=False):
+        for name, values in zip(names, np.bincount(np.asarray(places) // rows).tolist(), strict=False):
             if values:
                 report.count(str(name), coercion, values)
 

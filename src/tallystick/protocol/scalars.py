@@ -26,8 +26,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 #: What the model's frame is built from: an array, or a list of text (None for missing) that pandas gives a text type.
 Values: TypeAlias = Array | list[Any]
 
-EXACT_IN_DOUBLE = 2.0**53
-EXACT_IN_FLOAT = 2.0**24
+EXACT_IN_DOUBLE = 2**53
+EXACT_IN_FLOAT = 2**24
 
 NUMPY_DTYPES: dict[ScalarType, np.dtype[Any]] = {
     ScalarType.BOOLEAN: np.dtype(bool),
