@@ -7,6 +7,7 @@ MLflow's path is its scoring server's parsing and its schema enforcement, withou
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import logging
@@ -14,7 +15,8 @@ import timeit
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest import mock
 
 import numpy as np
 from mlflow.models.signature import ModelSignature
@@ -22,6 +24,7 @@ from mlflow.pyfunc import _validate_prediction_input
 from mlflow.pyfunc.scoring_server import _split_data_and_params, infer_and_parse_data
 
 from tallystick.entities import Enforcement
+from tallystick.protocol import lossy
 from tallystick.protocol.codec import encode_predictions
 from tallystick.protocol.enforce import Decoder, compile_decoder
 from tallystick.protocol.signature import parse_signature
@@ -105,7 +108,8 @@ def encode_us(rows: int, budget_s: float = 0.4) -> float:
 
 
 #: Title, type of the columns, and what is sent in place of a value that fits.
-CHANGES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+Change: TypeAlias = tuple[str, str, Callable[[Any], Any]]
+CHANGES: tuple[Change, ...] = (
     ("fraction for long", "long", lambda value: value + 0.7),
     ("text for long", "long", str),
     ("true for long", "long", lambda value: True),
@@ -116,11 +120,19 @@ CHANGES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("2^53 + 1 for double", "double", lambda value: 2**53 + 1),
     ("null for boolean", "boolean", lambda value: None),
     ("text for boolean", "boolean", lambda value: "false"),
+    ("number for string", "string", len),
+    ("whole for datetime", "datetime", lambda value: 1_700_000_000),
+    ("fraction for datetime", "datetime", lambda value: 1.7e9 + 0.5),
+    ("bad base64 for binary", "binary", lambda value: value[:4] + "!" + value[4:]),
+    ("odd date for datetime", "datetime", lambda value: "Jan 5, 2024"),
 )
 _FITS: dict[str, Callable[[int], Any]] = {
     "double": lambda n: n + 0.5,
     "float": lambda n: n + 0.5,
     "boolean": lambda n: n % 2 == 0,
+    "string": lambda n: f"name {n}",
+    "datetime": lambda n: f"2024-01-{n % 28 + 1:02d}T10:00:00",
+    "binary": lambda n: base64.b64encode(f"bytes {n}".encode()).decode(),
 }
 
 
@@ -132,30 +144,53 @@ class LedgerLine:
     rows: int
     changed: int
     exact_us: float
-    #: With the changes; what it takes longer is the ledger's.
+    #: With the changes, where pandas's answers are at hand; what it takes longer is the ledger's.
+    own_us: float
+    #: And where pandas is asked. The same, if it never is.
     decode_us: float
     mlflow_us: float
 
 
 def ledger_table(columns: int = 50, budget_s: float = 0.4) -> Iterator[LedgerLine]:
-    """Measure decoding rows as the signature has them and with changes, in turns, and MLflow on the latter."""
+    """Measure decoding rows as the signature has them and with changes, in turns, and MLflow on the latter.
+
+    The last lines have columns of all types in turns, with one kind of change each.
+    """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="mlflow|pandas")
     names = [f"feature_{n}" for n in range(columns)]
-    for title, kind, change in CHANGES:
-        raw = {"inputs": json.dumps([{"name": name, "type": kind, "required": True} for name in names])}
+    # Without the odd dates, whose time is that of pandas.
+    each = list({change[1]: change for change in CHANGES[:-1]}.values())
+    for title, changes in [(change[0], [change]) for change in CHANGES] + [(f"{len(each)} types in turns", each)]:
+        of = [changes[n % len(changes)] for n in range(columns)]
+        entries = [{"name": name, "type": kind, "required": True} for name, (_, kind, _) in zip(names, of, strict=True)]
+        raw = {"inputs": json.dumps(entries)}
         decoder, theirs = compile_decoder(parse_signature(raw)), ModelSignature.from_dict(raw).inputs
-        fits: Callable[[int], Any] = _FITS.get(kind, int)
+        exact = [_FITS.get(kind, int)(n) for n, (_, kind, _) in enumerate(of)]
         for rows in (1, 100):
             for changed in (1, 10, 50):
-                exact = [fits(n) for n in range(columns)]
-                sent = [change(value) for value in exact[:changed]] + exact[changed:]
+                sent = [change(value) for value, (_, _, change) in zip(exact[:changed], of, strict=False)]
+                sent += exact[changed:]
                 yield LedgerLine(title, rows, changed, *_ledger_us(decoder, theirs, names, exact, sent, rows, budget_s))
+
+
+class _Remembered:
+    """Stands in the place of pandas: asks it once for each column, and says the same from then on."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Any, Any] = {}
+        self._ask = lossy.cast_by_pandas
+
+    def __call__(self, values: Any, *how: Any) -> Any:
+        key = (tuple(values), *how)
+        if key not in self.answers:
+            self.answers[key] = self._ask(values, *how)
+        return self.answers[key]
 
 
 def _ledger_us(
     decoder: Decoder, theirs: Any, names: list[str], exact: list[Any], sent: list[Any], rows: int, budget_s: float
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     fit, odd = (
         json.dumps({"dataframe_split": {"columns": names, "data": [row] * rows}}).encode() for row in (exact, sent)
     )
@@ -170,9 +205,12 @@ def _ledger_us(
     assert decode(odd).ledger
     assert not decode(fit).ledger
     # Many short turns: what else runs on the machine is out of the way in some of them.
-    turns = [(us(lambda: decode(fit), budget_s / 20), us(lambda: decode(odd), budget_s / 20)) for _ in range(20)]
+    pandas = _Remembered()
+    with mock.patch.object(lossy, "cast_by_pandas", pandas):
+        turns = [(us(lambda: decode(fit), budget_s / 20), us(lambda: decode(odd), budget_s / 20)) for _ in range(20)]
     best_fit, best_odd = (min(turn) for turn in zip(*turns, strict=True))
-    return best_fit, best_odd, us(mlflow, budget_s)
+    asking = min(us(lambda: decode(odd), budget_s / 4) for _ in range(8)) if pandas.answers else best_odd
+    return best_fit, best_odd, asking, us(mlflow, budget_s)
 
 
 def run(bench: Bench) -> None:
@@ -190,11 +228,11 @@ def main() -> None:
     for count in (1, 1000):
         print(f"encode {count} predictions: {encode_us(count):.1f}")
     print("microseconds of 50 columns whose values are changed and counted, above those of a request that fits")
-    print("               change  rows  changed   exact   decode   above    MLflow")
+    print("               change  rows  changed   exact   decode   above    pandas    MLflow")
     for each in ledger_table():
         print(
             f"{each.change:>21} {each.rows:>5} {each.changed:>8} {each.exact_us:7.1f} {each.decode_us:8.1f}"
-            f" {each.decode_us - each.exact_us:+7.1f} {each.mlflow_us:9.1f}"
+            f" {each.own_us - each.exact_us:+7.1f} {each.decode_us - each.own_us:9.1f} {each.mlflow_us:9.1f}"
         )
 
 

@@ -1,9 +1,10 @@
 """What is converted together is, bit for bit, what pandas and NumPy make of each column by itself, and counted alike.
 
-Two claims, of columns of any numbers, truth values, texts and nulls:
+Three claims, of columns of any numbers, truth values, texts, nulls and lists:
 
 * `bulk.convert`, where it has an answer for all columns together, has the array and the changes that `scalars.judge`
   and `lossy.cast_by_pandas` have for one after another, and no answer where one of them is refused;
+* `singles.convert` has the same of text, dates and bytes, or no answer for some of the columns;
 * `lossy.cast`, which knows without pandas what a column is held in, gives what `cast_by_pandas` gives, or refuses too.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick.protocol import bulk, lossy, scalars
+from tallystick.protocol import bulk, lossy, scalars, singles
 from tallystick.protocol.ledger import Coercion
 from tallystick.protocol.signature import ScalarType
 
@@ -34,7 +35,17 @@ FLOATS = (
         [0.0, -0.0, 5e-324, 7e-46, 1.4e-45, 3.4028235e38, 3.4028236e38, 1e300, -1e300, NAN, INF, -INF, 16777217.0]
     )
     | st.sampled_from(
-        [2.0**31, 2.0**31 - 0.5, -(2.0**31) - 0.5, -(2.0**31) - 1, 2.0**53, 2.0**53 + 2, 2.0**63, -(2.0**63)]
+        [
+            2.0**31,
+            2.0**31 - 0.5,
+            2.0**31 + 0.5,
+            -(2.0**31) - 0.5,
+            -(2.0**31) - 1,
+            2.0**53,
+            2.0**53 + 2,
+            2.0**63,
+            -(2.0**63),
+        ]
     )
 )
 TEXTS = (
@@ -73,7 +84,25 @@ POOLS: list[st.SearchStrategy[Any]] = [
     LONG,
     st.integers(-9, 9),
     st.floats(-9, 9),
+    st.sampled_from([2.0**63, -(2.0**64), 1e300, 2**63, 2**64 - 1, -(2**63) - 1]),
+    st.sampled_from([[], {}, [0], {"a": None}, [[1.5]], [1, 2]]),
 ]
+DATES = (
+    st.sampled_from(["2024-01-31", "2024-01-31T10:00", "2024-01-31 10:00:00.123456789", "2024-02-30", "1677-09-21"])
+    | st.sampled_from(
+        ["2262-04-11", "2262-04-11T10:00:00", "20240131", "31/01/2024", "01/02/2024", "2024-01-31T10:00Z"]
+    )
+    | st.sampled_from(["Jan 5, 2024", "NaT", "x"])
+)
+NANOSECONDS = st.sampled_from(
+    [1.7e18, -1.7e18, 1.5, -0.5, 9.223372036854774e18, -9.223372036854774e18, 1700000000, 2**63 - 1, -(2**63)]
+)
+BASE64 = (
+    st.sampled_from(["aGVs", "aGVsbG8=", "aGVs\nbG8=\r\n", "aGVsbG9=", "aG!Vs", "!aG=", "a!===", "aGVs=!bG8=", "\n"])
+    | st.sampled_from(["aGVsbG8=é", "éaGVs", "=aGV", "aGVs====", "aGVsb", "aG=V", "a-_b", "aGVsbG8", "\ud800", "AB=="])
+    | st.text("aA/+=!\n ", max_size=9)
+)
+LIKE = [(ScalarType.STRING, TEXTS), (ScalarType.DATETIME, DATES | NANOSECONDS), (ScalarType.BINARY, BASE64 | TEXTS)]
 
 
 @st.composite
@@ -82,6 +111,14 @@ def tables(draw: st.DrawFn) -> list[list[Any]]:
     value = st.one_of(draw(st.lists(st.sampled_from(POOLS), min_size=1, max_size=3)))
     rows = draw(st.sampled_from([1, 1, 2, 3, 8]))
     return draw(st.lists(st.lists(value, min_size=rows, max_size=rows), min_size=1, max_size=4))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> tuple[ScalarType, list[Any]]:
+    """A type, and a row of values that are like it or of a few other kinds."""
+    kind, like = draw(st.sampled_from(LIKE))
+    value = st.one_of(like, *draw(st.lists(st.sampled_from(POOLS), max_size=2)))
+    return kind, draw(st.lists(value, min_size=1, max_size=8))
 
 
 def one_by_one(values: list[Any], kind: ScalarType, by_frame: bool) -> tuple[Any, dict[Coercion, list[int]]] | None:
@@ -132,13 +169,32 @@ def test_together_is_one_by_one(columns: list[list[Any]], kind: ScalarType, by_f
             expected.setdefault(coercion, []).extend(position * rows + place for place in places)
     assert array.dtype == scalars.NUMPY_DTYPES[kind] == arrays[0].dtype
     assert array.tobytes() == np.concatenate(arrays).tobytes()
-    assert {coercion: places.tolist() for coercion, places in changes} == expected
+    assert {coercion: list(places) for coercion, places in changes} == expected
     assert len(dict(changes)) == len(changes)
 
 
 @SETTINGS
-@given(tables(), KINDS | st.sampled_from([ScalarType.STRING, ScalarType.DATETIME]))
-def test_column_without_pandas_is_that_of_pandas(columns: list[list[Any]], kind: ScalarType) -> None:
+@given(rows(), st.booleans())
+def test_columns_of_a_row_are_as_each_alone(row: tuple[ScalarType, list[Any]], by_frame: bool) -> None:
+    kind, values = row
+    columns, changes = singles.convert(values, kind, by_frame)
+    expected: dict[Coercion, list[int]] = {}
+    for place, (value, column) in enumerate(zip(values, columns, strict=True)):
+        if column is None:
+            continue
+        alone = one_by_one([value], kind, by_frame)
+        assert alone is not None
+        assert same(column, alone[0])
+        for coercion in alone[1]:
+            expected.setdefault(coercion, []).append(place)
+    assert {coercion: sorted(places) for coercion, places in changes} == expected
+    assert len(dict(changes)) == len(changes)
+
+
+@SETTINGS
+@given(st.tuples(st.sampled_from(ScalarType), tables()) | rows().map(lambda row: (row[0], [row[1]])))
+def test_column_without_pandas_is_that_of_pandas(case: tuple[ScalarType, list[list[Any]]]) -> None:
+    kind, columns = case
     for values in columns:
         try:
             theirs: Any = lossy.cast_by_pandas(values, kind, by_frame=True)

@@ -1,9 +1,9 @@
 """The columns of one request, converted: together where that says the same, else each by itself.
 
 Four questions, each asked only where the one before has no answer: does it fit by its types (`scalars.exact`)? Are all
-of its values ones that Python's own rules convert (`bulk`)? Does each value fit by itself (`scalars.judge`)? What does
-MLflow make of the column (`lossy`)? The first two are asked of all columns of a type at once, then of fewer, since a
-call of NumPy takes as long for a column of one value as for fifty of them.
+of its values ones that Python's own rules convert (`bulk`; `singles` for text, dates and bytes, of a row only)? Does
+each value fit by itself (`scalars.judge`)? What does MLflow make of the column (`lossy`)? The first two are asked of
+all columns of a type at once, then of fewer, since a call of NumPy takes as long for one value as for fifty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tallystick.entities import Enforcement
-from tallystick.protocol import bulk, lossy, scalars
+from tallystick.protocol import bulk, lossy, scalars, singles
 from tallystick.protocol.codec import check_depth
 from tallystick.protocol.decoded import Inferred
 from tallystick.protocol.ledger import Coercion, Report, further_rows
@@ -33,10 +33,10 @@ MANY_ROWS = 20
 
 
 def groups_of(columns: Sequence[Column]) -> list[Group]:
-    """Return which columns are worth being converted together: those of a number type, or of truth values."""
+    """Return which columns are worth being converted together."""
     found: dict[ScalarType, list[int]] = {}
     for position, column in enumerate(columns):
-        if isinstance(column.type, ScalarType) and column.type in bulk.KINDS:
+        if isinstance(column.type, ScalarType):
             found.setdefault(column.type, []).append(position)
     return [(kind, positions) for kind, positions in found.items() if len(positions) >= _WORTH]
 
@@ -74,6 +74,10 @@ class Conversion:
         Violates nothing: columns with values to refuse are left to `column`, which finds the words.
         """
         kind, positions = group
+        if kind not in bulk.KINDS:
+            if self._table.rows == 1:
+                self._singles(kind, positions, out)
+            return
         if self._table.rows == 1:
             self._together(kind, positions, out)
             return
@@ -102,6 +106,16 @@ class Conversion:
                 names = [self._table.names[position] for position in positions]
                 _count(names, self._table.rows, changes, self._report)
         for position, column in zip(positions, flat.reshape(len(positions), -1), strict=True):
+            out[position] = column
+
+    def _singles(self, kind: ScalarType, positions: list[int], out: list[Values | Inferred | None]) -> None:
+        values = [self._columns[position][0] for position in positions]
+        columns, changes = singles.convert(values, kind, self._table.by_frame)
+        if changes:
+            if self._mode is Enforcement.STRICT:
+                return
+            _count([self._table.names[position] for position in positions], 1, changes, self._report)
+        for position, column in zip(positions, columns, strict=True):
             out[position] = column
 
     def column(self, position: int, spec: Column) -> Values | Inferred:
@@ -168,7 +182,7 @@ class Conversion:
         if not refused:
             for (coercion, _), rows in found.items():
                 assert coercion is not None
-                _count([name], table.rows, _split_nulls(coercion, np.array(rows), out), self._report)
+                _count([name], table.rows, _split_nulls(coercion, rows, out), self._report)
         return out
 
 
@@ -184,9 +198,9 @@ def _count(names: Sequence[str | int], rows: int, changes: bulk.Changes, report:
     """Count changes of values that stood in these columns, one column after another."""
     for coercion, places in changes:
         if rows == 1:
-            report.count_each([str(names[place]) for place in places.tolist()], coercion)
+            report.count_each([str(names[place]) for place in bulk.listed(places)], coercion)
             continue
-        for name, values in zip(names, np.bincount(places // rows).tolist(), strict=False):
+        for name, values in zip(names, np.bincount(np.asarray(places) // rows).tolist(), strict=False):
             if values:
                 report.count(str(name), coercion, values)
 
@@ -196,10 +210,9 @@ def _is_read_alike(kind: ScalarType, values: Sequence[Any]) -> bool:
     return kind is not ScalarType.BINARY and not (kind is ScalarType.STRING and None in values)
 
 
-def _split_nulls(coercion: Coercion, rows: Array, out: Values) -> bulk.Changes:
+def _split_nulls(coercion: Coercion, rows: list[int], out: Values) -> bulk.Changes:
     if coercion is not Coercion.NULL_TO_FALSE:
         return [(coercion, rows)]
     # Beside numbers, pandas holds null as NaN, and NaN is true.
-    is_true = np.asarray(out)[rows]
-    parts = [(Coercion.NULL_TO_TRUE, rows[is_true]), (coercion, rows[~is_true])]
-    return [part for part in parts if len(part[1])]
+    true, false = ([row for row in rows if bool(out[row]) is made] for made in (True, False))
+    return [part for part in ((Coercion.NULL_TO_TRUE, true), (coercion, false)) if part[1]]

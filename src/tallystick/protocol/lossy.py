@@ -27,6 +27,8 @@ def _column_of(values: Sequence[Any], kind: ScalarType) -> Array | None:
     """Return a frame's column without a frame; None where pandas is to be asked."""
     if kind is ScalarType.STRING and _is_kept(values):
         return object_array(values)
+    if kind is ScalarType.BINARY:
+        return _decoded(values)
     column = held(values)
     if column is None:
         return None
@@ -34,9 +36,10 @@ def _column_of(values: Sequence[Any], kind: ScalarType) -> Array | None:
         return _narrowed(column, NUMPY_DTYPES[kind])
     if kind is ScalarType.STRING:
         return object_array(column.tolist())
-    if kind is ScalarType.DATETIME and column.dtype.kind == "i":
-        # pandas takes whole numbers for nanoseconds since 1970.
-        return column.view(NUMPY_DTYPES[kind])
+    if kind is ScalarType.DATETIME and column.dtype.kind in "if":
+        # pandas takes numbers for nanoseconds since 1970 (`core/arrays/datetimes.py`, `maybe_convert_dtype`).
+        with np.errstate(invalid="ignore"):
+            return column.astype(NUMPY_DTYPES[kind])
     return None
 
 
@@ -114,6 +117,11 @@ def held(values: Sequence[Any]) -> Array | None:
     return np.array(values, dtype=np.float64)
 
 
+def _decoded(values: Sequence[Any]) -> Array:
+    """Return the bytes as MLflow decodes them; what is no text raises TypeError, whatever pandas holds it in."""
+    return object_array([base64.decodebytes(bytes(value, "utf8")) for value in values])
+
+
 def _is_kept(values: Sequence[Any]) -> bool:
     """Whether pandas holds values as they are: text beside whole numbers or truth values has no type of its own."""
     kinds = set(map(type, values))
@@ -145,7 +153,7 @@ def _by_frame(values: Sequence[Any], kind: ScalarType) -> Values:
                 return [None if value != value else value for value in column]
             return object_array(list(column.astype(object)))
         case ScalarType.BINARY:
-            return object_array([base64.decodebytes(bytes(value, "utf8")) for value in column])
+            return _decoded(column)
         case ScalarType.DATETIME:
             dates = pd.to_datetime(column)
             if dates.dtype.kind != "M" or getattr(dates.dtype, "tz", None) is not None:

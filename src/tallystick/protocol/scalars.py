@@ -26,8 +26,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 #: What the model's frame is built from: an array, or a list of text (None for missing) that pandas gives a text type.
 Values: TypeAlias = Array | list[Any]
 
-EXACT_IN_DOUBLE = 2.0**53
-EXACT_IN_FLOAT = 2.0**24
+EXACT_IN_DOUBLE = 2**53
+EXACT_IN_FLOAT = 2**24
 
 NUMPY_DTYPES: dict[ScalarType, np.dtype[Any]] = {
     ScalarType.BOOLEAN: np.dtype(bool),
@@ -143,13 +143,18 @@ def _exact_binary(values: Sequence[Any], kinds: set[type]) -> Values | None:
 def _exact_datetime(values: Sequence[Any], kinds: set[type]) -> Values | None:
     if not kinds <= _TEXT_TYPES:
         return None
-    for value in values:
-        if value is not None and (_ISO.fullmatch(value) is None or not _is_in_range(value)):
-            return None
+    if not all(value is None or is_plain_date(value) for value in values):
+        return None
     try:
         return np.array(values, dtype="datetime64[ns]")
     except ValueError:
         return None
+
+
+def is_plain_date(text: str) -> bool:
+    """Whether a text has the form of a date as the type wants it, within the range of nanoseconds."""
+    # The last day ends early; its midnight is still in.
+    return _ISO.fullmatch(text) is not None and (_FIRST_DAY <= text[:10] <= _LAST_DAY or text == "2262-04-11")
 
 
 _EXACT_NUMBERS: dict[ScalarType, Callable[[Sequence[Any], set[type]], Array | None]] = {
@@ -169,10 +174,7 @@ _EXACT: dict[ScalarType, Callable[[Sequence[Any], set[type]], Values | None]] = 
 
 def object_array(values: Sequence[Any]) -> Array:
     """Return a 1-D array of these objects; NumPy would make more dimensions of lists of equal length."""
-    out = np.empty(len(values), dtype=object)
-    for position, value in enumerate(values):
-        out[position] = value
-    return out
+    return np.fromiter(values, dtype=object, count=len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,20 +353,15 @@ def datetime_fault(value: Any, context: Context) -> Fault | None:
         case str() if _ISO.fullmatch(value):
             if not _is_date(value):
                 return Fault(None, value, f", which is no date; {expected[2:]}")
-            if _is_in_range(value):
+            if is_plain_date(value):
                 return None
             kind = None if context.by_frame else Coercion.OVERFLOW
             return Fault(kind, value, f", outside {_FIRST_DAY} to {_LAST_DAY}")
-        case str() if _OFFSET.search(value) and _ISO.match(value) and len(value) > len("2024-01-31"):
+        case str() if _ISO.match(value) and _OFFSET.search(value) and len(value) > len("2024-01-31"):
             kind = None if context.by_frame else Coercion.TIMEZONE_DROPPED
         case str():
             kind = Coercion.AMBIGUOUS_DATE if _TWO_READINGS.match(value) else Coercion.DATE_GUESSED
     return Fault(kind, value, expected)
-
-
-def _is_in_range(text: str) -> bool:
-    # The last day ends early; its midnight is still in.
-    return _FIRST_DAY <= text[:10] <= _LAST_DAY or text == "2262-04-11"
 
 
 def _is_date(text: str) -> bool:
