@@ -322,7 +322,7 @@ def map_ratios(profile: ColumnProfile, undone: Undone, before: Floats) -> Floats
         # The slope stretches densities inside training's range; beyond it there is none to stretch.
         inside = (undone.settled >= numbers.minimum) & (undone.settled <= numbers.maximum) & np.isfinite(slope)
         # A value that many rows share has a mass, which no map stretches: a zero is a zero in any unit.
-        slope = np.where(_on_atom(numbers, undone.exact), 0.0, slope)
+        slope = np.where(_on_atom(numbers, undone.settled), 0.0, slope)
         after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
     return np.asarray(after - before[None, :])
 

@@ -1,0 +1,113 @@
+"""Digits that were lost on the way: with a scaling or another unit, in columns of one value, and alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tallystick.parity import Reference, Status, diagnose
+
+
+def stays(count: int, seed: int) -> pd.DataFrame:
+    """Places of six decimals, days ahead of which many are none, a wait that hardly anybody has, people, and rates."""
+    rng = np.random.default_rng(seed)
+    zone = rng.integers(0, 4, count)
+    ahead = np.where(rng.random(count) < 0.15, 0, np.round(rng.gamma(1.1, 80, count))).astype(int)
+    return pd.DataFrame(
+        {
+            "lat": np.round(np.array([-30.0, 10.0, 35.0, 48.0])[zone] + rng.normal(0, 4, count), 6),
+            "ahead": ahead,
+            "wait": np.where(rng.random(count) < 0.005, rng.integers(5, 120, count), 0),
+            "people": np.round(np.exp(rng.normal(10, 1.2, count))).astype(int),
+            "rate": rng.choice([6.92, 7.89, 9.17, 10.99, 13.33, 15.61, 18.25, 22.99], count),
+            "zone": np.array(["s", "e", "w", "n"])[zone],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> pd.DataFrame:
+    return stays(3000, 0)
+
+
+@pytest.fixture(scope="module")
+def known(trained) -> Reference:
+    return Reference.from_frame(trained)
+
+
+def some(share: float, rows: int = 200) -> np.ndarray:
+    return np.random.default_rng(5).random(rows) < share
+
+
+@pytest.mark.parametrize("share", [1.0, 0.35])
+def test_a_scaling_that_was_rounded_is_no_loss_of_digits(known, trained, share):
+    """Scaled places are places that training had; that they have three decimals tells that something was done."""
+    sent = stays(200, 1)
+    mean, sd = trained["lat"].mean(), trained["lat"].std(ddof=0)
+    scaled = ((sent["lat"] - mean) / sd).round(3)
+    verdict = diagnose(known, sent.assign(lat=sent["lat"].where(~some(share), scaled)))
+    assert (verdict.kind, verdict.features) == ("standardized", ("lat",))
+    assert verdict.transformation["mean"] == pytest.approx(mean, rel=0.01)
+
+
+def test_ten_times_as_many_people_in_some_rows_are_no_rounding_to_tens(known):
+    sent = stays(200, 1)
+    verdict = diagnose(known, sent.assign(people=sent.people.where(~some(0.3), sent.people * 10)))
+    assert (verdict.kind, verdict.features) == ("unit", ("people",))
+    assert verdict.transformation["factor"] == 10
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_raw_values_are_told_by_their_digits_where_training_was_scaled(trained, share):
+    """They lie where scaled ones do, and no other column knows them."""
+    sent, size = stays(200, 1), trained.rate.std(ddof=0)
+    spread = pd.Series(np.round(np.random.default_rng(8).normal(3, 1.2, 3200), 2))
+    raw, mean, sd = spread[3000:].reset_index(drop=True), spread[:3000].mean(), spread[:3000].std(ddof=0)
+    reference = Reference.from_frame(trained.assign(rate=trained.rate / size, far=(spread[:3000] - mean) / sd))
+    live = sent.assign(rate=sent.rate / size, far=raw.where(some(share), (raw - mean) / sd))
+    verdict = diagnose(reference, live)
+    assert (verdict.kind, verdict.features) == ("not_standardized", ("far",))
+
+
+def test_lost_digits_alone_are_still_that(known):
+    sent = stays(200, 1)
+    verdict = diagnose(known, sent.assign(lat=sent["lat"].where(~some(0.3), sent["lat"].round(2))))
+    assert (verdict.kind, verdict.transformation["decimals"]) == ("rounded", 2)
+
+
+def test_whole_rates_are_a_cast_and_no_scaling_that_is_nearly_one(known):
+    """A scaler of another column may have a deviation near 1 and a mean below it."""
+    sent = stays(200, 1)
+    near = stays(3000, 0).assign(steps=np.random.default_rng(2).normal(0.74, 0.99, 3000))
+    reference = Reference.from_frame(near)
+    live = sent.assign(rate=np.floor(sent.rate), steps=np.random.default_rng(3).normal(0.74, 0.99, 200))
+    assert diagnose(reference, live).kind == "lossy_cast"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("factor", [0.01, 0.001, 100])
+def test_a_power_of_ten_is_not_taken_for_a_unit_near_it(known, factor, share):
+    """Rounded to the digits that it was sent with, any factor near it leads back to whole numbers, and to the usual."""
+    sent = stays(200, 1)
+    verdict = diagnose(known, sent.assign(ahead=(sent.ahead * factor).where(some(share), sent.ahead)))
+    assert verdict.kind == "unit"
+    assert verdict.transformation["factor"] == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_the_one_value_of_a_column_is_told_when_it_is_scaled(known, trained, share):
+    """Nearly all rows are 0, which is one value when it is scaled: the mean over the deviation, to the last digit."""
+    sent = stays(200, 1).assign(wait=0)
+    mean, sd = trained.wait.mean(), trained.wait.std(ddof=0)
+    verdict = diagnose(known, sent.assign(wait=((sent.wait - mean) / sd).where(some(share), sent.wait)))
+    assert (verdict.kind, verdict.features) == ("standardized", ("wait",))
+
+
+def test_any_other_single_value_of_such_a_column_is_no_scaling(known):
+    sent = stays(200, 1).assign(wait=0)
+    verdict = diagnose(known, sent.assign(wait=sent.wait.where(~some(0.3), -0.07)))
+    assert verdict.kind in ("default_fill", "constant")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fair_stays_lose_nothing(known, seed):
+    assert diagnose(known, stays(200, 40 + seed)).status is Status.CONSISTENT
