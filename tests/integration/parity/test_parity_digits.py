@@ -111,3 +111,51 @@ def test_any_other_single_value_of_such_a_column_is_no_scaling(known):
 @pytest.mark.parametrize("seed", range(4))
 def test_fair_stays_lose_nothing(known, seed):
     assert diagnose(known, stays(200, 40 + seed)).status is Status.CONSISTENT
+
+
+def heights(count: int, seed: int) -> pd.DataFrame:
+    """Heights of which two in five are 0 and a few are 1, with a long tail; incomes of a range of nearly a thousand."""
+    rng = np.random.default_rng(seed)
+    high = np.round(np.exp(rng.normal(6.3, 1.6, count)), -1)
+    zero = rng.random(count)
+    return pd.DataFrame(
+        {
+            "height": np.where(zero < 0.4, 0.0, np.where(zero < 0.41, 1.0, high)),
+            "income": np.clip(np.round(np.exp(rng.normal(4.8, 0.5, count))), 9, 960),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tall() -> pd.DataFrame:
+    return heights(3000, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_rounded_beside_many_zeros_is_one_of_them(seed):
+    """Undone, a scaled and rounded 0 may be nearer to 1, which hardly any row had."""
+    trained, sent = heights(3000, seed), heights(200, 50 + seed)
+    mean, sd = trained.height.mean(), trained.height.std(ddof=0)
+    verdict = diagnose(Reference.from_frame(trained), sent.assign(height=((sent.height - mean) / sd).round(3)))
+    assert (verdict.kind, verdict.features) == ("standardized", ("height",))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_thousandths_are_no_scaling_by_a_range_of_about_a_thousand(tall, share):
+    sent = heights(200, 1)
+    verdict = diagnose(
+        Reference.from_frame(tall), sent.assign(income=(sent.income / 1000).where(some(share), sent.income))
+    )
+    assert (verdict.kind, verdict.transformation["factor"]) == ("unit", pytest.approx(0.001))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_line_that_makes_one_value_of_all_is_none(seed):
+    """Of a column in which nearly all rows have one value, twelve times as much are twelve times as much."""
+    rng = np.random.default_rng(seed)
+    usual = rng.random(3200) < 0.95 + 0.01 * seed
+    frame = pd.DataFrame({"limit": np.where(usual, 45.0, np.round(rng.uniform(14, 44, 3200), 2))})
+    frame["other"] = rng.normal(0, 1, 3200)
+    live = frame.iloc[3000:].reset_index(drop=True)
+    verdict = diagnose(Reference.from_frame(frame.iloc[:3000]), live.assign(limit=12 * live.limit))
+    assert (verdict.kind, verdict.transformation["factor"]) == ("unit", pytest.approx(12))

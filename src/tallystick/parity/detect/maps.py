@@ -69,7 +69,7 @@ _UNITS: dict[str, float] = {
     "double": 2.0,
 }
 #: Part of a deviation within which two scalers are the same: they were counted by n or by n - 1.
-SAME_SCALE = 2e-3
+SAME_SCALE = 3e-4
 _POWERS = (1, 2, 3, 4, 5, 6, 9)
 #: A factor within this of a power of ten, in logarithms, is near it.
 NEAR_TEN = 0.1

@@ -134,11 +134,14 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
 
 
 def _without_coincidences(numbers: NumberProfile, column: int, values: Floats, found: list[Finding]) -> list[Finding]:
-    """Leave out units that meet training's values only as far as rounding allows, where another meets them exactly."""
-    units = [each for each in found if each.kind == "unit" and column in each.undo]
-    settled = [np.where(each.rows, np.asarray(each.undo[column], dtype=np.float64), np.nan) for each in units]
-    stays = by_itself(numbers, values, settled, [float(each.transformation["factor"]) for each in units])
-    out = {id(each) for each, is_kept in zip(units, stays, strict=True) if not is_kept}
+    """Leave out units and scalings that meet training's values only about, where another meets them exactly."""
+    # Six decimals are met by any factor of few digits; a lattice is not, nor are whole numbers.
+    kinds = COUNTED | {"unit"} if numbers.is_lattice or numbers.decimals == 0 else {"unit"}
+    lines = [each for each in found if each.kind in kinds and _is_led_back(numbers, column, each)]
+    settled = [np.where(each.rows, np.asarray(each.undo[column], dtype=np.float64), np.nan) for each in lines]
+    given = [(float(each.transformation["factor"]), float(each.transformation.get("offset", 0.0))) for each in lines]
+    stays = by_itself(numbers, values, settled, given)
+    out = {id(each) for each, is_kept in zip(lines, stays, strict=True) if not is_kept}
     return [each for each in found if id(each) not in out]
 
 
@@ -176,6 +179,12 @@ def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> lis
         if finding is not None and not _is_slight(finding):
             found.append(finding)
     return found
+
+
+def _is_led_back(numbers: NumberProfile, column: int, finding: Finding) -> bool:
+    """Whether undoing leads nearly all values to values, or digits, of training."""
+    undone = np.asarray(finding.undo[column], dtype=np.float64) if column in finding.undo else np.zeros(0)
+    return bool(len(undone)) and bool(_is_training_s(numbers, undone[finding.rows]).mean() > MOSTLY)
 
 
 def _is_slight(finding: Finding) -> bool:

@@ -181,6 +181,7 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
         # The column went elsewhere as a whole, and not to fewer digits: that some have few is a side effect.
         return None
     kind = _cast_kind(live, column, values[coarse], digits)
+    gain = max(nats, _lattice_gain(numbers, values[known], digits, kind, share))
     evidence = (f"{count} of {rows} values have at most {digits} decimals; in training {usual:.1%}",)
     return Finding(
         kind,
@@ -193,9 +194,7 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
         coarse,
         {},
         _forward(profile.name, kind, digits),
-        gain=_gain(
-            profile, values[coarse], digits, max(nats, _lattice_gain(numbers, values[known], digits, kind, share))
-        ),
+        gain=_gain(profile, values[coarse], digits, gain),
     )
 
 
@@ -247,14 +246,17 @@ def coarse_elsewhere(live: Live, column: int) -> CoarseElsewhere | None:
         if lost.kind == "float32" or lost.gain >= lost.nats:
             continue
         usual = _coarse_share(profile, int(lost.transformation["decimals"]), None)
-        # One value alone may be a default.
-        count, rows = int(lost.rows.sum()), int(live.known(column).sum())
-        same = int(np.unique(values[lost.rows], return_counts=True)[1].max())
         assert profile.numbers is not None
-        told = binomial_nats(count - same, rows - same, _most_usual(profile.numbers, usual))
+        told = _but_commonest(values[live.known(column)], lost.rows[live.known(column)], profile.numbers, usual)
         if told >= CLAIM_NATS:
             return CoarseElsewhere(np.asarray(lost.rows), usual, min(told, lost.nats))
     return None
+
+
+def _but_commonest(values: Floats, coarse: Mask, numbers: NumberProfile, usual: float) -> float:
+    """Return what coarse values say without the commonest of them, in nats: one value alone may be a default."""
+    same = int(np.unique(values[coarse], return_counts=True)[1].max(initial=0))
+    return binomial_nats(int(coarse.sum()) - same, len(values) - same, _most_usual(numbers, usual))
 
 
 def _off_cut(numbers: NumberProfile, values: Floats, digits: int) -> float:
