@@ -159,3 +159,13 @@ def test_a_line_that_makes_one_value_of_all_is_none(seed):
     live = frame.iloc[3000:].reset_index(drop=True)
     verdict = diagnose(Reference.from_frame(frame.iloc[:3000]), live.assign(limit=12 * live.limit))
     assert (verdict.kind, verdict.transformation["factor"]) == ("unit", pytest.approx(12))
+
+
+def test_a_cast_may_lead_below_the_least_value():
+    """18.0004 is the least age, and 18 when it is cut: no yards in metres, though nearly all would be ages, too."""
+    rng = np.random.default_rng(2)
+    ages = 18.0004 + 41.9 * rng.random(3200)
+    frame = pd.DataFrame({"age": np.append(18.0004, ages[1:]), "other": rng.normal(0, 1, 3200)})
+    live = frame.iloc[3000:].reset_index(drop=True)
+    verdict = diagnose(Reference.from_frame(frame.iloc[:3000]), live.assign(age=np.trunc(live.age)))
+    assert verdict.kind == "lossy_cast"

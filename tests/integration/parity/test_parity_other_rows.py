@@ -59,6 +59,13 @@ def test_a_sign_that_was_turned_is_no_value_of_another_row(known, share):
     assert (verdict.kind, verdict.features) == ("sign_flip", ("slope",))
 
 
+@pytest.mark.parametrize("column", ["size", "lane", "slope"])
+def test_what_is_missing_is_no_value_of_another_row(known, column):
+    sent, some = orders(200, 4), np.random.default_rng(4).random(200) < 0.4
+    verdict = diagnose(known, sent.assign(**{column: sent[column].mask(some)}))
+    assert (verdict.kind, verdict.features) == ("nulls", (column,))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_sound_orders_are_not_stale(known, seed):
     assert diagnose(known, orders(200, 20 + seed)).status is Status.CONSISTENT

@@ -81,6 +81,9 @@ def _detected(live: Live, column: int) -> list[Finding]:
         before = best.get(finding.gain > 0)
         if before is None or finding.nats > before.nats * 1.02 + CLAIM_NATS:
             best[finding.gain > 0] = finding
+    if True in best and best[True].gain >= best[True].nats:
+        # Cut to fewer digits, a value may leave training's range by more than fewer digits left would explain.
+        return [best[True]]
     return [best[is_inside] for is_inside in (True, False) if is_inside in best]
 
 

@@ -31,6 +31,8 @@ LOST_PART = 0.6
 #: Nats by which a cause must tell a column better than values of other rows do: fitted to these, two levels look half
 #: exchanged, and that gains one or two.
 OVER_OTHER_ROWS, WELL_BELOW_HALF = 3.0, 0.4
+#: Kinds that values of other rows do not look like: nulls are seen, the others are told by two columns or the clock.
+SEEN = frozenset({"nulls", "columns_swapped", "time_zone"})
 #: Chance of a column's own distribution below which it is not training's.
 CHANGED_P = 1e-3
 #: Columns, the worst first, that are each taken away to see the others heal: each of them asks all others again.
@@ -73,9 +75,11 @@ def or_stale(
     rest = live.with_broken(frozenset({column}))
     for finding in found:
         other = names.index(finding.features[0])
-        if other == column:
+        if finding.kind in SEEN:
+            is_told = True
+        elif other == column:
             least = OVER_OTHER_ROWS if finding.share > WELL_BELOW_HALF else 0.0
-            is_told = finding.kind == "time_zone" or _over_other_rows(live, column, finding) > least
+            is_told = _over_other_rows(live, column, finding) > least
         else:
             again = by_role(rest, other, live.reference.columns[other].role)
             is_told = any(each.kind == finding.kind for each in again)
@@ -97,7 +101,7 @@ def _over_other_rows(live: Live, column: int, finding: Finding) -> float:
     back = _undone(live, column, finding)
     if back is None:
         # Values that were replaced leave nothing to be told of their rows.
-        return float(np.where(finding.rows, np.log(share), np.log1p(-share) + here).sum())
+        return float(here[~finding.rows].sum())
     there, cost = table[rows, back], 0.0
     if finding.kind == "category_relabelled":
         # The best exchange of many; one of two levels is the only one.
