@@ -5,6 +5,10 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, Status, diagnose
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.detect.stale import or_stale
+from tallystick.parity.inquire import begun
+from tallystick.parity.screen import screen
 
 
 def orders(count: int, seed: int) -> pd.DataFrame:
@@ -64,6 +68,16 @@ def test_what_is_missing_is_no_value_of_another_row(known, column):
     sent, some = orders(200, 4), np.random.default_rng(4).random(200) < 0.4
     verdict = diagnose(known, sent.assign(**{column: sent[column].mask(some)}))
     assert (verdict.kind, verdict.features) == ("nulls", (column,))
+
+
+@pytest.mark.parametrize(("kind", "is_kept"), [("columns_swapped", True), ("nulls", True), ("affine", False)])
+def test_two_columns_and_nulls_outlast_a_stale_one(known, kind, is_kept):
+    """An exchange is not asked of one column; what fits some rows of another one is, and is gone without the stale."""
+    sent, other = orders(200, 5), np.random.default_rng(5).permutation(200)
+    rows = begun(known, sent.assign(lane=sent.lane.to_numpy()[other])).rows
+    found = Finding(kind, ("items", "lane"), {}, 0.3, 20.0, False, (), np.zeros(200, dtype=bool), {})
+    told = or_stale(rows, screen(rows), [found], lambda live, column, role: [])
+    assert [each.kind for each in told] == ([kind] if is_kept else ["stale"])
 
 
 @pytest.mark.parametrize("seed", range(4))
