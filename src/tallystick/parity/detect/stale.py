@@ -31,8 +31,8 @@ LOST_PART = 0.6
 #: Nats by which a cause must tell a column better than values of other rows do: fitted to these, two levels look half
 #: exchanged, and that gains one or two.
 OVER_OTHER_ROWS, WELL_BELOW_HALF = 3.0, 0.4
-#: Kinds that values of other rows do not look like: nulls are seen, the others are told by two columns or the clock.
-SEEN = frozenset({"nulls", "columns_swapped", "time_zone"})
+#: Kinds that values of other rows do not look like: nulls are seen, an exchange is told by two columns.
+SEEN = frozenset({"nulls", "columns_swapped"})
 #: Chance of a column's own distribution below which it is not training's.
 CHANGED_P = 1e-3
 #: Columns, the worst first, that are each taken away to see the others heal: each of them asks all others again.
@@ -79,7 +79,7 @@ def or_stale(
             is_told = True
         elif other == column:
             least = OVER_OTHER_ROWS if finding.share > WELL_BELOW_HALF else 0.0
-            is_told = _over_other_rows(live, column, finding) > least
+            is_told = finding.kind == "time_zone" or _over_other_rows(live, column, finding) > least
         else:
             again = by_role(rest, other, live.reference.columns[other].role)
             is_told = any(each.kind == finding.kind for each in again)
