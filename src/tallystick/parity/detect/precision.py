@@ -244,6 +244,10 @@ class CoarseElsewhere:
 
 def coarse_elsewhere(live: Live, column: int) -> CoarseElsewhere | None:
     """Return the rows whose values have lost digits and lie elsewhere than training's cut ones; None without any."""
+    return live.once(column, "coarse elsewhere", lambda: _coarse_elsewhere(live, column))
+
+
+def _coarse_elsewhere(live: Live, column: int) -> CoarseElsewhere | None:
     profile, values = live.reference.columns[column], live.numbers(column)
     for lost in _all_lost(live, column):
         if lost.kind == "float32" or lost.gain >= lost.nats:
