@@ -28,7 +28,7 @@ from tallystick.parity.detect.permutation import detect_permutations, over_train
 from tallystick.parity.detect.precision import detect_precision, is_of_the_mix, is_only_rounded
 from tallystick.parity.detect.schema import read_live
 from tallystick.parity.detect.source import detect_source, with_lookups
-from tallystick.parity.detect.stale import detect_stale
+from tallystick.parity.detect.stale import or_stale
 from tallystick.parity.detect.thinned import detect_thinned
 from tallystick.parity.detect.times import detect_times
 from tallystick.parity.detect.window import detect_window, is_rounded_off, keeps_order, stays_whole
@@ -281,8 +281,9 @@ def _propose(live: Live, screened: Sequence[ColumnScreen], chosen: frozenset[int
     found += detect_permutations(live, flagged)
     # Asked last, and only when nothing explains the loss of agreement by values themselves.
     # Of what is inferred from a part of the rows, a key's own later values may tell the truth.
-    keyed = [] if any(f.exact or _is_whole(f) for f in found) else detect_keyed(live, screened)
-    found = keyed or (found if found and not _are_told_by_others(found) else _or_stale(live, screened, found))
+    is_told = any(finding.exact or _is_whole(finding) for finding in found)
+    keyed = [] if is_told else detect_keyed(live, screened)
+    found = keyed or (found if is_told else or_stale(live, screened, found, by_role))
     found = without_what_moved(live, _without_victims(live, screened, found))
     found = without_newcomers(live, found, TOLD_BY_OTHERS, by_role)
     surcharge = np.log(max(1.0, len(live.reference.columns) / FREE_COLUMNS))
@@ -349,26 +350,6 @@ def _without_victims(live: Live, screened: Sequence[ColumnScreen], found: list[F
 
 def _is_whole(finding: Finding) -> bool:
     return finding.share >= WHOLE and finding.kind not in TOLD_BY_OTHERS
-
-
-def _are_told_by_others(found: list[Finding]) -> bool:
-    return all(finding.kind in TOLD_BY_OTHERS for finding in found)
-
-
-def _or_stale(live: Live, screened: Sequence[ColumnScreen], found: list[Finding]) -> list[Finding]:
-    """Return the stale column instead, where without it nothing speaks for what was found.
-
-    Values of other rows make each partner of the column look exchanged.
-    """
-    stale = detect_stale(live, screened)
-    if not stale or not found or stale[0].features[0] in [finding.features[0] for finding in found]:
-        return found or stale
-    rest = live.with_broken(frozenset({live.reference.names.index(stale[0].features[0])}))
-    for finding in found:
-        column = live.reference.names.index(finding.features[0])
-        if any(again.kind == finding.kind for again in by_role(rest, column, live.reference.columns[column].role)):
-            return found
-    return stale
 
 
 def by_role(live: Live, column: int, role: Role) -> list[Finding]:

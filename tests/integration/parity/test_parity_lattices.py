@@ -181,3 +181,12 @@ def test_a_unit_stays_a_unit_where_training_was_converted_from_another(factor):
     sent = winds(200, 1, 1.15078)
     verdict = diagnose(Reference.from_frame(winds(4000, 0, 1.15078)), sent.assign(wind=sent.wind * factor))
     assert (verdict.status, verdict.kind) == (Status.CAUSE_FOUND, "unit")
+
+
+@pytest.mark.parametrize("column", ["age", "calls", "score"])
+def test_squares_of_whole_numbers_are_squares(known, column):
+    """Whole numbers squared are whole too, as other units and counts of other windows are; 0 stays what it is."""
+    sent = pupils(200, 31)
+    verdict = diagnose(known, sent.assign(**{column: sent[column] ** 2}))
+    assert (verdict.kind, verdict.features) == ("step_differs", (column,))
+    assert verdict.transformation["function"] == "square"

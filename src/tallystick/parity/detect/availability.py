@@ -199,6 +199,8 @@ def _is_next(profile: ColumnProfile, value: Any, is_default: bool) -> bool:
     numbers = profile.numbers
     if numbers is None or is_default or not numbers.is_lattice or numbers.decimals > 0 or len(numbers.lattice) < 2:
         return False
+    if float(value) % 1:
+        return False
     step = float(np.min(np.diff(numbers.lattice)))
     beyond = max(numbers.minimum - float(value), float(value) - numbers.maximum)
     return 0 < beyond <= NEXT_STEPS * step

@@ -23,7 +23,7 @@ from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.later import arriving_share
 from tallystick.parity.detect.levels import KnownLevels, is_fill_word
 from tallystick.parity.detect.meant import UNSEEN_TIMES, poisson_nats, renames, uncounted
-from tallystick.parity.detect.naming import MOST_ROWS, by_name
+from tallystick.parity.detect.naming import MOST_ROWS, by_code, by_name
 from tallystick.parity.joint import Values, paired_z
 from tallystick.parity.live import Live
 from tallystick.parity.matched import FEW_ALIKE, matched, over_mix
@@ -59,6 +59,7 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     total = sum(counts.values())
     # Where training saw no level only once, one that it never saw has less than a few rows' share.
     rate = max(UNSEEN_TIMES * profile.levels.unseen_rate, unseen_bound(profile.levels))
+    rate = max(rate, profile.levels.unseen_rate * _times_as_rare(profile, counts))
     rate = min(0.5, rate + min(0.003, 3.0 / max(1, profile.levels.rows)))
     nats = binomial_nats(sum(unseen.values()), total, rate)
     if not unseen or nats < CLAIM_NATS / 2:
@@ -86,6 +87,17 @@ def detect_unseen(live: Live, column: int) -> list[Finding]:
     return found
 
 
+def _times_as_rare(profile: ColumnProfile, counts: Mapping[str, int]) -> float:
+    """Return how many times as often as in training rows have another level than its commonest.
+
+    A part of the population without that one has rare levels only, and as many more that nobody has seen.
+    """
+    assert profile.levels is not None
+    common = float(profile.levels.counts[0]) / max(1.0, float(profile.levels.counts.sum()))
+    here = counts.get(profile.levels.levels[0], 0) / max(1, sum(counts.values()))
+    return max(1.0, (1 - here) / max(1 - common, 1e-3))
+
+
 def _told(
     live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[str, int], do_arrive: bool, is_usual: bool
 ) -> dict[str, str]:
@@ -96,7 +108,8 @@ def _told(
     profile = live.reference.columns[column]
     assert profile.levels is not None
     if is_usual or (do_arrive and sum(unseen.values()) < MOST_ROWS * sum(counts.values())):
-        return by_name(unseen, profile.levels.levels)
+        names, shares = profile.levels.levels, profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
+        return by_name(unseen, names) or by_code(unseen, names, shares)
     return renames(live, column, unseen, counts)
 
 
@@ -110,11 +123,11 @@ def _words_for_null(live: Live, column: int, unseen: Mapping[str, int]) -> dict[
     token, other = nulls + count, due * (1 - count / live.rows)
     told = float(poisson_nats(token, due) - poisson_nats(nulls, other))
     # Rows that had a level got it where there are as many nulls as before.
-    told = min(told, _null_nats(token, due, live.rows) - _null_nats(nulls, due, live.rows))
+    told = min(told, null_nats(token, due, live.rows) - null_nats(nulls, due, live.rows))
     return {text: count} if told - float(uncounted(count)) > NULL_NATS else {}
 
 
-def _null_nats(count: int, due: float, rows: int) -> float:
+def null_nats(count: int, due: float, rows: int) -> float:
     """Return the log-likelihood of so many nulls relative to its largest, with room for re-weighting by a tenth.
 
     Where most rows have none, the few that have one tell.

@@ -27,6 +27,10 @@ REFITS = 4
 RELATIVE = 0.02
 #: Standard deviations that a far value lies off the mean, with room.
 SCALER_ERROR = 4.0
+#: Share from which a value of a lattice is common.
+COMMON = 0.1
+#: Spread of a line's values, as a part of its offset, below which it has none.
+FLAT = 1e-6
 #: Room for what dividing by n or by n - 1 makes, in such differences.
 SCALER_ROOM = 1.2
 #: Error of a slope of quantiles, times the root of the rows: two standard deviations, with room.
@@ -82,7 +86,13 @@ def fitted_maps(profile: ColumnProfile, values: Floats, scaled: bool, sent: floa
         middle, size = _median(part), numbers.median
         if size != 0 and middle / size > 0 and not scaled and not numbers.is_lattice:
             maps.append(affine("unit", float(middle / size), 0.0, FITTED_COST, name="unnamed"))
-    return maps
+    return [each for each in maps if not _is_flat(numbers, each)]
+
+
+def _is_flat(numbers: NumberProfile, each: NumberMap) -> bool:
+    """Whether a line makes one value of all of training's, but for the errors of floats."""
+    factor, offset = float(each.parameters["factor"]), abs(float(each.parameters.get("offset", 0.0)))
+    return abs(factor) * (numbers.maximum - numbers.minimum) < FLAT * offset
 
 
 def _median(ordered: Floats) -> float:
@@ -148,12 +158,13 @@ def _atom_maps(numbers: NumberProfile, values: Floats, kind: str, factor: float,
 
     A fitted line all but meets them, which is no meeting: such values are a large part of the distribution.
     """
-    if numbers.is_lattice or not len(numbers.atoms) or factor <= 0:
+    common, shares = _common(numbers, kind)
+    if not len(common) or factor <= 0:
         return []
     points, counts = np.unique(values, return_counts=True)
-    often = counts >= np.maximum(FEWEST_REPEATS, ATOM_PART * len(values) * numbers.atom_shares.min())
+    often = counts >= np.maximum(FEWEST_REPEATS, ATOM_PART * len(values) * shares.min())
     heaps = points[often][np.argsort(-counts[often], kind="stable")][:MOST_HEAPS]
-    atoms = numbers.atoms[np.argsort(-numbers.atom_shares, kind="stable")][:MOST_HEAPS]
+    atoms = common[np.argsort(-shares, kind="stable")][:MOST_HEAPS]
     lines = [(factor, heap - factor * atoms[0]) for heap in heaps]
     away = quantiles_of(numbers, RANKS) - atoms[0]
     theirs = quantiles_among(values, RANKS)
@@ -180,6 +191,18 @@ def _atom_maps(numbers: NumberProfile, values: Floats, kind: str, factor: float,
     ]
     cost = 3.0 if kind == "not_standardized" else FITTED_COST
     return [affine(kind, slope, float(start), cost) for slope, start in fits[:MOST_ATOM_LINES]]
+
+
+def _common(numbers: NumberProfile, kind: str) -> tuple[Floats, Floats]:
+    """Return the values that many training rows had, and their shares; of a lattice where training was scaled.
+
+    Raw values have long tails, by which quantiles lead astray; the zeros of both are the same rows.
+    """
+    if not numbers.is_lattice:
+        return numbers.atoms, numbers.atom_shares
+    all_shares = numbers.counts / numbers.counts.sum()
+    often = (all_shares >= COMMON) & (kind == "not_standardized")
+    return numbers.lattice[often], all_shares[often]
 
 
 def _moved_maps(numbers: NumberProfile, odd: Floats) -> list[NumberMap]:
@@ -322,7 +345,7 @@ def map_ratios(profile: ColumnProfile, undone: Undone, before: Floats) -> Floats
         # The slope stretches densities inside training's range; beyond it there is none to stretch.
         inside = (undone.settled >= numbers.minimum) & (undone.settled <= numbers.maximum) & np.isfinite(slope)
         # A value that many rows share has a mass, which no map stretches: a zero is a zero in any unit.
-        slope = np.where(_on_atom(numbers, undone.exact), 0.0, slope)
+        slope = np.where(_on_atom(numbers, undone.settled), 0.0, slope)
         after = after + np.where(inside, np.where(np.isfinite(slope), slope, 0.0), -5.0)
     return np.asarray(after - before[None, :])
 
@@ -361,6 +384,10 @@ def _settled(numbers: NumberProfile, maps: Sequence[NumberMap], exact: Floats, r
         return exact
     with np.errstate(invalid="ignore", over="ignore"):
         rounded = np.round(exact, numbers.decimals)
+        if estimated.any() and np.any(room > step):
+            # Of all that a rounded value may be, the one that many rows of training had.
+            for atom in numbers.atoms:
+                rounded = np.where(estimated & (np.abs(exact - atom) <= room), atom, rounded)
         near = np.abs(rounded - exact) <= part * step + room
     return np.asarray(np.where(near, rounded, exact))
 
@@ -378,7 +405,13 @@ def _snapped(numbers: NumberProfile, values: Floats, part: Floats, estimated: Ma
     lattice, gap = numbers.lattice, numbers.gap
     place = np.minimum(np.maximum(np.searchsorted(lattice, values), 1), max(1, len(lattice) - 1))
     below, above = lattice[place - 1], lattice[np.minimum(place, len(lattice) - 1)]
-    near = np.where(np.abs(values - below) <= np.abs(values - above), below, above)
+    is_below = np.abs(values - below) <= np.abs(values - above)
+    if estimated.any() and np.any(rounding > 0):
+        # Of two that a rounded value may be, the one that training had more often.
+        either = estimated & (np.maximum(np.abs(values - below), np.abs(values - above)) <= rounding)
+        is_more = numbers.counts[place - 1] >= numbers.counts[np.minimum(place, len(lattice) - 1)]
+        is_below = np.where(either, is_more, is_below)
+    near = np.where(is_below, below, above)
     # All small values would become zero otherwise, which often is the most frequent one. Estimated constants set no
     # such limit: no zero would be one again.
     limited = np.minimum(part * gap, RELATIVE * np.abs(near) + 1e-9 * gap)

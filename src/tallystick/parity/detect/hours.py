@@ -7,6 +7,7 @@ a year of UTC stands beside local hours. What training rows that are like the li
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,12 +18,14 @@ from tallystick.parity.density import fit_share, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.live import Live
 from tallystick.parity.matched import Matched, matched_in_time, over_mix
-from tallystick.parity.profile import Ints, cells_of
+from tallystick.parity.profile import Ints, NumberProfile, cells_of
 from tallystick.parity.yardsticks import CLAIM_NATS, trusted_nats
 
 #: Gives values that were `shift` steps less.
 Undo = Callable[[Floats, int], Floats]
 
+#: Words in the name of a column of hours, and how many different ones it has at least.
+HOUR_WORDS, FEWEST_HOURS = frozenset({"hour", "hours", "hr", "hrs", "hh", "stunde", "heure", "hora"}), 8
 #: Standard errors from which training rows that are like live ones have a shift of their own.
 USUAL_Z = 3.0
 #: Gain of a mixture with shifted rows, and its z, from which it is one.
@@ -33,15 +36,23 @@ def detect_cycle(live: Live, column: int) -> list[Finding]:
     """Return the shift of a column that counts the hours of a day from 0 to 23."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
-    if numbers is None or not numbers.is_lattice or numbers.minimum < 0 or numbers.maximum != 23:
+    if numbers is None or not numbers.is_lattice or numbers.decimals != 0:
         return []
-    if len(numbers.lattice) < 18 or numbers.decimals != 0:
+    if numbers.minimum < 0 or numbers.maximum > 23 or not _are_hours(profile.name, numbers):
         return []
     hours = live.numbers(column)
     if np.nanmean((hours < 0) | (hours > 23)) > 0.05:
         return []
     found = shift_finding(live, column, 24, lambda values, shift: np.mod(values - shift, 24.0))
     return [] if found is None else [found]
+
+
+def _are_hours(name: str, numbers: NumberProfile) -> bool:
+    """Whether whole numbers up to 23 are hours: nearly all are there, or some and they are named so, as of a shop."""
+    if numbers.maximum == 23 and len(numbers.lattice) >= 18:
+        return True
+    words = re.split(r"[\W_\d]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return len(numbers.lattice) >= FEWEST_HOURS and not HOUR_WORDS.isdisjoint(words)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ ELSEWHERE, MOST = 0.3, 0.5
 NEARLY_ALL, END_RANK, SPANS_ON = 0.9, 0.95, 3.0
 #: Times the share of names that arrived in training which live rows may have: they may be of a later time.
 TIMES_ARRIVED = 3.0
+#: Columns without new names that tell the time of rows; part of the variance of a column that its table is sorted by,
+#: and rows with names that training had.
+FEWEST_SOUND, SORTED, FEWEST_NAMED = 2, 0.5, 30
 #: Share of arrived names from which they tell the time.
 FEW_ARRIVED = 0.02
 #: Kinds that another distribution, or another dependence, of a population looks like.
@@ -78,19 +81,44 @@ def arriving_share(live: Live, j: int) -> float:
 
 
 def _are_of_same_time(live: Live) -> bool:
-    """Whether columns that count say so: they are spread over training's own range."""
+    """Whether columns that count say so, or else all that tell the time: they are spread as over all of training.
+
+    A table may be sorted by a column, which tells no time.
+    """
     courses = live.reference.course
     counters = [
         j
         for j, name in enumerate(live.reference.names)
         if j not in live.absent and name in courses and abs(courses[name].trend) >= COUNTS
     ]
-    return bool(counters) and not any(_is_elsewhere(live, j) for j in counters)
+    if counters:
+        return not any(_is_elsewhere(live, j) for j in counters)
+    telling = [j for j in range(len(live.reference.names)) if j not in live.absent and _tells_time(live, j)]
+    sound = [j for j in telling if not _has_new_names(live, j)]
+    if len(sound) >= FEWEST_SOUND:
+        return not any(_is_elsewhere(live, j) for j in sound)
+    # Of rows of a later time, names that are in one stretch only would all be new, or of the last one.
+    return any(_tells_time(live, j, SORTED) and _are_as_trained(live, j) for j in telling)
 
 
-def _tells_time(live: Live, j: int) -> bool:
+def _has_new_names(live: Live, j: int) -> bool:
+    profile = live.reference.columns[j]
+    return profile.levels is not None and bool(np.any(live.cells(j)[live.known(j)] >= profile.cell_count))
+
+
+def _are_as_trained(live: Live, j: int) -> bool:
+    """Whether the names that training had are there in its shares."""
+    profile = live.reference.columns[j]
+    cells = live.cells(j)[live.cells(j) < profile.cell_count]
+    if profile.levels is None or len(cells) < FEWEST_NAMED:
+        return False
+    shares = np.bincount(cells, minlength=profile.cell_count) / len(cells)
+    return bool(0.5 * np.abs(shares - profile.cell_shares / profile.cell_shares.sum()).sum() < ELSEWHERE)
+
+
+def _tells_time(live: Live, j: int, part: float = TELLS_TIME) -> bool:
     course = live.reference.course.get(live.reference.names[j])
-    return course is not None and course.part >= TELLS_TIME
+    return course is not None and course.part >= part
 
 
 def _is_elsewhere(live: Live, j: int) -> bool:

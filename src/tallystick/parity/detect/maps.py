@@ -55,6 +55,7 @@ _UNITS: dict[str, float] = {
     "feet in a mile": 5280.0,
     "mph in a knot": 1.852 / 1.609344,
     "mph in m/s": 3.6 / 1.609344,
+    "knots in m/s": 3.6 / 1.852,
     "kPa in a psi": 6.894757293,
     "psi in a bar": 14.503773773,
     "kPa in an atmosphere": 101.325,
@@ -68,7 +69,7 @@ _UNITS: dict[str, float] = {
     "double": 2.0,
 }
 #: Part of a deviation within which two scalers are the same: they were counted by n or by n - 1.
-SAME_SCALE = 2e-3
+SAME_SCALE = 3e-4
 _POWERS = (1, 2, 3, 4, 5, 6, 9)
 #: A factor within this of a power of ten, in logarithms, is near it.
 NEAR_TEN = 0.1
@@ -241,11 +242,8 @@ def curve_maps(numbers: NumberProfile) -> list[NumberMap]:
         maps.append(_curve("log", {"base": "e", "of": "1 + x"}, np.log1p, np.expm1, np.exp, 1.0))
     if low >= 0:
         maps.append(_curve("step_differs", {"function": "square root"}, np.sqrt, _square, lambda x: 2 * np.abs(x), 3.0))
-        maps.append(
-            _curve(
-                "step_differs", {"function": "square"}, _square, _root, lambda x: 0.5 / np.maximum(_root(x), 1e-9), 3.0
-            )
-        )
+        # The square of 0 is 0, to the last digit: the slope there is infinite, which leaves no room for rounding.
+        maps.append(_curve("step_differs", {"function": "square"}, _square, _root, lambda x: 0.5 / _root(x), 3.0))
     if low > 0:
         for base, scale in (("e", 1.0), ("10", np.log(10.0)), ("2", np.log(2.0))):
             maps.append(_logarithm(base, float(scale)))

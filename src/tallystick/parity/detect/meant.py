@@ -16,7 +16,7 @@ from scipy.special import gammaln
 
 from tallystick.parity.columns import Floats
 from tallystick.parity.detect.levels import MOST_UNSEEN_ROWS, is_fill_word
-from tallystick.parity.detect.naming import by_name, by_number
+from tallystick.parity.detect.naming import by_code, by_name, by_number
 from tallystick.parity.live import Live
 from tallystick.parity.profile import LEVEL_CELLS, Ints
 from tallystick.parity.similar import blocks_alike, letters_alike
@@ -43,7 +43,7 @@ def renames(live: Live, column: int, unseen: Mapping[str, int], counts: Mapping[
     shares = profile.levels.counts / max(1.0, float(profile.levels.counts.sum()))
     # Words for "unknown" are defaults, unless nothing else explains what vanished; that is left to the reader.
     fresh = [text for text, _ in Counter(unseen).most_common(60) if not is_fill_word(text)]
-    told_by_name = by_name(unseen, levels)
+    told_by_name = by_name(unseen, levels) or by_code(unseen, levels, np.asarray(shares))
     if told_by_name:
         return told_by_name
     lost = sum(unseen.values()) / total

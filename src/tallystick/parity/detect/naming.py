@@ -23,6 +23,8 @@ MOST_ROWS, FEWEST_NAMES = 0.9, 2
 SAME_NUMBER_NATS, NONE_LEFT_NATS = 2.0, 3.0
 #: Nats that the Bayes factor needs, the most that other columns may add, and rows that a level needs to be due.
 NEEDED_NATS, MOST_HEARD_NATS, DUE = 2.0, 30.0, 2.0
+#: Codes, as many as there are levels at least, that are no coincidence; nats of the order of the alphabet.
+FEWEST_CODES, ALPHABET_NATS = 3, 3.0
 #: Names that are compared with each other.
 MOST_NAMES = 60
 
@@ -68,6 +70,32 @@ def _begun(fresh: Sequence[str], levels: Sequence[str]) -> dict[str, str]:
 
 def _begins(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
+
+
+def by_code(unseen: Mapping[str, int], levels: Sequence[str], shares: Floats) -> dict[str, str]:
+    """Return code -> level where all new names are whole numbers from 0 or 1, as many as levels at most.
+
+    Encoders number levels in the order of the alphabet, or of their counts; where both would do, counts decide. None
+    where levels are numbers themselves.
+
+    >>> by_code({"1": 30, "0": 60, "2": 9}, ["bus", "tram", "foot"], np.array([0.6, 0.1, 0.3]))
+    {'1': 'foot', '0': 'bus', '2': 'tram'}
+    """
+    is_code = all(name.isdecimal() and name.isascii() and str(int(name)) == name for name in unseen)
+    if not is_code or len(unseen) < min(FEWEST_CODES, len(levels)) or any(level.isdecimal() for level in levels):
+        return {}
+    codes, counts = [int(name) for name in unseen], np.array(list(unseen.values()), dtype=np.float64)
+    logs = np.log(shares + 1e-6)
+    best: tuple[float, list[int]] | None = None
+    for order, worth in ((np.argsort(np.array(levels)), ALPHABET_NATS), (np.argsort(-shares, kind="stable"), 0.0)):
+        for first in (0, 1):
+            if min(codes) < first or max(codes) - first >= len(levels):
+                continue
+            places = [int(order[code - first]) for code in codes]
+            fit = float(counts @ logs[places]) + worth
+            if best is None or fit > best[0]:
+                best = fit, places
+    return {} if best is None else {name: levels[place] for name, place in zip(unseen, best[1], strict=True)}
 
 
 def by_number(

@@ -32,8 +32,10 @@ from tallystick.parity.detect.maps import (
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
 from tallystick.parity.detect.peers import peers_of
+from tallystick.parity.detect.precision import coarse_elsewhere
 from tallystick.parity.detect.rounding import by_itself, hit_nats, room_in, room_of, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
+from tallystick.parity.detect.suggested import of_coarse_rows, of_one_value
 from tallystick.parity.detect.trial import (
     NEARLY_SAME,
     best_of,
@@ -83,6 +85,8 @@ UNROUNDED_NATS, MOSTLY = 8.0, 0.95
 SOUND_NATS = 4.0
 #: Different values of a fine column that a map has to have made, and decimals of a default that people write.
 FEWEST_VALUES, WRITTEN = 3, 2
+#: Logarithm below which a factor is near 1, and gain that one needs in a part of the rows, where no value is odd.
+NEAR_ONE, NEAR_ONE_NATS = 0.35, 30.0
 #: Nats that refute a map.
 MISFIT_NATS = 7.0
 #: The same of odd values, of which some are beyond training's tails.
@@ -98,8 +102,11 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     numbers = profile.numbers
     values = live.numbers(column)
     known = np.isfinite(values)
-    if numbers is None or known.sum() < FEWEST_KNOWN or numbers.distinct < 2 or len(np.unique(values[known])) < 3:
+    if numbers is None or known.sum() < FEWEST_KNOWN or numbers.distinct < 2:
         return []
+    if len(np.unique(values[known])) < FEWEST_VALUES:
+        judged = [_judge(live, column, each) for each in of_one_value(live, column)]
+        return sorted((each for each in judged if each is not None), key=lambda finding: -finding.gain)
     tried = live.once(column, "maps", lambda: on_trial(live, column))
     maps, gain = tried.maps, gains_of(live, column, tried)
     first, sent = int(np.argmax(gain)), sent_step(live, column)
@@ -107,6 +114,10 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
     if more is not None:
         again = tried_on(live, column, [more], tried.rows)
         maps, gain = [*maps, more], np.append(gain, gains_of(live, column, again))
+    more_maps = of_coarse_rows(live, column)
+    if more_maps:
+        told = gains_of(live, column, tried_on(live, column, more_maps, tried.rows))
+        maps, gain = [*maps, *more_maps], np.append(gain, told)
     fitting = _judged(live, column, maps, gain)
     named = [finding for finding in fitting if finding.exact or not _is_fitted(finding)]
     if named:
@@ -123,11 +134,14 @@ def detect_maps(live: Live, column: int) -> list[Finding]:
 
 
 def _without_coincidences(numbers: NumberProfile, column: int, values: Floats, found: list[Finding]) -> list[Finding]:
-    """Leave out units that meet training's values only as far as rounding allows, where another meets them exactly."""
-    units = [each for each in found if each.kind == "unit" and column in each.undo and each.share == 1.0]
-    settled = [np.asarray(each.undo[column], dtype=np.float64) for each in units]
-    stays = by_itself(numbers, values, settled, [float(each.transformation["factor"]) for each in units])
-    out = {id(each) for each, is_kept in zip(units, stays, strict=True) if not is_kept}
+    """Leave out units and scalings that meet training's values only about, where another meets them exactly."""
+    # Six decimals are met by any factor of few digits; a lattice is not, nor are whole numbers.
+    kinds = COUNTED | {"unit"} if numbers.is_lattice or numbers.decimals == 0 else {"unit"}
+    lines = [each for each in found if each.kind in kinds and _is_led_back(numbers, column, each)]
+    settled = [np.where(each.rows, np.asarray(each.undo[column], dtype=np.float64), np.nan) for each in lines]
+    given = [(float(each.transformation["factor"]), float(each.transformation.get("offset", 0.0))) for each in lines]
+    stays = by_itself(numbers, values, settled, given)
+    out = {id(each) for each, is_kept in zip(lines, stays, strict=True) if not is_kept}
     return [each for each in found if id(each) not in out]
 
 
@@ -162,9 +176,27 @@ def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> lis
         if found and gain[k] < FAR_BEHIND * max(finding.gain for finding in found):
             break
         finding = _judge(live, column, maps[k])
-        if finding is not None:
+        if finding is not None and not _is_slight(finding):
             found.append(finding)
     return found
+
+
+def _is_led_back(numbers: NumberProfile, column: int, finding: Finding) -> bool:
+    """Whether undoing leads nearly all values to values, or digits, of training."""
+    undone = np.asarray(finding.undo[column], dtype=np.float64) if column in finding.undo else np.zeros(0)
+    return bool(len(undone)) and bool(_is_training_s(numbers, undone[finding.rows]).mean() > MOSTLY)
+
+
+def _is_slight(finding: Finding) -> bool:
+    """Whether a map of some rows is told by other columns alone, and by too little.
+
+    The best of many maps fits chance as well, and a factor near 1 any part of the population.
+    """
+    if finding.exact or finding.share == 1:
+        return False
+    factor = float(finding.transformation.get("factor", np.inf)) if finding.kind == "unit" else np.inf
+    is_near = factor > 0 and abs(np.log(factor)) < NEAR_ONE
+    return finding.gain < (NEAR_ONE_NATS if is_near else CLAIM_NATS)
 
 
 def _is_named_too(finding: Finding, others: list[Finding], column: int, sd: float) -> bool:
@@ -233,7 +265,12 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
-    alone = np.where(known & ~odd_before, alone + np.log(left), alone)
+    lost = None if _is_free(each) else coarse_elsewhere(live, column)
+    if lost is not None:
+        alone = np.where(known, lost.weighed(alone), 0.0)
+    else:
+        # What a map leaves where it is, as a factor does 0, says nothing.
+        alone = np.where(known & ~odd_before & (tried.settled[0] != own.safe), alone + np.log(left), alone)
     undone, room = np.where(known, tried.settled[0], np.nan), room_in(tried.slope[0], own.safe, sent)
     table, rows = live.table(column), np.arange(live.rows)
     here, back = table[rows, live.cells(column)], table[rows, cells_of(profile, made.settled[0])[place]]
@@ -262,6 +299,8 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     impossible = own.impossible - impossible_of(profile, repaired, odd_after)
     said = trusted_nats(z, float(mixed(weight_alone, heard)[known].sum()) - each.cost)
     nats = impossible + said + (shape_nats(numbers, each, undone, own.distance) if share == 1 else 0.0)
+    was_rounded = lost is not None and lost.has(affected)
+    nats += lost.nats if lost is not None and was_rounded else 0.0
     opposed = z < OPPOSED_Z and impossible < OPPOSED_TIMES * z * z / 2
     if opposed or nats < CLAIM_NATS or affected.sum() < 2:
         return None
@@ -279,7 +318,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     if not (after <= bound or ((rest or as_others) and nats > 3 * CLAIM_NATS)):
         return None
     gain -= 0.5 * np.log(count) * _is_chosen(each)
-    misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent)
+    misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent) * (not was_rounded)
     if misfit > MISFIT_NATS and not as_others:
         return None
     gain -= _misfit_nats(numbers, count, after) + misfit if peers.misfit is None else peers.misfit
@@ -375,6 +414,11 @@ def _is_training_s(numbers: NumberProfile, undone: Floats) -> Any:
 def _is_chosen(each: NumberMap) -> bool:
     """Whether constants were chosen so that values lead back."""
     return each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed"
+
+
+def _is_free(each: NumberMap) -> bool:
+    """Whether constants are any that fit: rounded rows of another part of the population fit some."""
+    return each.kind == "affine" or each.parameters.get("name") == "unnamed"
 
 
 def is_spread(numbers: NumberProfile, undone: Floats, repeated: float = 0.0) -> bool:

@@ -7,11 +7,12 @@ same way. Training columns that were already as coarse say nothing and are left 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import Floats
+from tallystick.parity.columns import Floats, Mask
 from tallystick.parity.detect.finding import Finding, agreement
 from tallystick.parity.distribution import cdf, cdf_below
 from tallystick.parity.joint import paired_z
@@ -41,17 +42,26 @@ NOTHING_ELSE = 1000.0
 CAST_NATS = 1.0
 #: Distance to training that is not of digits lost past the seventh, nor in some of the rows.
 ELSEWHERE = 0.5
+#: The same of the values with few digits, to training's when it is cut as they are.
+COARSE_ELSEWHERE = 0.35
+#: Share of training's values with few digits that is told from none, and what digits say against a rounded value.
+LEAST_COARSE, FINE_NATS = 0.02, 4.0
 #: Maps that rounding may be taken for, and the part of their rows that must be coarse. Nats that it is worth to need
 #: no constant, and that it is worth to a constant with a name that gives so coarse values without rounding.
-_NEAR_MAPS, MOSTLY_COARSE, SIMPLER_NATS = frozenset({"unit", "affine"}), 0.95, 4.0
+_NEAR_MAPS, MOSTLY_COARSE, SIMPLER_NATS = frozenset({"unit", "affine", "wrong_scaler"}), 0.95, 4.0
 
 
 def detect_precision(live: Live, column: int) -> list[Finding]:
     """Return the loss of digits in one column of numbers; no other column has a say in it."""
+    return [found for found in _all_lost(live, column) if found.gain > 0]
+
+
+def _all_lost(live: Live, column: int) -> list[Finding]:
     return live.once(column, "precision", lambda: _detected(live, column))
 
 
 def _detected(live: Live, column: int) -> list[Finding]:
+    """Return the loss of digits that is believed first, and the same of values beyond training's, whose gain is 0."""
     profile = live.reference.columns[column]
     numbers = profile.numbers
     values = live.numbers(column)
@@ -62,13 +72,19 @@ def _detected(live: Live, column: int) -> list[Finding]:
     found = _float32(profile, values, known)
     if found is not None:
         return [found]
-    best: Finding | None = None
+    best: dict[bool, Finding] = {}
     for digits in range(MOST_DIGITS_UP, min(numbers.decimals, MOST_DECIMALS)):
         finding = _rounded(live, column, digits)
+        if finding is None:
+            continue
         # The coarsest lattice that holds as many rows is the one that was rounded to.
-        if finding is not None and (best is None or finding.gain > best.gain * 1.02 + CLAIM_NATS):
-            best = finding
-    return [] if best is None else [best]
+        before = best.get(finding.gain > 0)
+        if before is None or finding.nats > before.nats * 1.02 + CLAIM_NATS:
+            best[finding.gain > 0] = finding
+    if True in best and best[True].gain >= best[True].nats:
+        # Cut to fewer digits, a value may leave training's range by more than fewer digits left would explain.
+        return [best[True]]
+    return [best[is_inside] for is_inside in (True, False) if is_inside in best]
 
 
 def is_of_the_mix(live: Live, column: int, found: Finding) -> bool:
@@ -164,12 +180,11 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
     nats = max(nats, _odd_nats(live, column, coarse, digits))
     share = float(np.clip((count / rows - usual) / (1 - usual), 0.0, 1.0))
     share = 1.0 if count / rows > 0.99 else share
-    if not _rest_fits(profile, values[coarse], digits):
-        return None
     if share < 1.0 and ks_distance(numbers, values[known]) > ELSEWHERE:
         # The column went elsewhere as a whole, and not to fewer digits: that some have few is a side effect.
         return None
     kind = _cast_kind(live, column, values[coarse], digits)
+    gain = max(nats, _lattice_gain(numbers, values[known], digits, kind, share))
     evidence = (f"{count} of {rows} values have at most {digits} decimals; in training {usual:.1%}",)
     return Finding(
         kind,
@@ -182,8 +197,88 @@ def _rounded(live: Live, column: int, digits: int) -> Finding | None:
         coarse,
         {},
         _forward(profile.name, kind, digits),
-        gain=nats,
+        gain=_gain(profile, values[coarse], digits, gain),
     )
+
+
+def _lattice_gain(numbers: NumberProfile, values: Floats, digits: int, kind: str, share: float) -> float:
+    """Return how much likelier values of a lattice are where some were cut: each that it has not, and all that grew."""
+    if not numbers.is_lattice:
+        return 0.0
+    cut = _log_shares(numbers, _cut(numbers.lattice, digits, cut=kind == "lossy_cast"), values)
+    own = _log_shares(numbers, numbers.lattice, values)
+    part = float(np.clip(share, 1e-3, 1 - 1e-3))
+    return float(np.logaddexp(np.log1p(-part), np.log(part) + cut - own).sum())
+
+
+def _gain(profile: ColumnProfile, values: Floats, digits: int, nats: float) -> float:
+    """Return the gain of lost digits: little, where the coarse values lie elsewhere than training's, cut, would.
+
+    What took them there is the cause. None, where they are beyond training's range.
+    """
+    assert profile.numbers is not None
+    if not _rest_fits(profile, values, digits):
+        return 0.0
+    return nats if _off_cut(profile.numbers, values, digits) <= COARSE_ELSEWHERE else min(nats, CLAIM_NATS)
+
+
+@dataclass(frozen=True)
+class CoarseElsewhere:
+    """Rows whose values have lost digits, and lie where training's would not for that: something else moved them.
+
+    `usual` is the share of training's values with as few digits, `nats` what the digits tell against a population.
+    """
+
+    rows: Mask
+    usual: float
+    nats: float
+
+    def has(self, rows: Mask) -> bool:
+        """Whether all of these rows have lost digits."""
+        return bool(self.rows[rows].all())
+
+    def weighed(self, ratio: Floats) -> Floats:
+        """Return log-likelihood ratios of rows for a map whose results were rounded: digits tell which went through."""
+        return np.asarray(ratio + np.where(self.rows, -np.log(max(self.usual, LEAST_COARSE)), -FINE_NATS))
+
+
+def coarse_elsewhere(live: Live, column: int) -> CoarseElsewhere | None:
+    """Return the rows whose values have lost digits and lie elsewhere than training's cut ones; None without any."""
+    return live.once(column, "coarse elsewhere", lambda: _coarse_elsewhere(live, column))
+
+
+def _coarse_elsewhere(live: Live, column: int) -> CoarseElsewhere | None:
+    profile, values = live.reference.columns[column], live.numbers(column)
+    for lost in _all_lost(live, column):
+        if lost.kind == "float32" or lost.gain >= lost.nats:
+            continue
+        usual = _coarse_share(profile, int(lost.transformation["decimals"]), None)
+        assert profile.numbers is not None
+        told = _but_commonest(values[live.known(column)], lost.rows[live.known(column)], profile.numbers, usual)
+        if told >= CLAIM_NATS:
+            return CoarseElsewhere(np.asarray(lost.rows), usual, min(told, lost.nats))
+    return None
+
+
+def _but_commonest(values: Floats, coarse: Mask, numbers: NumberProfile, usual: float) -> float:
+    """Return what coarse values say without the commonest of them, in nats: one value alone may be a default."""
+    same = int(np.unique(values[coarse], return_counts=True)[1].max(initial=0))
+    return binomial_nats(int(coarse.sum()) - same, len(values) - same, _most_usual(numbers, usual))
+
+
+def _off_cut(numbers: NumberProfile, values: Floats, digits: int) -> float:
+    """Return the Kolmogorov-Smirnov distance of values to training's, rounded or cut, whichever is nearer."""
+    points, weights = _points(numbers)
+    at, places = np.unique(values, return_counts=True)
+    ours, total = np.cumsum(places) / len(values), weights.sum()
+    distances = []
+    for cut in (False, True):
+        made = _cut(points, digits, cut=cut)
+        order = np.argsort(made, kind="stable")
+        upto = np.append(0.0, np.cumsum(weights[order]) / total)
+        theirs = upto[np.searchsorted(made[order], at + 1e-9 * np.maximum(1.0, np.abs(at)), side="right")]
+        distances.append(float(np.abs(ours - theirs).max(initial=0.0)))
+    return min(distances)
 
 
 def _odd_nats(live: Live, column: int, coarse: Any, digits: int) -> float:
@@ -239,9 +334,7 @@ def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None, but: F
     """
     numbers = profile.numbers
     assert numbers is not None
-    points, weights = (
-        (numbers.lattice, numbers.counts) if numbers.is_lattice else (numbers.grid, np.ones(len(numbers.grid)))
-    )
+    points, weights = _points(numbers)
     if but is not None:
         kept = ~np.isin(points, but)
         if not kept.any():
@@ -254,6 +347,13 @@ def _coarse_share(profile: ColumnProfile, digits: int, at: Floats | None, but: F
     low, high = np.maximum(place - NEIGHBOURS, 0), np.minimum(place + NEIGHBOURS, len(points))
     totals, hits = np.concatenate(([0.0], np.cumsum(weights))), np.concatenate(([0.0], np.cumsum(coarse)))
     return float(np.mean((hits[high] - hits[low]) / np.maximum(totals[high] - totals[low], 1e-9)))
+
+
+def _points(numbers: NumberProfile) -> tuple[Floats, Floats]:
+    """Return training's values, or its quantiles, and how many rows each stands for."""
+    if numbers.is_lattice:
+        return numbers.lattice, np.asarray(numbers.counts, dtype=np.float64)
+    return numbers.grid, np.ones(len(numbers.grid))
 
 
 def _rest_fits(profile: ColumnProfile, values: Floats, digits: int) -> bool:

@@ -99,14 +99,18 @@ def rounded_distance(numbers: NumberProfile, undone: Floats, room: Floats, settl
 
 
 def by_itself(
-    numbers: NumberProfile, values: Floats, settled: Sequence[Floats], factors: Sequence[float]
+    numbers: NumberProfile, values: Floats, settled: Sequence[Floats], lines: Sequence[tuple[float, float]]
 ) -> list[bool]:
-    """Return which factors are not led to training's values by the room of rounding alone, where another needs none.
+    """Return which lines are not led to training's values by the room of rounding alone, where another needs none.
 
-    `settled` are training values that each factor leads to. Whole knots, made from miles per hour, are some value of
-    training within half a knot by any near factor; by the true one they are one to the last digit.
+    `settled` are training values that each line, a factor and an offset, leads to. Whole knots, made from miles per
+    hour, are some value of training within half a knot by any near factor; by the true one they are one to the last
+    digit.
     """
-    off = [float(np.nanmedian(np.abs(values / factor - each))) for factor, each in zip(factors, settled, strict=True)]
+    off = [
+        float(np.nanmedian(np.abs((values - offset) / factor - each)))
+        for (factor, offset), each in zip(lines, settled, strict=True)
+    ]
     step = training_step(numbers)
     if not off or min(off) > EXACTLY * step:
         return [True] * len(off)

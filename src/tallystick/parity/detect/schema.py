@@ -23,6 +23,7 @@ from tallystick.parity.columns import (
     read_numbers,
     read_texts,
 )
+from tallystick.parity.detect.categorical import FEWEST_NULLS, NULL_NATS, null_nats
 from tallystick.parity.detect.exchange import undo_exchange
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.detect.levels import read_levels
@@ -187,7 +188,10 @@ def _read_numbers(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Value
         # Left to the permutation detectors, which may know the column these came from.
         junk = sorted({str(value) for value in series[read.junk]})
         text = f"{int(read.junk.sum())} of {len(series)} values are no numbers, such as {junk[0][:40]!r}"
-        found.append(_exact("new_level", (name,), {"levels": junk[:10]}, read.junk, text, nats=FORM_NATS / 4))
+        if _stands_for_null(profile, series, read.junk, junk):
+            found.append(_exact("null_token", (name,), {"tokens": junk}, read.junk, text))
+        else:
+            found.append(_exact("new_level", (name,), {"levels": junk[:10]}, read.junk, text, nats=FORM_NATS / 4))
     infinite = np.isinf(read.values)
     if infinite.any() and profile.null_share == 0:
         # Training's infinities count as missing: a column that had some says nothing of live ones.
@@ -197,6 +201,14 @@ def _read_numbers(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Value
         )
         found.append(_exact("unreadable", (name,), {"example": example}, infinite, text))
     return np.where(infinite, np.nan, read.values), found
+
+
+def _stands_for_null(profile: ColumnProfile, series: pd.Series[Any], rows: Mask, words: list[str]) -> bool:
+    """Whether one word came where nulls went: there are as many fewer as it has rows."""
+    nulls, due = int(series.isna().sum()), len(series) * profile.null_share
+    if len(words) != 1 or due < FEWEST_NULLS:
+        return False
+    return null_nats(nulls + int(rows.sum()), due, len(series)) - null_nats(nulls, due, len(series)) > NULL_NATS
 
 
 def _example(series: pd.Series[Any], rows: Mask) -> str:

@@ -8,14 +8,17 @@ more than suspected unless a lag restores the agreement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from scipy.special import gammaln
 
 from tallystick.parity.columns import Role
 from tallystick.parity.detect.finding import Finding
 from tallystick.parity.joint import paired_z
 from tallystick.parity.live import Live
+from tallystick.parity.profile import Ints, cells_of
 from tallystick.parity.screen import ColumnScreen
 from tallystick.parity.yardsticks import BROKEN_P, CLAIM_NATS, z_nats
 
@@ -25,6 +28,13 @@ LEAST_COHERENCE = 0.08
 #: Loss of agreement, as a z-statistic, and the part of it that must be gone.
 LOST_Z = -5.0
 LOST_PART = 0.6
+#: Nats by which a cause must tell a column better than values of other rows do: fitted to these, two levels look half
+#: exchanged, and that gains one or two.
+OVER_OTHER_ROWS, WELL_BELOW_HALF = 3.0, 0.4
+#: Kinds that values of other rows do not look like: nulls are seen, an exchange is told by two columns.
+SEEN = frozenset({"nulls", "columns_swapped"})
+#: Chance of a column's own distribution below which it is not training's.
+CHANGED_P = 1e-3
 #: Columns, the worst first, that are each taken away to see the others heal: each of them asks all others again.
 MOST_CANDIDATES = 8
 
@@ -45,6 +55,79 @@ def detect_stale(live: Live, screened: Sequence[ColumnScreen]) -> list[Finding]:
     if _is_of_broken_ones(live, best.column, screened):
         return []
     return [finding for finding in [_judge(live, best)] if finding is not None]
+
+
+def or_stale(
+    live: Live,
+    screened: Sequence[ColumnScreen],
+    found: list[Finding],
+    by_role: Callable[[Live, int, Role], list[Finding]],
+) -> list[Finding]:
+    """Return the stale column instead of what was found, where that is what values of other rows look like.
+
+    Values of other rows make each partner of the column look changed in some rows, and a part of the rows fits any map.
+    """
+    stale = detect_stale(live, screened)
+    if not stale or not found:
+        return found or stale
+    names = live.reference.names
+    column = names.index(stale[0].features[0])
+    rest = live.with_broken(frozenset({column}))
+    for finding in found:
+        other = names.index(finding.features[0])
+        if finding.kind in SEEN:
+            is_told = True
+        elif other == column:
+            least = OVER_OTHER_ROWS if finding.share > WELL_BELOW_HALF else 0.0
+            is_told = finding.kind == "time_zone" or _over_other_rows(live, column, finding) > least
+        else:
+            again = by_role(rest, other, live.reference.columns[other].role)
+            is_told = any(each.kind == finding.kind for each in again)
+            # What changed the column's own distribution is more than what its partner makes of it.
+            is_told |= min(screened[other].p, screened[other].odd_p) < CHANGED_P
+        if is_told:
+            return found
+    return stale
+
+
+def _over_other_rows(live: Live, column: int, finding: Finding) -> float:
+    """Return how much better a cause in a share of the rows tells a column than values of other rows would, in nats.
+
+    Of these the other columns know nothing: they agree as with any value of training's.
+    """
+    table, rows, cells = live.table(column), np.arange(live.rows), live.cells(column)
+    here = table[rows, cells]
+    share = float(np.clip(finding.share, 1e-3, 1 - 1e-3))
+    back = _undone(live, column, finding)
+    if back is None:
+        # Values that were replaced leave nothing to be told of their rows.
+        return float(here[~finding.rows].sum())
+    there, cost = table[rows, back], 0.0
+    if finding.kind == "category_relabelled":
+        # The best exchange of many; one of two levels is the only one.
+        cost = float(gammaln(len(finding.transformation["map"]) + 1) - np.log(2))
+        shares = np.log(
+            np.append(live.reference.columns[column].cell_shares, 0.0) + 0.5 / live.reference.columns[column].rows
+        )
+        there = there + shares[back] - shares[cells]
+    return float(np.logaddexp(np.log1p(-share) + here, np.log(share) + there).sum()) - cost
+
+
+def _undone(live: Live, column: int, finding: Finding) -> Ints | None:
+    """Return the cells that all rows have when a cause is undone in each; None where it left nothing to undo."""
+    profile, given = live.reference.columns[column], finding.transformation
+    if finding.kind == "category_relabelled":
+        meant = {sent: true for true, sent in given["map"].items()}
+        values = [meant.get(_text(value), value) for value in live.values[column]]
+        return cells_of(profile, np.array(values, dtype=np.asarray(live.values[column]).dtype))
+    if profile.numbers is not None and "factor" in given:
+        undone = (live.numbers(column) - float(given.get("offset", 0.0))) / float(given["factor"])
+        return cells_of(profile, undone)
+    return None
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_of_broken_ones(live: Live, column: int, screened: Sequence[ColumnScreen]) -> bool:

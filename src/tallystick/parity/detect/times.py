@@ -132,8 +132,10 @@ def _read_written(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times
         read, findings = _read_counted(profile, read_numbers(series).values)
         seconds = read.seconds.copy()
     else:
-        usual, findings = _read_as_usual(profile, series), []
+        numbered, findings = _numbers_among(profile, series)
+        usual = _read_as_usual(profile, series if numbered is None else series.where(np.isnan(numbered)))
         seconds = np.full(len(series), np.nan) if usual is None else usual.seconds.copy()
+        seconds = seconds if numbered is None else np.where(np.isnan(numbered), seconds, numbered)
     given, texts = series.notna().to_numpy(), read_texts(series)
     left = given & ~np.isfinite(seconds)
     if left.any():
@@ -143,6 +145,19 @@ def _read_written(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Times
         if rows.any():
             findings = [*findings, _form(profile, "numeric_as_text", series, rows, "times are numbers in text")]
     return Times(seconds, profile.encoding), [*findings, *_unread(profile, series, given & ~np.isfinite(seconds))]
+
+
+def _numbers_among(profile: ColumnProfile, series: pd.Series[Any]) -> tuple[Floats | None, list[Finding]]:
+    """Return the seconds of dates that are written as numbers in some rows, NaN in others; None where there are none.
+
+    A parser of times would take them for nanoseconds since 1970.
+    """
+    rows = np.array([isinstance(value, int | float | np.number) and value == value for value in series], dtype=bool)
+    if not rows.any() or rows.all():
+        return None, []
+    values = np.where(rows, pd.to_numeric(series.where(rows), errors="coerce").to_numpy(dtype=np.float64), np.nan)
+    read, findings = _read_counted(profile, values)
+    return (read.seconds, findings) if read.encoding.startswith("number:") else (None, [])
 
 
 def _read_as_usual(profile: ColumnProfile, series: pd.Series[Any]) -> Times | None:

@@ -34,6 +34,8 @@ TRIED_FULLY = 7
 TRIED_OF_A_KIND = 3
 #: Difference of constants, times the rows they were counted on, up to which a line is a scaler's.
 COUNTED_APART = 2.0
+#: The same of a scaler by quantiles, as a part.
+QUANTILES_APART = 0.01
 #: Distance, in training's deviations, below which two undoings are the same.
 NEARLY_SAME = 0.05
 
@@ -155,14 +157,23 @@ def _are_nothing(numbers: NumberProfile, maps: list[NumberMap]) -> Mask:
 def _as_counted(lines: list[NumberMap], counted: list[NumberMap], rows: int) -> list[NumberMap]:
     """Return fitted lines, by the name of the scaler whose constants one has but for what is counted, by n or n - 1."""
     constants = np.array([(each.parameters["factor"], each.parameters["offset"]) for each in counted]).reshape(-1, 2)
-    found = []
+    # Quantiles are interpolated in many ways.
+    room = np.array([QUANTILES_APART if "iqr" in each.parameters else COUNTED_APART / rows for each in counted])
+    found: list[NumberMap] = []
+    nearest: dict[int, tuple[float, NumberMap]] = {}
     for line in lines:
-        if line.kind == "affine" and counted:
-            factor, offset = line.parameters["factor"], line.parameters["offset"]
+        is_free = line.kind == "affine" or line.parameters.get("name") == "unnamed"
+        if is_free and counted:
+            factor, offset = line.parameters["factor"], line.parameters.get("offset", 0.0)
             apart = np.abs(offset - constants[:, 1]) / max(1.0, abs(offset))
-            is_same = np.maximum(np.abs(factor / constants[:, 0] - 1), apart) < COUNTED_APART / rows
-            if is_same.any():
-                same = counted[int(np.argmax(is_same))]
+            off = np.maximum(np.abs(factor / constants[:, 0] - 1), apart)
+            k = int(np.argmin(off / room))
+            if off[k] < room[k]:
+                same = counted[k]
                 line = replace(line, kind=same.kind, parameters=same.parameters, cost=same.cost)
+                # Of several lines that are one scaler's the nearest will do.
+                if k not in nearest or off[k] < nearest[k][0]:
+                    nearest[k] = off[k], line
+                continue
         found.append(line)
-    return found
+    return [*found, *(line for _, line in nearest.values())]
