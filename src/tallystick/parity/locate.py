@@ -67,6 +67,7 @@ def inquire_segments(
         plain = _plain_one(whole, parts, ranked, enough)
         if plain is not None:
             return parts.inquire_again(plain[0].rows), plain[0].whose(plain[1].share)
+        parts.start_over()
         # Of all rows nothing but the first cause matters here; more are looked for where no segment has one.
         whole = carried_on(whole, ANY_NATS)
         if not (whole.findings and whole.findings[0].exact):
@@ -82,15 +83,26 @@ def _plain_one(whole: Begun, parts: _Parts, ranked: list[_Segment], enough: floa
     What all rows show together is a mixture of the two then, and would be asked for in vain.
     """
     first = next(iter(ranked), None)
-    if first is None or whole.findings or len(first.odd) <= MANY_ODD or (~first.rows).sum() < FEWEST_ROWS:
+    if first is None or whole.findings or not _is_all_odd(whole.sent, first, ~first.rows):
         return None
-    rest = whole.sent.taken(~first.rows)
-    if any(_is_far_off(rest, int(column)) for column in first.odd):
-        return None
-    strong = parts.strongest(first.rows, enough)
+    # A client stands out by its broken version as much as that version does.
+    inside = [each for each in ranked if each.is_inside(first) and len(each.odd) > MANY_ODD][:MOST_INQUIRIES]
+    inside.sort(key=lambda each: int(each.rows.sum()))
+    segment = next((each for each in inside if _is_all_odd(whole.sent, each, first.rows & ~each.rows)), first)
+    strong = parts.strongest(segment.rows, enough)
     if strong is None or strong.share < MOSTLY or _is_made_up_for(whole.sent, strong):
         return None
-    return (first, strong) if parts.is_sound(~first.rows) else None
+    if segment is first and inside and strong.share < WHOLE:
+        return None
+    return (segment, strong) if parts.is_sound(~segment.rows) else None
+
+
+def _is_all_odd(whole: Live, segment: _Segment, others: Mask) -> bool:
+    """Whether many columns are odd in a segment, and none of these is far from training in the other rows."""
+    if len(segment.odd) <= MANY_ODD or others.sum() < FEWEST_ROWS:
+        return False
+    rest = whole.taken(others)
+    return not any(_is_far_off(rest, int(column)) for column in segment.odd)
 
 
 def _of_segments(
@@ -98,11 +110,17 @@ def _of_segments(
 ) -> tuple[Inquiry | None, dict[str, Any]]:
     """Return the inquiry into the segment with the clearest cause, and which it is; None where none has one."""
     best: tuple[float, Mask, dict[str, Any]] | None = None
+    without = np.zeros(whole.sent.rows, dtype=bool)
     for each in ranked[:MOST_INQUIRIES]:
         if parts.looks <= 0 or _is_everybodys(whole, each) or _is_elsewhere(whole, each.rows):
             continue
         strong = parts.strongest(each.rows, enough)
-        if strong is None or (best is not None and strong.gain <= best[0]) or _is_made_up_for(whole.sent, strong):
+        if strong is None:
+            without |= each.rows
+            continue
+        if (best is not None and strong.gain <= best[0]) or _is_made_up_for(whole.sent, strong):
+            continue
+        if _is_of_others(whole.sent, strong, each.rows, without):
             continue
         if not whole.findings or _tells_better(parts, whole.findings[0], strong, each.rows):
             best = strong.gain, each.rows, each.whose(strong.share)
@@ -123,6 +141,13 @@ class _Parts:
     looks: int = MOST_LOOKS
     #: Inquiries that were made, by the bytes of their mask of rows: before the first round, and as far as they went.
     _made: dict[bytes, tuple[Begun, Begun]] = field(default_factory=dict)
+    #: Those of them whose looks are taken off.
+    _counted: set[bytes] = field(default_factory=set)
+
+    def start_over(self) -> None:
+        """Give all looks back: what is known of a part is taken off when it is asked for again."""
+        self.looks = MOST_LOOKS
+        self._counted.clear()
 
     def strongest(self, rows: Mask, enough_nats: float) -> Finding | None:
         """Return the first cause of some of the rows that has more than enough nats."""
@@ -145,7 +170,8 @@ class _Parts:
             first = so_far = replace(first, left=self.looks)
         found = carried_on(so_far, enough_nats)
         self._made[key] = first, found
-        self.looks -= found.looks - so_far.looks
+        self.looks -= found.looks - (so_far.looks if key in self._counted else 0)
+        self._counted.add(key)
         return found.told()
 
     def inquire_again(self, rows: Mask) -> Inquiry:
@@ -165,6 +191,10 @@ class _Segment:
     value: str
     rows: Mask
     odd: Ints
+
+    def is_inside(self, other: _Segment) -> bool:
+        """Whether all of its rows are some of the other's."""
+        return bool(self.rows.sum() < other.rows.sum() and not (self.rows & ~other.rows).any())
 
     def whose(self, share: float) -> dict[str, Any]:
         """Return the segment as a verdict names it; a cause is in this share of its rows and in no others."""
@@ -207,6 +237,18 @@ def _is_made_up_for(whole: Live, found: Finding) -> bool:
     usual = whole.reference.columns[column].null_share
     missing = int((~whole.known(column)).sum())
     return missing <= usual * whole.rows or binomial_nats(missing, whole.rows, usual) < CLAIM_NATS / 2
+
+
+def _is_of_others(whole: Live, found: Finding, rows: Mask, without: Mask) -> bool:
+    """Whether what a part of a segment's rows shows are rows of segments that are `without` a cause.
+
+    A region of other customers is a part of each hour, too, and there it can look like a map of some rows.
+    """
+    rest, names = rows & ~without, whole.reference.names
+    if found.exact or found.share >= WHOLE or rest.sum() < FEWEST_ROWS or not (rows & without).any():
+        return False
+    _, is_odd = screen_parts(whole, np.where(rest, 0, -1), 1)
+    return not any(is_odd[names.index(name), 0] for name in found.features if name in names)
 
 
 def _is_elsewhere(whole: Inquiry, rows: Mask) -> bool:

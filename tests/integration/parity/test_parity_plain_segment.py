@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from tallystick.parity import Reference, diagnose, locate
-from tallystick.parity.inquire import carried_on
+from tallystick.parity.detect.finding import Finding
+from tallystick.parity.history import Asked
+from tallystick.parity.inquire import begun, carried_on
 
 ROWS, COLUMNS = 600, 14
 
@@ -60,3 +62,28 @@ def test_many_columns_of_one_client_are_no_plain_case_where_the_others_go_togeth
     mixed = live.assign(**{name: live[name].where(IS_IOS, rng.permutation(live[name])) for name in ("x1", "x4", "x7")})
     diagnose(reference, _with_ios(mixed), segments=CLIENT)
     assert ROWS in carried
+
+
+def test_the_broken_version_of_a_client_is_told_rather_than_the_client(reference):
+    """The client stands out as much: the chance of each is as good as none, so that names would decide."""
+    rows = np.arange(2000) % 10
+    is_client, is_broken = rows < 4, rows < 3
+    live = _wide(2000, 4).apply(lambda column: column.where(~is_broken, 2.54 * column + 40))
+    version = np.where(is_broken, "4.2", np.where(is_client, "4.1", "none"))
+    segments = pd.DataFrame({"app": np.where(is_client, "ios", "web"), "version": version})
+    verdict = diagnose(reference, live, segments=segments)
+    assert (verdict.kind, verdict.segment["column"], verdict.segment["value"]) == ("affine", "version", "4.2")
+    assert verdict.segment["affected_inside"] > 0.9
+    assert round(verdict.share, 2) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("odd", "share", "is_of_others"), [("ios", 0.3, True), ("ios", 1.0, False), ("all", 0.3, False)]
+)
+def test_a_cause_in_a_part_of_a_segment_may_be_the_rows_of_another_that_has_none(reference, odd, share, is_of_others):
+    """A region of other customers is a part of each shop's rows, where it looks like a map of some of them."""
+    live, shop = _wide(ROWS, 5), np.arange(ROWS) % 3 == 0
+    moved = live.apply(lambda column: column + np.where(IS_IOS | (odd == "all"), 6.0, 0.0))
+    found = Finding("affine", ("x0",), {}, share, 20.0, False, (), shop)
+    whole = begun(reference, moved, Asked()).sent
+    assert locate._is_of_others(whole, found, shop, IS_IOS) is is_of_others
