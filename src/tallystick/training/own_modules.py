@@ -25,7 +25,7 @@ def left_out(folder: Path) -> list[str]:
     """
     named: set[str] = set()
     for path in sorted(folder.rglob("*.pkl")):
-        if path.stat().st_size <= _MOST_BYTES:
+        if path.is_file() and path.stat().st_size <= _MOST_BYTES:
             named |= set(modules_of(path.read_bytes()))
     brought = {path.stem for path in folder.glob("code/*")}
     tops = {name.partition(".")[0] for name in named} - brought
@@ -39,7 +39,7 @@ def _own(name: str) -> Path | None:
     module = sys.modules.get(name)
     if module is None or name in sys.stdlib_module_names:
         return None
-    places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]
+    places = [*(getattr(module, "__path__", None) or ()), getattr(module, "__file__", None)]
     if places[0] is None:
         return None
     place = Path(places[0]).resolve()
@@ -69,6 +69,8 @@ class _Reader:
         #: The last two that were put on the stack, None for what is no text; and what was remembered.
         self._last: tuple[str | None, str | None] = None, None
         self._memo: dict[int, str | None] = {}
+        #: Where `subimport` itself was remembered: it is written once, however many modules it is called for.
+        self._remembered: set[int] = set()
         #: Whether the next text is a module that cloudpickle imports for a function it holds whole.
         self._is_module_next = False
 
@@ -81,16 +83,23 @@ class _Reader:
             case "STACK_GLOBAL":
                 return self._imported(*self._last)
             case "MEMOIZE":
-                self._memo[len(self._memo)] = self._last[1]
+                self._remember(len(self._memo))
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self._memo[given] = self._last[1]
+                self._remember(given)
             case "GET" | "BINGET" | "LONG_BINGET":
-                return self._pushed(self._memo.get(given))
+                found = self._pushed(self._memo.get(given))
+                self._is_module_next = self._is_module_next or given in self._remembered
+                return found
             case "FRAME":
                 pass
             case _:
                 return self._pushed(given if isinstance(given, str) else None)
         return ""
+
+    def _remember(self, number: int) -> None:
+        self._memo[number] = self._last[1]
+        if self._is_module_next:
+            self._remembered.add(number)
 
     def _imported(self, module: str | None, name: str | None) -> str:
         self._is_module_next = name == "subimport"

@@ -49,6 +49,23 @@ def test_a_module_that_a_function_of_the_script_calls_is_told(tmp_path: Path, ow
     assert left_out(folder_of(tmp_path, cloudpickle.dumps(script["called"]))) == ["own_helpers.py"]
 
 
+def test_each_of_the_modules_that_a_function_calls_is_told(
+    tmp_path: Path, own: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_more.py").write_text("def thrice(number):\n    return 3 * number\n")
+    monkeypatch.setitem(sys.modules, "own_more", ModuleType("own_more"))
+    del sys.modules["own_more"]
+    script = {"own": own, "more": importlib.import_module("own_more"), "__name__": "__main__"}
+    exec("def called(number):\n    return own.twice(more.thrice(number))\n", script)
+    assert left_out(folder_of(tmp_path, cloudpickle.dumps(script["called"]))) == ["own_helpers.py", "own_more.py"]
+
+
+def test_a_folder_with_the_name_of_a_pickle_is_none(tmp_path: Path, own: ModuleType) -> None:
+    folder = folder_of(tmp_path, pickle.dumps(own.twice))
+    (folder / "steps.pkl").mkdir()
+    assert left_out(folder) == ["own_helpers.py"]
+
+
 def test_what_the_artifact_brings_or_the_environment_has_is_not_told(tmp_path: Path, own: ModuleType) -> None:
     folder = folder_of(tmp_path, pickle.dumps([own.twice, Counter, pytest.raises, "own_helpers"]))
     (folder / "code").mkdir()
