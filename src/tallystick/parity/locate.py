@@ -48,6 +48,8 @@ WHOLE, FAR_P = 0.97, 1e-6
 #: Columns that are odd in a segment, and in no other rows, from which it is inquired into before all rows are; and the
 #: part of its rows that its cause must be in.
 MANY_ODD, MOSTLY = 10, 0.5
+#: Part of a segment's rows, and of all that are affected, from which these are that segment's.
+MOST = 0.9
 
 
 def inquire_segments(
@@ -64,7 +66,7 @@ def inquire_segments(
         ranked = _standing_out(whole.sent, segments)
         # Each segment is one more look.
         enough, parts = CLAIM_NATS + np.log(max(1, len(ranked))), _Parts(reference, frame, asked, whole.sent)
-        plain = _plain_one(whole, parts, ranked, enough)
+        plain = _plain_one(whole, parts, segments, ranked, enough)
         if plain is not None:
             return parts.inquire_again(plain[0].rows), plain[0].whose(plain[1].share)
         parts.start_over()
@@ -77,7 +79,9 @@ def inquire_segments(
     return carried_on(whole).told(), {}
 
 
-def _plain_one(whole: Begun, parts: _Parts, ranked: list[_Segment], enough: float) -> tuple[_Segment, Finding] | None:
+def _plain_one(
+    whole: Begun, parts: _Parts, segments: pd.DataFrame, ranked: list[_Segment], enough: float
+) -> tuple[_Segment, Finding] | None:
     """Return the segment in which many columns are wrong, with its cause, where the other rows are as in training.
 
     What all rows show together is a mixture of the two then, and would be asked for in vain.
@@ -92,9 +96,19 @@ def _plain_one(whole: Begun, parts: _Parts, ranked: list[_Segment], enough: floa
     strong = parts.strongest(segment.rows, enough)
     if strong is None or strong.share < MOSTLY or _is_made_up_for(whole.sent, strong):
         return None
-    if segment is first and inside and strong.share < WHOLE:
+    if segment is first and strong.share < WHOLE and (inside or _is_divided(segments[first.rows], strong.rows)):
         return None
     return (segment, strong) if parts.is_sound(~segment.rows) else None
+
+
+def _is_divided(segments: pd.DataFrame, affected: Mask) -> bool:
+    """Whether affected rows and the others are of other segments, of which some may have too few rows to stand out."""
+    for column in segments.columns:
+        by_value = pd.Series(affected).groupby(segments[column].to_numpy()).agg(["sum", "size"])
+        by_value = by_value[by_value["size"] < len(affected)]
+        if (by_value["sum"] >= MOST * np.maximum(by_value["size"], affected.sum())).any():
+            return True
+    return False
 
 
 def _is_all_odd(whole: Live, segment: _Segment, others: Mask) -> bool:

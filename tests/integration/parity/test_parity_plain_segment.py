@@ -77,6 +77,17 @@ def test_the_broken_version_of_a_client_is_told_rather_than_the_client(reference
     assert round(verdict.share, 2) == 0.3
 
 
+def test_a_broken_version_of_too_few_rows_to_stand_out_is_told_rather_than_its_client(reference):
+    rows = np.arange(300)
+    is_client, is_broken = rows % 10 == 0, (rows % 10 == 0) & (rows < 210)
+    live = _wide(300, 6).apply(lambda column: column.mask(is_broken))
+    version = np.where(is_broken, "4.2", np.where(is_client, "4.1", "none"))
+    segments = pd.DataFrame({"app": np.where(is_client, "ios", "web"), "version": version})
+    verdict = diagnose(reference, live, segments=segments)
+    assert (verdict.kind, verdict.segment["column"], verdict.segment["value"]) == ("nulls", "version", "4.2")
+    assert verdict.segment["affected_inside"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("odd", "share", "is_of_others"), [("ios", 0.3, True), ("ios", 1.0, False), ("all", 0.3, False)]
 )
