@@ -44,22 +44,13 @@ from tallystick.parity.live import Live
 from tallystick.parity.locate import affected_rows, inquire_segments, one_segment
 from tallystick.parity.outputs import paired_tables, predicted_table, unpaired_tables
 from tallystick.parity.profile import Ints
+from tallystick.parity.retries import kept_rows
 from tallystick.parity.segments import blame, onset, segment_frame
 from tallystick.parity.verdict import Verdict, family_of
 from tallystick.printable import printable
 
 if TYPE_CHECKING:
     from tallystick.parity.reference import Reference
-
-#: More rows than this tell nothing new, and cost time.
-MOST_ROWS = 5000
-
-#: Part of training's rows that may repeat others for every repeated live row to be a retry, and the part of live rows,
-#: beyond twice training's, that are retries where training's do repeat.
-RARE_REPEATS, MANY_REPEATS = 0.01, 0.1
-
-#: No column has this name.
-_KEY = "\x1fkey"
 
 Rescore = Callable[[pd.DataFrame], Any]
 
@@ -166,7 +157,7 @@ def examine(
     given = plain_objects(given.reset_index(drop=True))
     frame, asked = _with_keys(reference, given, keys, beside.timestamps, history)
     limits = _untimed(beside.timestamps, asked)
-    kept = _kept_rows(reference, frame, asked.keys)
+    kept = kept_rows(reference, frame, asked.keys)
     asked, rows = asked.taken(kept), frame.iloc[kept].reset_index(drop=True)
     senders = segment_frame(_taken(beside.segments, kept), len(kept))
     inquiry, whose = inquire_segments(reference, rows, asked, senders)
@@ -237,47 +228,6 @@ def _taken(values: Any, kept: Ints) -> Any:
     if isinstance(values, pd.DataFrame | pd.Series):
         return values.iloc[kept].reset_index(drop=True)
     return np.asarray(values)[kept]
-
-
-def _kept_rows(reference: Reference, frame: pd.DataFrame, keys: Any = None) -> Ints:
-    """Return the rows to judge: the last ones, once each where they repeat far more than training's do.
-
-    A request that was retried is one observation; of two keys, they are two.
-    """
-    rows = np.arange(len(frame))[-MOST_ROWS:]
-    if frame.shape[1] < 3 or not len(reference.rows):
-        return rows
-    repeated = _repeated(
-        frame.iloc[rows] if keys is None else frame.iloc[rows].assign(**{_KEY: keys[rows].astype(str)})
-    )
-    # What says nothing was not asked for twice: it is what a client sends that finds no values.
-    repeated &= ~frame.iloc[rows].isna().to_numpy().all(axis=1)
-    if not repeated.any():
-        return rows
-    # Of twice as many rows twice as large a part is there already: as many of training's are asked.
-    trained = reference.rows.iloc[
-        np.linspace(0, len(reference.rows) - 1, min(len(rows), len(reference.rows))).astype(int)
-    ]
-    usual = float(_repeated(trained).mean()) * max(1.0, len(rows) / len(reference.rows))
-    if usual > RARE_REPEATS and repeated.mean() <= MANY_REPEATS + 2 * usual:
-        return rows
-    return np.asarray(rows[~repeated])
-
-
-def _repeated(frame: pd.DataFrame) -> Mask:
-    """Return which rows are written as one before them is."""
-    # To write numbers as text takes long: at first, rows that have other numbers are left out.
-    alike, group = np.arange(len(frame)), np.zeros(len(frame), dtype=np.int64)
-    for place in range(frame.shape[1]):
-        series = frame.iloc[:, place]
-        if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf" and len(alike):
-            codes, distinct = pd.factorize(series.to_numpy()[alike])
-            group = pd.factorize(group * (len(distinct) + 1) + codes)[0]
-            is_shared = np.bincount(group)[group] > 1
-            alike, group = alike[is_shared], group[is_shared]
-    found = np.zeros(len(frame), dtype=bool)
-    found[alike] = frame.iloc[alike].astype(str).duplicated().to_numpy()
-    return found
 
 
 def _whose(reference: Reference, given: pd.DataFrame | None, inquiry: Inquiry, affected: Mask) -> dict[str, Any]:

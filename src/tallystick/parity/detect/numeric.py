@@ -14,16 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tallystick.parity.columns import EPOCH_UNITS, Floats, Mask, epoch_unit
+from tallystick.parity.columns import EPOCH_UNITS, Floats, epoch_unit
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
-from tallystick.parity.detect.availability import SENTINELS
 from tallystick.parity.detect.finding import Finding, agreement_z
 from tallystick.parity.detect.fitting import (
     Undone,
-    inverse_of,
     map_ratios,
     near_map,
-    settled,
     undone_by,
     upper_end,
 )
@@ -31,9 +28,22 @@ from tallystick.parity.detect.maps import (
     NumberMap,
 )
 from tallystick.parity.detect.oddness import made_odd_by, odd_misfit
+from tallystick.parity.detect.own_values import (
+    FEWEST_VALUES,
+    HALF,
+    MOSTLY,
+    exactly_back,
+    is_chosen,
+    is_free,
+    is_spread,
+    is_training_s,
+    may_be_default,
+    needs_rounding,
+    step_for,
+)
 from tallystick.parity.detect.peers import peers_of
 from tallystick.parity.detect.precision import coarse_elsewhere
-from tallystick.parity.detect.rounding import by_itself, hit_nats, room_in, room_of, rounded_distance, widest_share
+from tallystick.parity.detect.rounding import by_itself, room_in, rounded_distance, widest_share
 from tallystick.parity.detect.shape import shape_nats
 from tallystick.parity.detect.suggested import of_coarse_rows, of_one_value
 from tallystick.parity.detect.trial import (
@@ -49,7 +59,7 @@ from tallystick.parity.detect.trial import (
 )
 from tallystick.parity.distribution import cdf
 from tallystick.parity.live import Live
-from tallystick.parity.profile import Ints, NumberProfile, cells_of, has_decimals
+from tallystick.parity.profile import Ints, NumberProfile, cells_of
 from tallystick.parity.yardsticks import (
     CLAIM_NATS,
     impossible_of,
@@ -57,7 +67,6 @@ from tallystick.parity.yardsticks import (
     ks_of,
     odd_rate,
     odd_rows,
-    on_lattice,
     trusted_nats,
 )
 
@@ -73,24 +82,17 @@ COUNTED, CLEARLY = frozenset({"standardized", "standardized_twice", "minmax_scal
 REST_SHARE = 0.4
 #: Below this share a fitted mixture is taken for noise.
 LEAST_SHARE = 0.02
-#: Share below which a map touches few rows, and the part of the distance that it may leave then when no value is odd.
-#: The other part is for maps that change no distribution (a sign), and what noise may add.
-HALF, HARDLY_BETTER, WORSE = 0.5, 0.9, 1.5
-#: Part of the odd values that may still be odd when a map is undone, and the nats of an odd value that it leads back to
-#: exactly; of digits up to so many.
-STILL_ODD, EXACT_NATS, EXACT_DIGITS = 0.3, 2.0, 6
-#: Nats that it is worth that no value was rounded, and the part of the values that show it.
-UNROUNDED_NATS, MOSTLY = 8.0, 0.95
+#: Part of the distance that a map of fewer than half of the rows may leave when no value is odd. The other part is for
+#: maps that change no distribution (a sign), and what noise may add.
+HARDLY_BETTER, WORSE = 0.9, 1.5
+#: Part of the odd values that may still be odd when a map is undone.
+STILL_ODD = 0.3
 #: Nats that training's digits speak at most against a map that leaves hardly any: as many as others speak for one.
 SOUND_NATS = 4.0
-#: Different values of a fine column that a map has to have made, and decimals of a default that people write.
-FEWEST_VALUES, WRITTEN = 3, 2
 #: Logarithm below which a factor is near 1, and gain that one needs in a part of the rows, where no value is odd.
 NEAR_ONE, NEAR_ONE_NATS = 0.35, 30.0
 #: Nats that refute a map.
 MISFIT_NATS = 7.0
-#: The same of odd values, of which some are beyond training's tails.
-MOSTLY_BACK = 0.9
 #: Other columns may say nothing of a map, but must not speak against it, unless values that training could not give
 #: say many times as much.
 OPPOSED_Z, OPPOSED_TIMES = -3.0, 20.0
@@ -184,7 +186,7 @@ def _judged(live: Live, column: int, maps: list[NumberMap], gain: Floats) -> lis
 def _is_led_back(numbers: NumberProfile, column: int, finding: Finding) -> bool:
     """Whether undoing leads nearly all values to values, or digits, of training."""
     undone = np.asarray(finding.undo[column], dtype=np.float64) if column in finding.undo else np.zeros(0)
-    return bool(len(undone)) and bool(_is_training_s(numbers, undone[finding.rows]).mean() > MOSTLY)
+    return bool(len(undone)) and bool(is_training_s(numbers, undone[finding.rows]).mean() > MOSTLY)
 
 
 def _is_slight(finding: Finding) -> bool:
@@ -255,7 +257,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     numbers = profile.numbers
     assert numbers is not None
     values = live.numbers(column)
-    known, sent = live.known(column), _step_for(live, column, each)
+    known, sent = live.known(column), step_for(live, column, each)
     own = _own(live, column)
     # Each value once: counts and codes repeat a few.
     made, place = undone_by(numbers, [each], own.points, sent), own.place
@@ -265,7 +267,7 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     odd_before = live.odd(column)
     # A map that leaves hardly a value with training's digits seldom made one that has them.
     left = max(1 - float(made_odd.mean()), float(np.exp(-SOUND_NATS)))
-    lost = None if _is_free(each) else coarse_elsewhere(live, column)
+    lost = None if is_free(each) else coarse_elsewhere(live, column)
     if lost is not None:
         alone = np.where(known, lost.weighed(alone), 0.0)
     else:
@@ -288,9 +290,9 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     if not is_spread(numbers, undone[affected], widest_share(numbers, undone, room)):
         return None
     moved = affected & (undone != values)
-    if _may_be_default(numbers, each, values[moved], odd_before[moved]):
+    if may_be_default(numbers, each, values[moved], odd_before[moved]):
         return None
-    if _needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
+    if needs_rounding(numbers, each, values[affected], sent) and odd_before[affected].mean() < HALF:
         # Values that training could give, and with its digits: another population has them too.
         return None
     repaired = np.where(affected, undone, values)
@@ -314,10 +316,10 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
     rest = after <= REST_SHARE * before and odd_after.sum() <= max(STILL_ODD * odd_before.sum(), 2 * fair + 2)
     peers = peers_of(profile, each, values, undone, affected, odd_before, sent)
     # Chosen constants may lead to anybody's rows.
-    as_others = peers.are_alike and not _is_chosen(each)
+    as_others = peers.are_alike and not is_chosen(each)
     if not (after <= bound or ((rest or as_others) and nats > 3 * CLAIM_NATS)):
         return None
-    gain -= 0.5 * np.log(count) * _is_chosen(each)
+    gain -= 0.5 * np.log(count) * is_chosen(each)
     misfit = odd_misfit(profile, each, values[affected], trained, made_odd, share == 1, sent) * (not was_rounded)
     if misfit > MISFIT_NATS and not as_others:
         return None
@@ -343,96 +345,14 @@ def _judge(live: Live, column: int, each: NumberMap) -> Finding | None:
         affected,
         {column: repaired},
         _forward(profile.name, each),
-        gain + _exactly_back(numbers, each, values[affected & odd_before], sent),
+        gain + exactly_back(numbers, each, values[affected & odd_before], sent),
     )
-
-
-def _may_be_default(numbers: NumberProfile, each: NumberMap, values: Floats, odd: Mask) -> bool:
-    """Whether the values that a map is to have made may be a default, however coarsely it may have been rounded.
-
-    Of a lattice most of whose values are one, nearly any map leads there: a value that people write is a default then,
-    and one that they write for "unknown" also where the constants have a name. Of two codes a map may have moved one.
-    """
-    if not numbers.is_lattice:
-        return len(np.unique(values)) < FEWEST_VALUES
-    if len(numbers.lattice) < FEWEST_VALUES or not odd.any() or odd.mean() < HALF:
-        return False
-    made, is_one = np.unique(values[odd]), numbers.counts.max() > HALF * numbers.counts.sum()
-    is_written = has_decimals(made, WRITTEN) if _is_chosen(each) else np.isin(made, SENTINELS)
-    return bool(len(made) == 1 and is_one and is_written.all())
 
 
 def _misfit_nats(numbers: NumberProfile, rows: int, distance: float) -> float:
     """Return what the distance that undoing leaves speaks against a map (Kolmogorov's tail, two samples)."""
     size = rows * numbers.rows / (rows + numbers.rows)
     return 2.0 * size * max(0.0, distance - 1 / len(numbers.grid)) ** 2
-
-
-def _exactly_back(numbers: NumberProfile, each: NumberMap, odd: Floats, sent: float) -> float:
-    """Return what it says that a map leads odd values back to training's values or digits, to rounding.
-
-    Constants that were counted on other rows, and wrong ones, hit them by chance only. Where they do all but exactly
-    nothing was rounded, and that is the simpler story.
-    """
-    if _is_chosen(each):
-        return 0.0
-    undone = inverse_of(each, odd)
-    exact = np.isfinite(undone) & _is_training_s(numbers, undone)
-    if not len(odd) or (not numbers.is_lattice and numbers.decimals > EXACT_DIGITS):
-        return 0.0
-    simpler = UNROUNDED_NATS if sent > 0 and exact.mean() > MOSTLY else 0.0
-    near = _is_training_s(numbers, settled(numbers, each, odd, sent))
-    # Some lie within the rounding of any map: all must.
-    back = exact if each.is_estimated or near.mean() < MOSTLY else near
-    return simpler + float(hit_nats(numbers, room_of(each, odd, sent), EXACT_NATS)[back].sum())
-
-
-def _needs_rounding(numbers: NumberProfile, each: NumberMap, values: Floats, sent: float) -> bool:
-    """Whether a map leads to training's values only by the rounding that is left to it."""
-    if not sent or (not numbers.is_lattice and numbers.decimals > EXACT_DIGITS):
-        return False
-    return bool(_is_training_s(numbers, settled(numbers, each, values, 0.0)).mean() < MOSTLY)
-
-
-def _step_for(live: Live, column: int, each: NumberMap) -> float:
-    """Return the step that values were rounded to, 0 when a map leads some of the odd ones elsewhere all the same."""
-    profile, values = live.reference.columns[column], live.numbers(column)
-    numbers = profile.numbers
-    assert numbers is not None
-    # Fitted constants have freedom enough.
-    sent = 0.0 if _is_chosen(each) else sent_step(live, column)
-    odd = values[live.odd(column)]
-    back = _is_training_s(numbers, settled(numbers, each, odd, sent)) if sent and len(odd) else np.zeros(1)
-    return sent if back.mean() > MOSTLY_BACK else 0.0
-
-
-def _is_training_s(numbers: NumberProfile, undone: Floats) -> Any:
-    with np.errstate(invalid="ignore"):
-        return on_lattice(numbers, undone) if numbers.is_lattice else has_decimals(undone, numbers.decimals)
-
-
-def _is_chosen(each: NumberMap) -> bool:
-    """Whether constants were chosen so that values lead back."""
-    return each.kind in ("affine", "not_standardized") or each.parameters.get("name") == "unnamed"
-
-
-def _is_free(each: NumberMap) -> bool:
-    """Whether constants are any that fit: rounded rows of another part of the population fit some."""
-    return each.kind == "affine" or each.parameters.get("name") == "unnamed"
-
-
-def is_spread(numbers: NumberProfile, undone: Floats, repeated: float = 0.0) -> bool:
-    """Whether undone values vary as training's do: one value repeated is a default, whatever map it may fit."""
-    known = undone[np.isfinite(undone)]
-    if len(known) < 2:
-        return False
-    _, counts = np.unique(np.round(known, 9), return_counts=True)
-    top = float(
-        (numbers.counts.max() / numbers.counts.sum()) if numbers.is_lattice else max(numbers.atom_shares, default=0.0)
-    )
-    top = max(top, repeated)
-    usual = top * len(known)
-    return bool(counts.max() <= usual + 3 * np.sqrt(usual * (1 - top)) + max(2.0, 0.1 * len(known)))
 
 
 def _distance_after(live: Live, column: int, each: NumberMap, tried: Undone, share: float, sent: float) -> float:

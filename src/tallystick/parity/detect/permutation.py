@@ -16,7 +16,7 @@ import numpy as np
 from tallystick.parity.columns import Floats, Mask, Role
 from tallystick.parity.density import fit_share, log_density, mixed, mixture_z, posterior
 from tallystick.parity.detect.finding import Finding
-from tallystick.parity.detect.numeric import is_spread
+from tallystick.parity.detect.own_values import is_spread
 from tallystick.parity.distribution import cdf, quantiles_among
 from tallystick.parity.joint import ROW_BOUND, Values
 from tallystick.parity.live import Live
