@@ -40,6 +40,7 @@ _SHOWN_ROWS = 6
 _PREFERRED_PORT = 8080
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 45.0
+_LOOK_EVERY_S = 0.5
 _DEPLOY_TIMEOUT = timedelta(minutes=5)
 
 
@@ -289,7 +290,9 @@ def _answers(url: str) -> bool:
 def _wait(child: _Child, log: Path) -> None:
     """Wait for Ctrl-C. Raises DemoFailed when the server ends before: then there is nothing to wait for."""
     try:
-        code = child.wait()
+        # Not `wait`, which goes on after Ctrl-C where a library says that the calls of the system do (polars does).
+        while (code := child.poll()) is None:
+            time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         return
     how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

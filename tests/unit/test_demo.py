@@ -30,7 +30,7 @@ class Ended(Child):
     def __init__(self, end: int | BaseException) -> None:
         self.end = end
 
-    def wait(self) -> int:
+    def poll(self) -> int:
         if isinstance(self.end, BaseException):
             raise self.end
         return self.end

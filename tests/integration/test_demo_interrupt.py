@@ -1,0 +1,36 @@
+"""Ctrl-C ends the demo, whatever handlers a library has put before Python's."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+WAITING = """
+import pathlib, signal, subprocess, sys
+from tallystick import demo
+
+signal.siginterrupt(signal.SIGINT, {interrupts})
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+print("waiting", flush=True)
+try:
+    demo._wait(child, pathlib.Path("server.log"))
+    print("ended")
+finally:
+    child.kill()
+"""
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_ctrl_c_ends_the_wait_also_where_calls_go_on_after_a_signal(interrupts: bool) -> None:
+    given = [sys.executable, "-c", WAITING.format(interrupts=interrupts)]
+    with subprocess.Popen(given, stdout=subprocess.PIPE, text=True, start_new_session=True) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "waiting\n"
+        waiting.send_signal(signal.SIGINT)
+        try:
+            assert waiting.communicate(timeout=20)[0] == "ended\n"
+        finally:
+            waiting.kill()
