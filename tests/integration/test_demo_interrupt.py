@@ -12,14 +12,30 @@ WAITING = """
 import pathlib, signal, subprocess, sys
 from tallystick import demo
 
+class Server(subprocess.Popen):
+    # Tells that it is being waited for, in whatever way.
+    is_told = False
+
+    def _tell(self):
+        if not self.is_told:
+            self.is_told = True
+            print("waiting", flush=True)
+
+    def poll(self):
+        self._tell()
+        return super().poll()
+
+    def wait(self, timeout=None):
+        self._tell()
+        return super().wait(timeout)
+
 signal.siginterrupt(signal.SIGINT, {interrupts})
-child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-print("waiting", flush=True)
+server = Server([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
 try:
-    demo._wait(child, pathlib.Path("server.log"))
+    demo._wait(server, pathlib.Path("server.log"))
     print("ended")
 finally:
-    child.kill()
+    server.kill()
 """
 
 
